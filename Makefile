@@ -1,0 +1,68 @@
+# Everything here sets itself up on a fresh machine: `make demo`, `make test`, `make lint`.
+PYTHON ?= python3
+DEMO_PORT ?= 8000
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+NEWEST := .venv
+OLDEST := .venv-oldest
+PYTEST_ARGS ?=
+
+.PHONY: demo test test-newest test-oldest lint format clean help
+
+help:  ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+demo: $(NEWEST)/demo.stamp  ## run the example shop and watch its background tasks being accounted for
+	@$(NEWEST)/bin/python -m examples.shop.demo --port $(DEMO_PORT)
+
+test: test-newest test-oldest  ## all tests, on the newest and on the oldest supported FastAPI
+
+test-newest: $(NEWEST)/test.stamp
+	@rm -f .coverage .coverage.*
+	$(NEWEST)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(NEWEST)/bin/python -m coverage combine -q && $(NEWEST)/bin/python -m coverage report
+
+test-oldest: $(OLDEST)/test.stamp
+	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(NEWEST)/lint.stamp  ## ruff and mypy --strict
+	$(NEWEST)/bin/ruff check .
+	$(NEWEST)/bin/ruff format --check .
+	$(NEWEST)/bin/mypy
+
+format: $(NEWEST)/lint.stamp  ## let ruff write what it can
+	$(NEWEST)/bin/ruff check --fix .
+	$(NEWEST)/bin/ruff format .
+
+clean:  ## remove the environments and everything that was made
+	rm -rf .venv .venv-oldest .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# --- environments ---------------------------------------------------------------------------------------------
+
+# Debian ships Python without its venv module: install it where we may, else say what to install.
+%/python.stamp:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11)' || { echo 'Python 3.11 or newer is needed: make PYTHON=python3.12 ...'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		if [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq python3-venv; \
+		else echo 'The venv module is missing: apt-get install python3-venv'; exit 1; fi; }
+	$(PYTHON) -m venv $*
+	$*/bin/pip install -q --upgrade 'pip>=25.1'
+	@touch $@
+
+$(NEWEST)/demo.stamp: $(NEWEST)/python.stamp pyproject.toml
+	$(NEWEST)/bin/pip install -q -e . --group demo
+	@touch $@
+
+$(NEWEST)/lint.stamp: $(NEWEST)/test.stamp
+	$(NEWEST)/bin/pip install -q --group lint
+	@touch $@
+
+$(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
+	$(NEWEST)/bin/pip install -q -e . --group test --group demo
+	@touch $@
+
+$(OLDEST)/test.stamp: $(OLDEST)/python.stamp pyproject.toml tests/oldest.txt
+	$(OLDEST)/bin/pip install -q -c tests/oldest.txt -e . --group test --group demo
+	@touch $@
+
+.PRECIOUS: %/python.stamp

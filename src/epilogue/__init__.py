@@ -1,0 +1,1 @@
+"""An account of every FastAPI and Starlette background task."""
