@@ -1,0 +1,46 @@
+"""What all tests share: the telemetry modes and the lab that plays scenarios in them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+with warnings.catch_warnings():  # the oldest Starlette imports python-multipart by its old name
+    warnings.simplefilter("ignore", PendingDeprecationWarning)
+    import starlette.formparsers  # noqa: F401
+
+from tests.support.lab import Behaviour, Lab
+from tests.support.modes import MODES, Mode
+
+
+@pytest.fixture(params=MODES, ids=lambda mode: mode.name)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Return each telemetry mode of the installed FastAPI in turn."""
+    mode: Mode = request.param
+    return mode
+
+
+@pytest.fixture(scope="session")
+def bare_behaviours() -> dict[Any, Behaviour]:
+    """Keep how applications behave without Epilogue, so that each is played bare only once."""
+    return {}
+
+
+@pytest.fixture
+def lab(mode: Mode, bare_behaviours: dict[Any, Behaviour], request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Provide a lab for one telemetry mode; afterwards nothing may be left patched."""
+    others = {name: value for name, value in request.node.callspec.params.items() if name != "mode"}
+    lab = Lab(mode, bare_behaviours, (request.node.path, request.node.originalname, repr(others)))
+    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
+    lab.accounts.lines.configure()
+    try:
+        yield lab
+    finally:
+        structlog.reset_defaults()
+        if had_configuration:
+            structlog.configure(**configuration)
+        lab.close()

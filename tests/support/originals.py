@@ -1,0 +1,39 @@
+"""The methods that instrumentation may patch, as they were before anybody did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import BackgroundTasks as FastAPIBackgroundTasks
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+PATCHED: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
+    (BackgroundTask, ("__init__", "__call__")),
+    (BackgroundTasks, ("__init__", "__call__", "add_task")),
+    (FastAPIBackgroundTasks, ("__init__", "__call__", "add_task")),
+    (Starlette, ("__call__", "build_middleware_stack")),
+    (FastAPI, ("__call__", "build_middleware_stack")),
+    (ExceptionMiddleware, ("__init__", "__call__")),
+    (ServerErrorMiddleware, ("__init__", "__call__")),
+)
+
+
+def _methods() -> dict[str, Any]:
+    return {
+        f"{cls.__module__}.{cls.__name__}.{method}": cls.__dict__.get(method)
+        for cls, methods in PATCHED
+        for method in methods
+    }
+
+
+_ORIGINALS = _methods()
+
+
+def assert_originals_are_back() -> None:
+    """Every foreign class has the methods it was defined with, not a wrapper around them."""
+    changed = [name for name, method in _methods().items() if method is not _ORIGINALS[name]]
+    assert not changed, f"still patched after uninstrumenting: {changed}"

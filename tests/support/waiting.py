@@ -1,0 +1,30 @@
+"""Waiting for what arrives in its own time, without sleeping longer than needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+DEADLINE = 5.0
+
+
+def wait_until(condition: Callable[[], bool], deadline: float = DEADLINE) -> bool:
+    """Poll until the condition holds; say whether it did before the deadline."""
+    end = time.monotonic() + deadline
+    while not (met := condition()) and time.monotonic() < end:
+        time.sleep(0.005)
+    return met
+
+
+def eventually(check: Callable[[], None], deadline: float = DEADLINE) -> None:
+    """Repeat assertions until they hold; the last failure is the caller's."""
+
+    def holds() -> bool:
+        try:
+            check()
+        except AssertionError:
+            return False
+        return True
+
+    if not wait_until(holds, deadline):
+        check()
