@@ -15,6 +15,13 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
 
 from tests.support.lab import Behaviour, Lab
 from tests.support.modes import MODES, Mode
+from tests.support.versions import NATIVE_TELEMETRY
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bear with what the oldest supported versions warn about, and with nothing else."""
+    if not NATIVE_TELEMETRY:
+        config.addinivalue_line("filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning")
 
 
 @pytest.fixture(params=MODES, ids=lambda mode: mode.name)

@@ -114,7 +114,7 @@ class Lab:
         ``in_order`` is false where requests run concurrently; ``peers_keep_some`` where FastAPI's or
         contrib's own tracing has spans of something that is no run. Options go to ``instrument``.
         """
-        bare = self._bare(build, drive, grace)
+        self.bare = bare = self._bare(build, drive, grace)
         stage = InstrumentedStage(self)
 
         def settled() -> None:
@@ -175,4 +175,4 @@ def _play(
             finally:
                 visit.close()
             before_shutdown()
-        return Behaviour(visit.seen, stage.did, server_errors)
+        return Behaviour(visit.seen, list(stage.did), server_errors)

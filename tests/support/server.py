@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -63,12 +64,16 @@ class Server(uvicorn.Server):
             raise RuntimeError("the server did not start")
         return self
 
+    def call(self, function: Callable[[], object]) -> None:
+        """Call a function on the server's event loop."""
+        self._loop.call_soon_threadsafe(function)
+
     def stop(self) -> None:
         """Shut down as on SIGTERM: finish what runs for as long as the grace lasts, then cancel it."""
         self.should_exit = True
         if self._thread.is_alive():
             with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
-                self._loop.call_soon_threadsafe(self._wake.set)
+                self.call(self._wake.set)
         self._thread.join(PATIENCE)
         if self._thread.is_alive():
             raise RuntimeError("the server did not stop")

@@ -1,0 +1,225 @@
+"""Requests that fail, and the tasks that are lost with them."""
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.background import BackgroundTask
+
+from tests.support.lab import Lab
+from tests.support.stage import Stage
+from tests.support.story import ANY, abandoned, dropped, request_error, succeeded
+from tests.support.versions import EXITS_AFTER_RESPONSE
+from tests.support.visit import get
+
+HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
+
+
+def raising(exc: Exception):
+    """Build an application whose only endpoint schedules a task and raises."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+            raise exc
+
+        return app
+
+    return build
+
+
+def test_row_05_an_http_exception(lab: Lab):
+    """A task scheduled before an ``HTTPException`` is dropped; a 4xx is a warning without a traceback."""
+    lab.verify(raising(HTTPException(404)), get(), dropped("mail"), request_error(404, HTTP_EXCEPTION))
+    [line] = lab.accounts.lines.of_requests()
+    assert line["log_level"] == "warning"
+
+
+def test_row_05_an_http_exception_of_the_servers_fault(lab: Lab):
+    """An ``HTTPException`` of 500 or more is an error with a traceback."""
+    lab.verify(raising(HTTPException(503)), get(), dropped("mail"), request_error(503, HTTP_EXCEPTION))
+    [line] = lab.accounts.lines.of_requests()
+    assert line["log_level"] == "error"
+
+
+def test_row_06_a_parameter_fails_validation(lab: Lab):
+    """A dependency's task is dropped when validation fails; the input is never in the log."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        async def dependency(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("audit"))
+
+        @app.get("/", dependencies=[Depends(dependency)])
+        async def endpoint(age: int) -> None:
+            stage.did.append(age)
+
+        return app
+
+    error = request_error(422, "fastapi.exceptions.RequestValidationError")
+    lab.verify(build, get("/?age=hunter2"), dropped("audit"), error)
+    [line] = lab.accounts.lines.of_requests()
+    assert line["log_level"] == "warning"
+    assert "hunter2" not in repr(lab.accounts.lines.entries)
+    assert "hunter2" not in repr([span.to_json() for span in lab.accounts.spans.of_runs()])
+
+
+def test_row_07_an_unhandled_exception(lab: Lab):
+    """An unhandled exception drops the tasks and is reported once, with its traceback."""
+    lab.verify(raising(ValueError("boom")), get(), dropped("mail"), request_error(500, "ValueError"))
+    [line] = lab.accounts.lines.of_requests()
+    assert line["log_level"] == "error"
+    assert line["trace_id"] == lab.accounts.recorder.run("mail").trace_id
+
+
+def test_row_07_the_response_model_does_not_validate(lab: Lab):
+    """A response that is not what was promised is the server's error."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/", response_model=int)
+        async def endpoint(tasks: BackgroundTasks) -> str:
+            tasks.add_task(stage.works("mail"))
+            return "not a number"
+
+        return app
+
+    error = request_error(500, "fastapi.exceptions.ResponseValidationError")
+    lab.verify(build, get(), dropped("mail"), error)
+
+
+def test_row_07_debug_mode_keeps_its_traceback_page(lab: Lab):
+    """In debug mode the page with the traceback is sent, and the error is reported as ever."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi(debug=True)
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+            raise ValueError("boom")
+
+        return app
+
+    def drive(visit) -> None:
+        response = visit.get("/")
+        del visit.seen[:]  # the page lists every frame on the way, so it differs
+        visit.seen.append((response.status_code, "ValueError: boom" in response.text))
+
+    lab.verify(build, drive, dropped("mail"), request_error(500, "ValueError"))
+
+
+@pytest.mark.parametrize("handles", [ValueError, Exception])
+def test_row_08_a_handler_with_a_background(lab: Lab, handles: type[Exception]):
+    """The user's handler answers with a task: that one runs, the endpoint's is dropped, the error is told."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = raising(ValueError("boom"))(stage)
+
+        @app.exception_handler(handles)
+        async def handler(request: Request, exc: Exception) -> JSONResponse:
+            task = BackgroundTask(stage.works("audit"))
+            return JSONResponse({"sorry": True}, 500, {"x-sorry": "yes"}, background=task)
+
+        return app
+
+    lab.verify(build, get(), dropped("mail"), succeeded("audit"), request_error(500, "ValueError"))
+    events = [entry["event"] for entry in lab.accounts.lines.entries]
+    assert events.index("request.failed") < events.index("background_task.succeeded")
+
+
+def test_row_19_the_stream_breaks(lab: Lab):
+    """A generator that raises midway loses the tasks; the request is reported once, as an error."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        async def stream():
+            yield "a"
+            raise ValueError("boom")
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
+            tasks.add_task(stage.works("mail"))
+            return StreamingResponse(stream())
+
+        return app
+
+    lab.verify(build, get(), dropped("mail"), request_error(ANY, "ValueError"))
+    [line] = lab.accounts.lines.of_requests()
+    assert line["log_level"] == "error"
+
+
+def test_row_38_the_exit_of_a_dependency_raises(lab: Lab):
+    """An error in a ``yield`` dependency's exit is reported once, whether the tasks have run or not."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        async def dependency():
+            yield
+            raise HTTPException(404)
+
+        @app.get("/", dependencies=[Depends(dependency)])
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+
+        return app
+
+    fate = succeeded("mail") if EXITS_AFTER_RESPONSE else dropped("mail")
+    status = ANY if EXITS_AFTER_RESPONSE else 404
+    lab.verify(build, get(), fate, request_error(status, HTTP_EXCEPTION))
+
+
+def test_row_40_answered_with_a_redirect(lab: Lab):
+    """An exception that redirects loses the tasks, but is no failed request."""
+    to_login = HTTPException(307, headers={"location": "/login"})
+    lab.verify(raising(to_login), get(), dropped("mail"))
+
+
+def test_row_41_the_stream_breaks_before_a_handler_of_all(lab: Lab):
+    """A handler whose response can no longer be sent is called; its own task is abandoned."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        async def stream():
+            yield "a"
+            raise ValueError("boom")
+
+        @app.exception_handler(Exception)
+        async def handler(request: Request, exc: Exception) -> JSONResponse:
+            stage.did.append("handler")
+            return JSONResponse({}, 500, background=BackgroundTask(stage.works("audit")))
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
+            tasks.add_task(stage.works("mail"))
+            return StreamingResponse(stream())
+
+        return app
+
+    expected = dropped("mail"), abandoned("audit", ANY), request_error(ANY, "ValueError")
+    lab.verify(build, get(), *expected)
+
+
+@pytest.mark.parametrize("handles", [ValueError, Exception])
+def test_row_42_a_handler_with_one_constant_response(lab: Lab, handles: type[Exception]):
+    """A response object that a handler returns for every error stays as it is; each error is told once."""
+    constants: list[JSONResponse] = []
+
+    def build(stage: Stage) -> FastAPI:
+        app = raising(ValueError("boom"))(stage)
+        constant = JSONResponse({"sorry": True}, 503)
+        constants.append(constant)
+        app.add_exception_handler(handles, lambda request, exc: constant)
+        return app
+
+    error = request_error(503, "ValueError")
+    lab.verify(build, get("/", "/"), dropped("mail"), dropped("mail"), error, error)
+    assert all(constant.background is None for constant in constants)
+    assert all(sorted(vars(constant)) == sorted(vars(JSONResponse({}))) for constant in constants)

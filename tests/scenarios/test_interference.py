@@ -1,0 +1,207 @@
+"""Middleware of the user's that catches, times out, retries or comes at an unusual time."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from fastapi import BackgroundTasks, FastAPI, HTTPException
+from fastapi.responses import JSONResponse
+
+from tests.support.lab import Lab
+from tests.support.stage import Stage
+from tests.support.story import ANY, dropped, request_error, succeeded
+from tests.support.visit import get
+
+HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
+
+
+class CatchAll:
+    """Answers for every error that comes out of the application."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except Exception as exc:
+            await JSONResponse({"caught": type(exc).__name__}, 503)(scope, receive, send)
+
+
+class TimeLimit:
+    """Cancels what takes too long and answers for it."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        limit = 0.1 if scope["type"] == "http" else None
+        try:
+            async with asyncio.timeout(limit):
+                await self.app(scope, receive, send)
+        except TimeoutError:
+            await JSONResponse({}, 504)(scope, receive, send)
+
+
+class Retry:
+    """Tries a second time."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        try:
+            await self.app(dict(scope), receive, send)
+        except ValueError:
+            await self.app(scope, receive, send)
+
+
+def test_row_33_a_middleware_answers_for_the_error(lab: Lab):
+    """A catch-all middleware hides the error from the server, not from the account."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+        app.add_middleware(CatchAll)
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+            raise ValueError("boom")
+
+        return app
+
+    lab.verify(build, get(), dropped("mail"), request_error(503, "ValueError"))
+
+
+def test_row_33_a_middleware_cancels_the_endpoint(lab: Lab):
+    """A time limit that cancels the endpoint loses the tasks; the status that was sent is reported."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+        app.add_middleware(TimeLimit)
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+            await asyncio.Event().wait()
+
+        return app
+
+    lab.verify(build, get(), dropped("mail"), request_error(504, ANY))
+
+
+def test_row_50_a_retry(lab: Lab):
+    """A retrying middleware loses the first attempt's tasks; the second's run, and the request succeeds."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+        app.add_middleware(Retry)
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            stage.did.append("attempt")
+            if stage.did.count("attempt") == 1:
+                tasks.add_task(stage.works("mail"))
+                raise ValueError("boom")
+            tasks.add_task(stage.works("report"))
+
+        return app
+
+    lab.verify(build, get(), dropped("mail"), succeeded("report"))
+
+
+def add_failing_route(app: FastAPI, stage: Stage) -> None:
+    """Add an endpoint that schedules a task and fails."""
+
+    @app.get("/x")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+        raise HTTPException(404)
+
+
+def add_counted_middleware(app: FastAPI, stage: Stage) -> None:
+    """Add a middleware that notes how often it is constructed."""
+
+    class Counted:
+        def __init__(self, app) -> None:
+            self.app = app
+            stage.did.append("constructed")
+
+        async def __call__(self, scope, receive, send) -> None:
+            await self.app(scope, receive, send)
+
+    app.add_middleware(Counted)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_row_35_mounted_before_or_after(lab: Lab, when: str):
+    """A sub-application is accounted for whether it was mounted before or after ``instrument``."""
+
+    def build(stage: Stage) -> FastAPI:
+        app, sub = stage.fastapi(), FastAPI()
+        add_failing_route(sub, stage)
+        add_counted_middleware(app, stage)
+        add_counted_middleware(sub, stage)
+        if when == "before":
+            app.mount("/sub", sub)
+        stage.instrument(app)
+        if when == "after":
+            app.mount("/sub", sub)
+        return app
+
+    lab.verify(build, get("/sub/x"), dropped("mail"), request_error(404, HTTP_EXCEPTION, "/sub/x"))
+    assert_constructed_as_bare(lab)
+
+
+@pytest.mark.parametrize("when", ["startup", "first request"])
+def test_row_35_instrumented_while_serving(lab: Lab, when: str):
+    """An application whose middleware is already built can be instrumented, without building it again."""
+
+    def build(stage: Stage) -> FastAPI:
+        @asynccontextmanager
+        async def lifespan(app: FastAPI):
+            if when == "startup":
+                stage.instrument(app)
+            yield
+
+        app = stage.fastapi(lifespan=lifespan)
+        add_failing_route(app, stage)
+        add_counted_middleware(app, stage)
+        stage.app = app
+        if when == "first request":
+            stage.instrumented.append(app)  # not yet
+        return app
+
+    def drive(visit) -> None:
+        if when == "first request":
+            visit.get("/unknown")
+            visit.stage.instrument(visit.stage.app)
+        visit.get("/x")
+
+    lab.verify(build, drive, dropped("mail"), request_error(404, HTTP_EXCEPTION, "/x"))
+    assert_constructed_as_bare(lab)
+
+
+def assert_constructed_as_bare(lab: Lab) -> None:
+    """``verify`` has compared the deeds; without them the comparison would be of nothing."""
+    assert lab.bare.did.count("constructed") >= 1
+
+
+def test_an_error_in_a_middleware(lab: Lab):
+    """A middleware that fails after the endpoint does not take back what the endpoint's tasks did."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.middleware("http")
+        async def fail(request, call_next):
+            await call_next(request)
+            raise ValueError("boom")
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            stage.did.append("endpoint")
+
+        return app
+
+    lab.verify(build, get(), request_error(500, "ValueError"))

@@ -1,0 +1,174 @@
+"""Tasks that nothing will ever call, although no request failed."""
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response, WebSocket
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.background import BackgroundTask
+
+from tests.support.lab import Lab
+from tests.support.stage import Stage
+from tests.support.story import abandoned, dropped, request_error, succeeded
+from tests.support.versions import EXITS_AFTER_RESPONSE
+from tests.support.visit import get
+from tests.support.waiting import wait_until
+
+
+def forgetful(stage: Stage) -> FastAPI:
+    """Build an application that schedules a task where no response will carry it."""
+    app = stage.fastapi()
+
+    @app.get("/")
+    async def endpoint() -> None:
+        tasks = BackgroundTasks()
+        tasks.add_task(stage.works("mail"))
+
+    return app
+
+
+def test_row_09_made_by_hand_and_never_attached(lab: Lab):
+    """Tasks on a ``BackgroundTasks()`` of one's own that no response carries are abandoned."""
+    lab.verify(forgetful, get(), abandoned("mail", "never_attached"))
+    assert lab.accounts.recorder.run("mail").detail
+    [line] = lab.accounts.lines.named("background_task.abandoned")
+    assert (line["http_method"], line["http_route"]) == ("GET", "/")
+
+
+def test_row_09_a_single_task_never_attached(lab: Lab):
+    """A ``BackgroundTask`` that is made and forgotten is abandoned."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/")
+        def endpoint() -> None:
+            BackgroundTask(stage.works_in_thread("mail"))
+
+        return app
+
+    lab.verify(build, get(), abandoned("mail", "never_attached"))
+
+
+def test_row_10_a_response_with_its_own_background(lab: Lab):
+    """A returned response with a background of its own replaces the injected tasks, which is said."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> JSONResponse:
+            tasks.add_task(stage.works("mail"))
+            return JSONResponse({}, background=BackgroundTask(stage.works("report")))
+
+        return app
+
+    lab.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
+    assert lab.accounts.recorder.run("mail").detail
+
+
+def test_row_11_background_of_the_injected_response(lab: Lab):
+    """A background set on the injected ``Response`` is never called."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/")
+        async def endpoint(response: Response) -> None:
+            response.background = BackgroundTask(stage.works("mail"))
+
+        return app
+
+    lab.verify(build, get(), abandoned("mail", "never_attached"))
+
+
+@pytest.mark.parametrize("request_fails", [False, True], ids=["answered", "failed"])
+def test_row_12_added_in_the_exit_of_a_dependency(lab: Lab, request_fails: bool):
+    """A task added in a ``yield`` dependency's exit runs only where the exit comes before the response."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        async def dependency(tasks: BackgroundTasks):
+            try:
+                yield
+            finally:
+                tasks.add_task(stage.works("audit"))
+
+        @app.get("/", dependencies=[Depends(dependency)])
+        async def endpoint() -> None:
+            if request_fails:
+                raise HTTPException(404)
+
+        return app
+
+    if request_fails:
+        expected = [dropped("audit"), request_error(404, "fastapi.exceptions.HTTPException")]
+    elif EXITS_AFTER_RESPONSE:
+        expected = [abandoned("audit", "added_too_late")]
+    else:
+        expected = [succeeded("audit")]
+    lab.verify(build, get(), *expected)
+
+
+def test_row_13_injected_into_a_websocket_endpoint(lab: Lab):
+    """Tasks injected into a WebSocket endpoint never run, since no response carries them."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.websocket("/ws")
+        async def endpoint(websocket: WebSocket, tasks: BackgroundTasks) -> None:
+            await websocket.accept()
+            tasks.add_task(stage.works("mail"))
+            await websocket.send_text("hello")
+            await websocket.close()
+
+        return app
+
+    def drive(visit) -> None:
+        with visit.websocket() as connection:
+            visit.seen.append(connection.recv())
+
+    lab.verify(build, drive, abandoned("mail", "websocket"))
+
+
+def test_row_34_an_error_swallowed_by_a_custom_route(lab: Lab):
+    """A task lost to a custom route that swallows the error is abandoned, for a reason nobody can know."""
+
+    class Forgiving(APIRoute):
+        def get_route_handler(self):
+            handler = super().get_route_handler()
+
+            async def forgiving(request: Request) -> Response:
+                try:
+                    return await handler(request)
+                except ValueError:
+                    return JSONResponse({"forgiven": True})
+
+            return forgiving
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+        app.router.route_class = Forgiving
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+            raise ValueError("boom")
+
+        return app
+
+    lab.verify(build, get(), abandoned("mail", "unknown"))
+
+
+def test_row_53_reported_while_the_application_is_idle(lab: Lab):
+    """An abandoned task is reported within seconds, without another request and without a scrape."""
+
+    def drive(visit) -> None:
+        visit.get()
+        told = lab.accounts.recorder.ended_runs
+        told_in_time.append(not visit.stage.instrumented or wait_until(lambda: bool(told), 5.0))
+
+    told_in_time: list[bool] = []
+    lab.verify(forgetful, drive, abandoned("mail"))
+    assert told_in_time[-1]
