@@ -1,0 +1,1 @@
+"""Applications that show Epilogue at work."""

@@ -1,0 +1,104 @@
+"""The work the shop does after it has answered: every function here is a background task.
+
+None of them fails by chance. A mail fails when the server refuses its recipient, a thumbnail when the picture
+is broken, a manual when there is no such file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import anyio
+import structlog
+from fastapi import Request
+from starlette.exceptions import HTTPException
+
+from epilogue import TaskRun, task
+
+from . import mail, pictures, store
+from .settings import settings
+
+log = structlog.get_logger(__name__)
+OPERATOR = "operator@shop.example"
+MANUALS = Path(__file__).parent / "manuals"
+
+
+# --- def: each takes a worker thread ------------------------------------------------------------------------
+
+
+def write_audit_row(event: str, detail: str) -> None:
+    """Note in the audit trail that something happened."""
+    store.execute("INSERT INTO audit (event, detail) VALUES (?, ?)", event, detail)
+
+
+@task(run_on_request_error=True)
+def record_refusal(sku: str, reason: str) -> None:
+    """Note that an order was refused; such a request always fails, and the row is wanted all the same."""
+    store.execute("INSERT INTO refusals (sku, reason) VALUES (?, ?)", sku, reason)
+    log.info("refusal recorded", sku=sku, reason=reason)
+
+
+def count_visit(path: str) -> None:
+    """Count a visit of a page."""
+    statement = "INSERT INTO visits VALUES (?, 1) ON CONFLICT (path) DO UPDATE SET visits = visits + 1"
+    store.execute(statement, path)
+
+
+def meter_usage(partner: str) -> None:
+    """Count a partner's request, for the monthly bill."""
+    statement = "INSERT INTO usage VALUES (?, 1) ON CONFLICT (partner) DO UPDATE SET requests = requests + 1"
+    store.execute(statement, partner)
+
+
+def make_thumbnail(picture: Path) -> None:
+    """Make a small version of an uploaded picture."""
+    target = pictures.thumbnail(picture)
+    log.info("thumbnail made", picture=target.name, size=target.stat().st_size)
+
+
+def publish_picture(picture: Path) -> None:
+    """Show a picture in the gallery; added after the thumbnail, so not without one."""
+    store.execute("INSERT INTO gallery (picture) VALUES (?)", picture.name)
+
+
+# --- async def: awaited on the event loop -------------------------------------------------------------------
+
+
+async def send_confirmation(order: int, email: str) -> None:
+    """Tell a customer that the order has arrived."""
+    await mail.send(email, f"Your order {order}", "Thank you. It leaves our warehouse today.")
+    log.info("confirmation sent", order=order)
+
+
+async def send_manual(sku: str, email: str) -> None:
+    """Send a product's manual as an attachment."""
+    await mail.send(email, f"Your {sku}'s manual", "Attached.", attachment=MANUALS / f"{sku}.txt")
+
+
+async def send_welcome(email: str) -> None:
+    """Welcome a new reader of the newsletter."""
+    await mail.send(email, "Welcome", "You will hear from us once a month.")
+
+
+async def notify_warehouse(order: int, sku: str, quantity: int) -> None:
+    """Leave a pick list where the warehouse looks for it."""
+    pick_list = json.dumps({"order": order, "sku": sku, "quantity": quantity})
+    await anyio.Path(settings.directory / "picklists" / f"{order}.json").write_text(pick_list)
+    log.info("warehouse notified", order=order, sku=sku)
+
+
+# --- when something goes wrong ------------------------------------------------------------------------------
+
+
+async def tell_operator(request: Request, exc: Exception) -> None:
+    """Write to the operator when a request failed through a fault of ours (``on_request_error``)."""
+    if isinstance(exc, HTTPException) and exc.status_code < 500:
+        return
+    await mail.send(OPERATOR, f"{request.method} {request.url.path} failed", repr(exc))
+
+
+def open_ticket(run: TaskRun, exc: BaseException) -> None:
+    """Open a ticket when a task failed (``on_task_failure``)."""
+    statement = "INSERT INTO tickets (task, error, trace) VALUES (?, ?, ?)"
+    store.execute(statement, run.name, repr(exc), run.trace_id)
