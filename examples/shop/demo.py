@@ -1,0 +1,198 @@
+"""The demo: opens the shop, sends customers, shows the account of its background tasks, keeps serving.
+
+``make demo``, or ``python -m examples.shop.demo``. ``DEMO_SECONDS=20 make demo`` ends by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from . import account, evidence, samples, table
+from .mailserver import Mailroom, serve
+from .process import ShopProcess, free_port
+from .traffic import Traffic
+from .visitors import plan
+
+_RATE = 30
+_THREADS = 4
+_TRICKLE = 2
+_TRAFFIC_SECONDS = 15.0
+_OVERHEAD = 6.0
+_SETTLE_SECONDS = 15.0
+_A_DAY = 86_400.0
+
+
+class Demo:
+    """One performance, from opening the shop to closing it."""
+
+    def __init__(self, console: Console, arguments: argparse.Namespace) -> None:
+        self.console = console
+        self.arguments = arguments
+        self.started = time.monotonic()
+        self.directory = Path(tempfile.mkdtemp(prefix="epilogue-shop-"))
+        self.database = self.directory / "shop.sqlite3"
+        self.log = self.directory / "shop.log"
+        self.mailroom = Mailroom()
+
+    async def run(self) -> int:
+        """Perform; the exit status says whether the account was right."""
+        port = free_port(self.arguments.port)
+        async with await serve(self.mailroom) as mail_server:
+            environment = {
+                "SHOP_DIRECTORY": str(self.directory),
+                "SHOP_DATABASE": str(self.database),
+                "SHOP_SMTP_HOST": "127.0.0.1",
+                "SHOP_SMTP_PORT": str(mail_server.sockets[0].getsockname()[1]),
+                "SHOP_THREADS": str(_THREADS),
+            }
+            async with ShopProcess(port, self.log, environment) as shop:
+                self._say(
+                    f"The shop is open at [bold]{shop.url}[/], served by uvicorn on {_THREADS} threads."
+                )
+                if port != self.arguments.port:
+                    self._say(f"[yellow]Port {self.arguments.port} is taken, so it is {port} instead.[/]")
+                surprises = await self._visit(shop)
+                right = await self._show(shop)
+                self._where_to_look(shop)
+                await self._keep_serving(shop)
+        return 0 if right and not surprises else 1
+
+    async def _visit(self, shop: ShopProcess) -> int:
+        traffic = Traffic(shop.url, plan())
+        seconds = _TRAFFIC_SECONDS
+        if self.arguments.seconds is not None:
+            seconds = min(seconds, max(2.0, self.arguments.seconds - _OVERHEAD))
+        self._say(
+            f"Customers visit it for {seconds:.0f} s. Nothing fails by chance: some addresses are refused, "
+            "some pictures are broken, the lamp is out of stock.\n"
+        )
+        columns = (TextColumn("Visits"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self.console) as progress:
+            bar = progress.add_task("visits", total=int(seconds * _RATE))
+            await traffic.run(seconds, _RATE, lambda: progress.advance(bar))
+            progress.update(bar, total=traffic.sent)
+        for surprise, count in traffic.surprises.items():
+            self._say(f"[red]unexpected, {count} times:[/] {surprise}")
+        return traffic.surprises.total()
+
+    async def _show(self, shop: ShopProcess) -> bool:
+        accounts = await self._settled(shop)
+        self.console.print()
+        table.show(self.console, accounts.values())
+        lawful = bool(accounts) and all(one.balanced for one in accounts.values())
+        if lawful:
+            self._say(
+                f"[green]✓[/] The law holds for all {len(accounts)} tasks on {shop.url}/metrics: "
+                "scheduled = in flight + the six outcomes."
+            )
+        else:
+            self._say(f"[bold red]✗ The law is broken[/] on {shop.url}/metrics.")
+        findings = evidence.compare(accounts, self.mailroom, self.directory, self.database)
+        for finding in findings:
+            mark = "[green]✓[/]" if finding.agrees else "[bold red]✗[/]"
+            self._say(f"{mark} {finding.counted} {finding.fact}, {finding.accounted} {finding.claim}.")
+        return lawful and all(finding.agrees for finding in findings)
+
+    async def _settled(self, shop: ShopProcess) -> dict[str, account.Account]:
+        """Read the account when nothing is in flight any more, or after a while as it is."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            accounts = account.read(await shop.metrics())
+            if account.settled(accounts) or time.monotonic() > deadline:
+                return accounts
+            await asyncio.sleep(0.2)
+
+    def _where_to_look(self, shop: ShopProcess) -> None:
+        trace = None
+        if failed := samples.failed_request(self.log):
+            trace = failed.get("trace_id")
+            self._say("\n[bold]A failed request[/]")
+            self._say(samples.describe_request(failed))
+        if lost := samples.lost_task(self.log, trace):
+            self._say("\n[bold]A lost task[/]")
+            self._say(samples.describe_task(lost))
+        self._say("\n[bold]Where to look[/]")
+        self._say(f"  metrics  {shop.url}/metrics")
+        self._say(f"  log      {self.log}")
+        if trace:
+            self._say(f"  a trace  grep {trace} {self.log}")
+        self._say(f"  the API  {shop.url}/docs\n")
+
+    async def _keep_serving(self, shop: ShopProcess) -> None:
+        seconds = None
+        until = "Ctrl-C to stop"
+        if self.arguments.seconds is not None:
+            seconds = max(0.0, self.started + self.arguments.seconds - 1 - time.monotonic())
+            until = f"for another {seconds:.0f} s"
+        self._say(f"Serving on [bold]{shop.url}[/] — {until}")
+        trickle = asyncio.create_task(self._trickle(shop))
+        try:
+            if not await shop.wait(seconds):
+                raise RuntimeError(f"the shop has closed by itself; see {self.log}")
+        finally:
+            trickle.cancel()
+
+    async def _trickle(self, shop: ShopProcess) -> None:
+        if self.arguments.trickle:
+            await Traffic(shop.url, plan()).run(_A_DAY, self.arguments.trickle)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True, highlight=False)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m examples.shop.demo", description="Open the shop, send customers, show the account."
+    )
+    parser.add_argument("--port", type=int, default=8000, help="where to serve (default: %(default)s)")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=os.environ.get("DEMO_SECONDS") or None,
+        help="end after so long (default: DEMO_SECONDS, else at Ctrl-C)",
+    )
+    parser.add_argument(
+        "--trickle",
+        type=float,
+        nargs="?",
+        const=_TRICKLE,
+        metavar="RATE",
+        help="keep sending customers while serving: %(const)s a second, or RATE",
+    )
+    return parser.parse_args()
+
+
+async def _main(console: Console, arguments: argparse.Namespace) -> int:
+    demo = asyncio.ensure_future(Demo(console, arguments).run())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
+    try:
+        return await demo
+    except asyncio.CancelledError:
+        console.print("\nThe shop is closed.")
+        return 0
+    except RuntimeError as error:
+        console.print(f"[bold red]✗[/] {error}", soft_wrap=True)
+        return 1
+
+
+def main() -> int:
+    """Run the demo on the terminal, or for a file as wide as the table needs."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=130)
+    return asyncio.run(_main(console, _arguments()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

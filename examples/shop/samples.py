@@ -1,0 +1,62 @@
+"""Finds telling lines in the shop's log, one JSON object a line among uvicorn's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Line = dict[str, Any]
+
+
+def lines(log: Path) -> Iterator[Line]:
+    """Yield the log's JSON lines."""
+    with log.open(errors="replace") as file:
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
+
+
+def first(log: Path, wanted: Callable[[Line], bool]) -> Line | None:
+    """Return the first line that is wanted."""
+    return next((line for line in lines(log) if wanted(line)), None)
+
+
+def failed_request(log: Path) -> Line | None:
+    """Return a request that failed through a fault of the shop's, with its traceback."""
+    return first(log, lambda line: line.get("event") == "request.failed" and line.get("http_status") == 500)
+
+
+def lost_task(log: Path, trace: str | None) -> Line | None:
+    """Return a task that never ran: one of this trace if there is one, else any."""
+    lost = ("background_task.dropped", "background_task.abandoned")
+    mine = first(log, lambda line: line.get("event") in lost and line.get("trace_id") == trace)
+    return mine or first(log, lambda line: line.get("event") in lost)
+
+
+def describe_request(line: Line) -> str:
+    """Tell of a ``request.failed`` line."""
+    text = f"  {line.get('http_method')} {line.get('http_route')} → {line.get('http_status')}\n"
+    return text + _facts(line, error=_last_line(line.get("exception")) or line.get("error_type"))
+
+
+def describe_task(line: Line) -> str:
+    """Tell of a ``background_task.dropped`` or ``.abandoned`` line."""
+    text = (
+        f"  {line.get('task')}, {line.get('outcome')} in {line.get('http_method')} {line.get('http_route')}\n"
+    )
+    return text + _facts(line, why=line.get("detail") or line.get("reason"))
+
+
+def _facts(line: Line, **facts: Any) -> str:
+    facts["trace"] = line.get("trace_id")
+    return "\n".join(f"  {name:<6} {value}" for name, value in facts.items() if value)
+
+
+def _last_line(traceback: Any) -> str | None:
+    return traceback.strip().splitlines()[-1] if isinstance(traceback, str) and traceback.strip() else None
