@@ -1,1 +1,28 @@
-"""An account of every FastAPI and Starlette background task."""
+"""An account of every FastAPI and Starlette background task: spans, metrics and logs, to the last task.
+
+    from epilogue import instrument
+
+    instrument(app)
+"""
+
+from ._version import __version__
+from .app import instrument, task, uninstrument
+from .calls import current_run as current
+from .configure import configure
+from .ledger import running
+from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+
+__all__ = [
+    "Outcome",
+    "Reason",
+    "RequestInfo",
+    "TaskObserver",
+    "TaskRun",
+    "__version__",
+    "configure",
+    "current",
+    "instrument",
+    "running",
+    "task",
+    "uninstrument",
+]

@@ -1,0 +1,67 @@
+"""What ``instrument`` decided for one application, and the ledger that keeps its account."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .ledger import Ledger
+from .model import TaskObserver
+
+_ATTRIBUTE = "_epilogue_account"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of ``instrument``, checked."""
+
+    traces: bool = True
+    metrics: bool = True
+    logs: bool = True
+    tracer_provider: Any = None
+    meter_provider: Any = None
+    registry: Any = None
+    metrics_path: str | None = None
+    on_request_error: tuple[Callable[..., Any], ...] = ()
+    on_task_failure: tuple[Callable[..., Any], ...] = ()
+    observers: tuple[TaskObserver, ...] = ()
+    new_trace: bool = False
+
+
+class Account:
+    """One application's account. It hangs on the application, so that both are collected together."""
+
+    __slots__ = ("__weakref__", "closed", "ledger", "route", "settings", "traces_requests")
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.closed = False
+        """After ``uninstrument``: nothing new is opened, what is open is still accounted for."""
+        self.route: Any = None
+        """Our ``/metrics`` route, if there is one."""
+        self.traces_requests = False
+        """OpenTelemetry contrib was called by us, and must be taken out by us."""
+
+    def guard(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
+        """Call a part of ours; a fault is counted, logged once, and never reaches the application."""
+        try:
+            return action(*args)
+        except Exception as fault:  # noqa: BLE001
+            self.ledger.fault("epilogue", what, fault)
+            return None
+
+
+def account_of(app: Any) -> Account | None:
+    """Return the open account of an application, if it is instrumented."""
+    account: Account | None = app.__dict__.get(_ATTRIBUTE)
+    return account
+
+
+def set_account(app: Any, account: Account | None) -> None:
+    """Hang an account on an application, or take it off."""
+    if account is None:
+        app.__dict__.pop(_ATTRIBUTE, None)
+    else:
+        app.__dict__[_ATTRIBUTE] = account

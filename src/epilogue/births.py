@@ -1,0 +1,88 @@
+"""The birth of a task: every one is a ``BackgroundTask`` constructed in an instrumented application's request."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from starlette.background import BackgroundTask, BackgroundTasks
+
+from .ledger import telling
+from .lifetimes import BatchRecord, TaskRecord, recall_batch, recall_task, remember_batch, remember_task
+from .model import TaskRun
+from .request import RequestScope, current
+
+Birth = tuple[TaskRun, TaskRecord]
+"""A run and the record of the task it belongs to."""
+
+_adding: ContextVar[BatchRecord | None] = ContextVar("epilogue_adding", default=None)
+
+
+def is_container(task: Any) -> bool:
+    """Return whether a task only calls another one: ``add_task(response.background)``, the merge recipe."""
+    return isinstance(getattr(task, "func", None), BackgroundTask)
+
+
+def is_observable(task: Any) -> bool:
+    """Return whether a task object is run by Starlette's own ``__call__``, where we can see it."""
+    return (
+        isinstance(task, BackgroundTask)
+        and not isinstance(task, BackgroundTasks)
+        and type(task).__call__ is BackgroundTask.__call__
+        and not is_container(task)
+    )
+
+
+def task_born(task: Any) -> None:
+    """Open the account of a task that was just constructed, where it belongs to one."""
+    batch = _adding.get()
+    scope = batch.scope if batch is not None else current()
+    if scope is None or scope.account.closed or telling():
+        return
+    if isinstance(task, BackgroundTasks) or is_container(task):
+        return
+    record = remember_task(task, scope, batch)
+    if is_observable(task):
+        record.run = scope.schedule(record, task.func, is_async=bool(task.is_async))
+    # else: a subclass with a __call__ of its own makes a run each time it calls super()
+
+
+def batch_born(batch: Any, injected: bool) -> None:
+    """Remember the request of a ``BackgroundTasks``, for an ``add_task`` from a thread that knows of none."""
+    scope = current()
+    if scope is None or scope.account.closed or telling():
+        return
+    record = remember_batch(batch, scope, injected=injected)
+    for member in batch.tasks:
+        adopt_member(member, record)
+
+
+def adopt_member(member: Any, batch: BatchRecord) -> None:
+    """Note that a task which was born by itself belongs to a batch."""
+    record = recall_task(member)
+    if record is not None and record.batch is None:
+        record.batch = batch
+
+
+class Adding:
+    """While ``batch.add_task`` runs, a task that is born belongs to that batch and its request."""
+
+    __slots__ = ("_record", "_token")
+
+    def __init__(self, batch: Any) -> None:
+        self._record = recall_batch(batch)
+
+    def __enter__(self) -> None:
+        self._token = _adding.set(self._record)
+
+    def __exit__(self, *exc_info: object) -> None:
+        _adding.reset(self._token)
+
+
+def fresh_run(task: Any, record: TaskRecord | None, caller: RequestScope | None) -> Birth | None:
+    """Open a run at call time: for a task that is called again, or that was born out of sight."""
+    scope = caller if caller is not None else (record.scope if record is not None else None)
+    if scope is None or scope.account.closed or telling():
+        return None
+    seen = TaskRecord.of(task, scope, record.batch if record is not None else None)
+    return scope.schedule(seen, task.func, is_async=bool(task.is_async)), seen

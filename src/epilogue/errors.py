@@ -1,0 +1,144 @@
+"""The error path: FastAPI loses background tasks when a request fails, because they hang on a response that is
+never built. The way out that its documentation shows, a handler whose own response carries the task, is taken here
+for every handler: the response goes out as it is, as a shallow copy whose background reports the error first.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette._utils import is_async_callable
+from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from . import calls, request
+from .lifetimes import recall_task
+
+if TYPE_CHECKING:
+    from .request import Failure, RequestScope
+
+
+class Handler:
+    """A user's exception handler, called as Starlette would call it; its response is made to report the error."""
+
+    __slots__ = ("handler",)
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    async def __call__(self, connection: Any, exc: Exception) -> Any:
+        scope = request.current()
+        failure = None
+        if scope is not None:
+            failure = scope.account.guard("judging an error", scope.error_reached, exc)
+        if is_async_callable(self.handler):
+            response = await self.handler(connection, exc)
+        else:
+            response = await run_in_threadpool(self.handler, connection, exc)
+        if scope is None or failure is None:
+            return response
+        reporting = scope.account.guard(
+            "attaching the reporter", _with_reporter, scope, failure, connection, response
+        )
+        return response if reporting is None else reporting
+
+
+class Handlers(Mapping[Any, Any]):
+    """A view of Starlette's table of exception handlers that hands out each one as a ``Handler``."""
+
+    __slots__ = ("_table",)
+
+    def __init__(self, table: Mapping[Any, Any]) -> None:
+        self._table = table
+
+    def __getitem__(self, key: Any) -> Any:
+        return Handler(self._table[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._table
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+
+def stand_in(middleware: Any, **changed: Any) -> Any:
+    """Return a copy of a middleware with some attributes changed; the one in the user's stack stays as it is."""
+    double = object.__new__(type(middleware))
+    double.__dict__.update(middleware.__dict__)
+    double.__dict__.update(changed)
+    return double
+
+
+class _ErrorPath(BackgroundTask):
+    """The background of an error response: the reporter, what the handler attached, the user's error tasks."""
+
+    def __init__(self, scope: RequestScope, failure: Failure, connection: Any, attached: Any) -> None:
+        # not BackgroundTask.__init__: this is no task of the user's, and has no account
+        self.func = self.args = self.kwargs = None  # type: ignore[assignment]
+        self.is_async = True
+        self.scope, self.failure, self.connection, self.attached = scope, failure, connection, attached
+
+    async def __call__(self) -> None:
+        scope, failure = self.scope, self.failure
+        scope.account.guard("reporting an error", scope.report, failure)
+        try:
+            if self.attached is not None:
+                await self.attached()
+        except Exception:
+            await _run_error_tasks(scope, failure, self.connection)
+            raise
+        await _run_error_tasks(scope, failure, self.connection)
+
+
+def _with_reporter(scope: RequestScope, failure: Failure, connection: Any, response: Any) -> Any:
+    if not isinstance(response, Response):
+        return response  # any ASGI application may be an answer; the error is reported at the request's end
+    double = copy.copy(response)
+    double.background = _ErrorPath(scope, failure, connection, response.background)
+    _mark_unsent(response.background)
+    return double
+
+
+def _mark_unsent(background: Any) -> None:
+    """Note what hangs on an error response: should it never run, that response was never sent."""
+    for task in (background, *(getattr(background, "tasks", None) or ())):
+        record = recall_task(task)
+        if record is not None:
+            record.unsent = True
+
+
+async def finish(scope: RequestScope) -> None:
+    """Do, at the end of a request, what no response has done: report its errors, run its error tasks and alerts."""
+    for failure in list(scope.failures):
+        scope.account.guard("reporting an error", scope.report, failure)
+        await _run_error_tasks(scope, failure, None)
+    while scope.alerts:
+        run, record, exc = scope.alerts.pop(0)
+        await calls.alert(run, record, exc)
+
+
+async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: Any) -> None:
+    """Run the rescued tasks of the request and the user's ``on_request_error``, once per error, each by itself."""
+    if failure.answered or not scope.is_request_error(failure):
+        return
+    failure.answered = True
+    rescued, failure.rescued = failure.rescued, []
+    for task in rescued:
+        try:
+            await task()
+        except Exception:  # noqa: BLE001, S112  its run has failed, and says so
+            continue
+    handlers = scope.account.settings.on_request_error
+    if handlers and scope.asgi is not None:
+        await calls.run_quietly(scope, handlers, connection or _connection(scope.asgi), failure.exc)
+
+
+def _connection(asgi: Any) -> HTTPConnection:
+    return Request(asgi) if asgi["type"] == "http" else HTTPConnection(asgi)

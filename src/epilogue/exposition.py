@@ -1,0 +1,86 @@
+"""The ``/metrics`` endpoint: an ordinary route of the application, first in order, behind its middleware."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Mount, Route
+
+from .lifetimes import drain
+from .signals.threads import note_limiter
+
+_log = logging.getLogger("epilogue")
+
+
+class _YieldsToUser:
+    """Gives way to a route of the user's at the same address, even one that is added later."""
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        match, child_scope = super().matches(scope)  # type: ignore[misc]
+        if match is not Match.NONE:
+            routes = getattr(scope.get("router"), "routes", ())
+            if path_taken(routes, self.path):  # type: ignore[attr-defined]
+                return Match.NONE, {}
+        return match, child_scope
+
+
+class _ApiRoute(_YieldsToUser, APIRoute):
+    pass
+
+
+class _PlainRoute(_YieldsToUser, Route):
+    pass
+
+
+def path_taken(routes: Any, path: str) -> bool:
+    """Return whether a route or a mount of the user's own has exactly this path."""
+    return any(
+        getattr(route, "path", None) == path
+        for route in routes
+        if isinstance(route, Route | Mount) and not isinstance(route, _YieldsToUser)
+    )
+
+
+def add_route(app: Any, path: str, registry: CollectorRegistry) -> Any:
+    """Add the metrics route in front of all others and return it."""
+
+    async def metrics(request: Request) -> Response:
+        drain()
+        note_limiter()
+        accept, wanted = request.headers.get("accept", ""), request.query_params.getlist("name[]")
+        # off the event loop: no request waits while many series are rendered
+        body, content_type = await run_in_threadpool(_render, registry, accept, wanted)
+        return Response(body, headers={"content-type": content_type})
+
+    routes = app.router.routes
+    if isinstance(app, FastAPI):
+        # as one of FastAPI's own, so that the application's dependencies (an API key, say) guard it
+        app.router.add_api_route(
+            path, metrics, include_in_schema=False, route_class_override=_ApiRoute, response_model=None
+        )
+    else:
+        routes.append(_PlainRoute(path, metrics, include_in_schema=False))
+    route = routes.pop()
+    routes.insert(0, route)
+    _log.info("epilogue: metrics are at %s", path)
+    return route
+
+
+def remove_route(app: Any, route: Any) -> None:
+    """Take the metrics route out again."""
+    if route in app.router.routes:
+        app.router.routes.remove(route)
+
+
+def _render(registry: CollectorRegistry, accept: str, wanted: list[str]) -> tuple[bytes, str]:
+    encode, content_type = choose_encoder(accept)
+    source: Any = registry.restricted_registry(wanted) if wanted else registry
+    return encode(source), content_type

@@ -1,0 +1,335 @@
+"""The only place that patches foreign classes: once per process, reversible, idempotent.
+
+A hook that is not ours to run (an application that is not instrumented, a task without a run) calls straight
+through. Other tools patch the same classes, before us and after us, and take their patches out again; what they
+removed is never put back, and a hook of ours that fell out with theirs is put back a bounded number of times.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import fastapi.background
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+from . import batches, births, calls, errors, ledger, lifetimes, request
+from .account import Account, account_of
+from .request import RequestScope
+
+_MAX_REINSTALLS = 10
+_MAX_CLOSURES = 50
+
+Function = Callable[..., Any]
+
+
+class Patch:
+    """One method of one foreign class, replaced by a hook that knows what it replaced."""
+
+    def __init__(self, cls: type, name: str, make: Callable[[Patch, Function], Function]) -> None:
+        self.cls = cls
+        self.name = name
+        self.original: Function | None = None
+        self.hook: Function | None = None
+        self._make = make
+        self._beneath: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._trusted: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._reinstalls = 0
+
+    def install(self) -> None:
+        """Put the hook in place, on top of what is there now."""
+        self.original = self.cls.__dict__[self.name]
+        hook = self._make(self, self.original)
+        functools.update_wrapper(hook, self.original)
+        self.hook = hook
+        self._beneath.clear()
+        self._beneath.update(_reachable(self.original))
+        setattr(self.cls, self.name, hook)
+
+    def remove(self) -> None:
+        """Take the hook out; one that another tool has wrapped stays where it is and calls straight through."""
+        if self.hook is not None and self.cls.__dict__[self.name] is self.hook:
+            setattr(self.cls, self.name, self.original)
+        self.hook = None
+        self._reinstalls = 0
+
+    def check(self) -> None:
+        """Put the hook back if another tool's removal took it out with its own."""
+        top = self.cls.__dict__[self.name]
+        if top is self.hook or top in self._trusted:
+            return
+        if top in self._beneath:
+            self.reinstall()
+        else:
+            self._trusted.add(top)  # a newer patch, which calls ours; ``reinstall`` if it turns out not to
+
+    def reinstall(self) -> None:
+        """Put the hook on top again, unless that has been done too often."""
+        if self._reinstalls < _MAX_REINSTALLS:
+            self._reinstalls += 1
+            self.install()
+
+
+def _reachable(function: Function) -> set[Any]:
+    """Return a function and those that it wraps: what would be left if it were un-patched."""
+    found: set[Any] = set()
+    waiting: list[Any] = [function]
+    while waiting and len(found) < _MAX_CLOSURES:
+        here = waiting.pop()
+        if not isinstance(here, types.FunctionType) or here in found:
+            continue
+        found.add(here)
+        waiting.append(getattr(here, "__wrapped__", None))
+        for cell in here.__closure__ or ():
+            try:
+                waiting.append(cell.cell_contents)
+            except ValueError:  # an empty cell
+                continue
+    return found
+
+
+# --- the hooks --------------------------------------------------------------------------------------------------
+
+
+def _task_init(patch: Patch, original: Function) -> Function:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if patch.hook is hook:
+            _guarded("the birth of a task", births.task_born, self)
+
+    hook = __init__
+    return hook
+
+
+def _task_call(patch: Patch, original: Function) -> Function:
+    async def __call__(self: Any) -> None:
+        if patch.hook is hook or ledger.unended():
+            await calls.run_task(self, original, enter=through)
+        else:
+            await original(self)
+
+    def through(account: Account) -> Function:
+        """OpenTelemetry contrib's patch opens a span of its own; where ours is opened, go past it."""
+        past = getattr(BackgroundTask, "_otel_original_call", None)
+        if account.settings.traces and past is not None and _is_contrib(original):
+            return past  # type: ignore[no-any-return]
+        return original
+
+    hook = __call__
+    return hook
+
+
+def _is_contrib(function: Function) -> bool:
+    return function.__module__ == "opentelemetry.instrumentation.fastapi"
+
+
+def _batch_init(patch: Patch, original: Function) -> Function:
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        if patch.hook is hook:
+            injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
+            _guarded("the birth of a batch", births.batch_born, self, injected)
+
+    hook = __init__
+    return hook
+
+
+def _add_task(patch: Patch, original: Function) -> Function:
+    def add_task(self: Any, *args: Any, **kwargs: Any) -> None:
+        if patch.hook is not hook:
+            original(self, *args, **kwargs)
+            return
+        with births.Adding(self):
+            original(self, *args, **kwargs)
+
+    hook = add_task
+    return hook
+
+
+def _batch_call(patch: Patch, original: Function) -> Function:
+    async def __call__(self: Any) -> None:
+        if patch.hook is hook or ledger.unended():
+            await batches.run_batch(self, original, _call_patch.reinstall)
+        else:
+            await original(self)
+
+    hook = __call__
+    return hook
+
+
+def _exception_middleware(patch: Patch, original: Function) -> Function:
+    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        here = request.current()
+        if patch.hook is not hook or here is None or scope["type"] not in ("http", "websocket"):
+            await original(self, scope, receive, send)
+            return
+        double = here.account.guard("wrapping exception handlers", _with_handlers, self)
+        here.begin_attempt()
+        try:
+            await original(double or self, scope, receive, here.inner_send(send))
+        except GeneratorExit:
+            raise
+        except BaseException as exc:
+            here.account.guard("judging an error", here.error_reached, exc)
+            raise
+
+    hook = __call__
+    return hook
+
+
+def _with_handlers(middleware: Any) -> Any:
+    return errors.stand_in(
+        middleware,
+        _exception_handlers=errors.Handlers(middleware._exception_handlers),
+        _status_handlers=errors.Handlers(middleware._status_handlers),
+    )
+
+
+def _server_error_middleware(patch: Patch, original: Function) -> Function:
+    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        here = request.current()
+        if patch.hook is hook and here is not None and scope["type"] == "http" and self.handler is not None:
+            self = errors.stand_in(self, handler=errors.Handler(self.handler))
+        await original(self, scope, receive, send)
+
+    hook = __call__
+    return hook
+
+
+def _application(patch: Patch, original: Function) -> Function:
+    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
+        account = account_of(self) if patch.hook is hook else None
+        if account is None:
+            await _foreign(self, scope, receive, send, original)
+        elif scope["type"] in ("http", "websocket") and not _is_scrape(account, scope):
+            await _request(self, account, scope, receive, send, original)
+        else:
+            await _unaccounted(self, scope, receive, send, original)
+
+    hook = __call__
+    return hook
+
+
+def _is_scrape(account: Account, scope: Any) -> bool:
+    route = account.route
+    return route is not None and scope["path"].removeprefix(scope.get("root_path", "")) == route.path
+
+
+async def _foreign(app: Any, scope: Any, receive: Any, send: Any, original: Function) -> None:
+    """Call an application that is not instrumented: mounted, it joins the account; else it has none."""
+    if not _users:
+        _remove_when_idle()
+    if request.current() is None or request.joined(scope) is not None:
+        await original(app, scope, receive, send)
+    else:
+        await _unaccounted(app, scope, receive, send, original)
+
+
+async def _unaccounted(app: Any, scope: Any, receive: Any, send: Any, original: Function) -> None:
+    token = request.enter(None)
+    try:
+        await original(app, scope, receive, send)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        request.leave(token)
+        raise
+    request.leave(token)
+    lifetimes.drain()  # the lifespan's end is among these
+
+
+async def _request(app: Any, account: Account, scope: Any, receive: Any, send: Any, original: Function) -> None:
+    _call_patch.check()
+    parent = request.joined(scope)
+    here = RequestScope(account, scope, app, parent)
+    token = request.enter(here)
+    try:
+        await original(app, scope, receive, here.outer_send(send))
+        if here.failures or here.alerts:
+            await errors.finish(here)
+    except GeneratorExit:
+        # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
+        lifetimes.defer(here.settle)
+        raise
+    except BaseException as exc:
+        failure = account.guard("judging an error", here.error_reached, exc)
+        if account.settings.logs and (here.task_failed or failure is not None):
+            request.reported_exception.set(id(exc))
+        try:
+            if isinstance(exc, Exception):
+                await errors.finish(here)
+        finally:
+            _leave(here, token, parent, scope)
+        raise
+    _leave(here, token, parent, scope)
+
+
+def _leave(here: RequestScope, token: Any, parent: RequestScope | None, scope: Any) -> None:
+    here.account.guard("settling a request", here.settle)
+    request.leave(token)
+    if parent is not None:
+        scope[request.SCOPE_KEY] = parent
+    _remove_when_idle()
+
+
+def _guarded(what: str, action: Callable[..., Any], *args: Any) -> None:
+    """Run a part of ours in a place where no account is at hand yet."""
+    try:
+        action(*args)
+    except Exception as fault:  # noqa: BLE001
+        here = request.current()
+        if here is not None:
+            here.account.ledger.fault("epilogue", what, fault)
+        else:
+            ledger.log_fault(what, fault)
+
+
+# --- in and out -------------------------------------------------------------------------------------------------
+
+_call_patch = Patch(BackgroundTask, "__call__", _task_call)
+_patches = [
+    Patch(BackgroundTask, "__init__", _task_init),
+    _call_patch,
+    Patch(BackgroundTasks, "__init__", _batch_init),
+    Patch(BackgroundTasks, "add_task", _add_task),
+    Patch(BackgroundTasks, "__call__", _batch_call),
+    Patch(ExceptionMiddleware, "__call__", _exception_middleware),
+    Patch(ServerErrorMiddleware, "__call__", _server_error_middleware),
+    Patch(Starlette, "__call__", _application),
+]
+if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
+    _patches.append(Patch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
+
+_users: weakref.WeakSet[Any] = weakref.WeakSet()
+_installed = False
+
+
+def install(app: Any) -> None:
+    """Patch the classes for an application, unless another one has already."""
+    global _installed
+    _users.add(app)
+    if not _installed:
+        for patch in _patches:
+            patch.install()
+        _installed = True
+
+
+def uninstall(app: Any) -> None:
+    """Give the classes back with the last application, as soon as no run of this process is open."""
+    _users.discard(app)
+    _remove_when_idle()
+
+
+def _remove_when_idle() -> None:
+    global _installed
+    if _installed and not _users and not ledger.unended():
+        for patch in reversed(_patches):
+            patch.remove()
+        _installed = False

@@ -1,0 +1,161 @@
+"""The life of a run: scheduled, perhaps started, ended once; every transition is told to the observers.
+
+The law, whenever no transition is in progress: scheduled = pending + running + the six outcomes. It holds because
+a run is in exactly one of two dictionaries until it ends, and ``dict.pop`` lets exactly one caller take it out:
+no lock is needed, so none can be held when the garbage collector runs somebody's destructor.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from time import perf_counter, time
+from typing import Any
+
+from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+
+_log = logging.getLogger("epilogue")
+
+_pending: dict[TaskRun, None] = {}
+_running: dict[TaskRun, None] = {}
+_telling: set[int] = set()  # the threads that are inside an observer just now
+
+
+def pending() -> list[TaskRun]:
+    """Return the runs of this process that have not begun, oldest first."""
+    return list(_pending)
+
+
+def running() -> list[TaskRun]:
+    """Return what this process is doing now: its running tasks, oldest first."""
+    return list(_running)
+
+
+def telling() -> bool:
+    """Return whether this thread is inside an observer, whose own tasks are not accounted for."""
+    return threading.get_ident() in _telling
+
+
+def is_pending(run: TaskRun) -> bool:
+    """Return whether the run is scheduled and not begun."""
+    return run in _pending
+
+
+def unended() -> bool:
+    """Return whether any run of this process has not ended."""
+    return bool(_pending or _running)
+
+
+class Ledger:
+    """The account of one instrumented application: moves its runs along and tells its observers."""
+
+    def __init__(self, observers: Sequence[TaskObserver] = ()) -> None:
+        self.observers = tuple(observers)
+        self._faulty: set[tuple[str, str]] = set()
+
+    def schedule(self, run: TaskRun) -> TaskRun:
+        """Open the account of a new run."""
+        run.scheduled_at = time()
+        run._scheduled_tick = perf_counter()
+        _pending[run] = None
+        self._tell("scheduled", run)
+        return run
+
+    def start(self, run: TaskRun) -> bool:
+        """Note that a pending run begins; false if it was not pending any more."""
+        try:
+            del _pending[run]
+        except KeyError:
+            return False
+        tick = perf_counter()
+        run.started_at = time()
+        run._started_tick = tick
+        run.wait = tick - run._scheduled_tick
+        _running[run] = None
+        self._tell("started", run)
+        return True
+
+    def finish(
+        self,
+        run: TaskRun,
+        outcome: Outcome,
+        reason: Reason | None = None,
+        detail: str | None = None,
+        exc: BaseException | None = None,
+    ) -> bool:
+        """End a run that began; false if it had ended already."""
+        try:
+            del _running[run]
+        except KeyError:
+            return False
+        if run.duration is None:
+            run.duration = perf_counter() - run._started_tick - (run.thread_wait or 0.0)
+        self._end(run, outcome, reason, detail, exc)
+        return True
+
+    def give_up(
+        self, run: TaskRun, outcome: Outcome, reason: Reason, detail: str, exc: BaseException | None = None
+    ) -> bool:
+        """End a run that never began; false if it had begun or ended already."""
+        try:
+            del _pending[run]
+        except KeyError:
+            return False
+        self._end(run, outcome, reason, detail, exc)
+        return True
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        """Tell the observers of a request that failed."""
+        self._tell("request_failed", info, exc)
+
+    def _end(
+        self,
+        run: TaskRun,
+        outcome: Outcome,
+        reason: Reason | None,
+        detail: str | None,
+        exc: BaseException | None,
+    ) -> None:
+        run.ended_at = time()
+        run.reason = reason
+        run.detail = detail
+        if outcome is Outcome.FAILED or exc is not None:
+            run.error_type = full_name(exc) if exc is not None else reason
+        run.exception = exc
+        run.outcome = outcome
+        self._tell("ended", run)
+        run.exception = None  # whoever keeps the run must not keep the frames of the task
+
+    def _tell(self, transition: str, *subjects: Any) -> None:
+        thread = threading.get_ident()
+        nested = thread in _telling
+        _telling.add(thread)
+        try:
+            for observer in self.observers:
+                try:
+                    getattr(observer, transition)(*subjects)
+                except Exception as fault:  # noqa: BLE001  an observer never disturbs the task
+                    self.fault(type(observer).__name__, transition, fault)
+        finally:
+            if not nested:
+                _telling.discard(thread)
+
+    def fault(self, who: str, what: str, fault: BaseException) -> None:
+        """Count a fault of an observer or of our own parts, and log it the first time."""
+        for observer in self.observers:
+            try:
+                observer.observer_failed(who)
+            except Exception:  # noqa: BLE001, S112  it has been told; it cannot do better
+                continue
+        if (who, what) not in self._faulty:
+            self._faulty.add((who, what))
+            log_fault(f"{who}.{what} failed; this is logged once", fault)
+
+
+def log_fault(message: str, fault: BaseException) -> None:
+    """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
+    try:
+        _log.error("epilogue: %s", message, exc_info=fault)
+    except Exception:  # noqa: BLE001, S110  telemetry never breaks the application
+        pass

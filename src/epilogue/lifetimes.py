@@ -1,0 +1,183 @@
+"""The lives of the user's task objects: which run belongs to which object, and what its death means.
+
+Nothing is written on a task: a weak reference beside it knows its run, so copies and pickles of a task are what
+they would be without us. A dying task may be collected at any moment, in any thread, even in the middle of a
+metrics lock; its callback therefore only puts it on a ``SimpleQueue``, which is re-entrant by contract. The queue
+is drained where nothing is locked: at a task's end, a request's end, a scrape, on a timer, at shutdown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .ledger import log_fault, unended
+
+if TYPE_CHECKING:
+    from starlette.background import BackgroundTask, BackgroundTasks
+
+    from .model import TaskRun
+    from .request import RequestScope
+
+_TICK_SECONDS = 1.0
+
+
+class BatchRecord(weakref.ref["BackgroundTasks"]):
+    """What is known of one ``BackgroundTasks``, while it or one of its tasks lives."""
+
+    __slots__ = ("called", "failed", "finished", "injected", "key", "scope")
+
+    key: int
+    scope: RequestScope
+    injected: bool
+    """FastAPI made it for a parameter of the endpoint or of a dependency."""
+    called: bool
+    finished: bool
+    failed: str | None
+    """The name of the member that failed, where the batch runs its members in its own way."""
+
+
+class TaskRecord(weakref.ref["BackgroundTask"]):
+    """What is known of one ``BackgroundTask``: its birthplace and its latest run."""
+
+    __slots__ = ("batch", "key", "quiet", "run", "scope", "unsent")
+
+    key: int
+    scope: RequestScope
+    run: TaskRun | None
+    batch: BatchRecord | None
+    quiet: bool
+    """A failure alert: its own failure raises no alert."""
+    unsent: bool
+    """It hung on an error response; if it never ran, that response was never sent."""
+
+    @classmethod
+    def of(cls, task: BackgroundTask, scope: RequestScope, batch: BatchRecord | None) -> TaskRecord:
+        """Make a record that nobody will find again: for one call of a task that was born out of sight."""
+        record = cls(task, _task_died)
+        record.key = id(task)
+        record.scope = scope
+        record.run = None
+        record.batch = batch
+        record.quiet = record.unsent = False
+        return record
+
+
+_tasks: dict[int, TaskRecord] = {}
+_batches: dict[int, BatchRecord] = {}
+_deferred: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+
+
+def remember_task(task: BackgroundTask, scope: RequestScope, batch: BatchRecord | None) -> TaskRecord:
+    """Start a record of a task, to be found again for as long as the task lives."""
+    record = TaskRecord.of(task, scope, batch)
+    _tasks[record.key] = record
+    return record
+
+
+def recall_task(task: Any) -> TaskRecord | None:
+    """Return the record of a task, if it was born in sight."""
+    record = _tasks.get(id(task))
+    return record if record is not None and record() is task else None
+
+
+def remember_batch(batch: BackgroundTasks, scope: RequestScope, *, injected: bool) -> BatchRecord:
+    """Start a record of a batch."""
+    record = BatchRecord(batch, _batch_died)
+    record.key = id(batch)
+    record.scope = scope
+    record.injected = injected
+    record.called = record.finished = False
+    record.failed = None
+    _batches[record.key] = record
+    return record
+
+
+def recall_batch(batch: Any) -> BatchRecord | None:
+    """Return the record of a batch, if it was born in sight."""
+    record = _batches.get(id(batch))
+    return record if record is not None and record() is batch else None
+
+
+def _task_died(record: Any) -> None:
+    if _tasks.get(record.key) is record:
+        del _tasks[record.key]
+    if record.run is not None and record.run.outcome is None:
+        _deferred.put((_bury, (record,)))
+
+
+def _batch_died(record: Any) -> None:
+    if _batches.get(record.key) is record:
+        del _batches[record.key]
+
+
+def _bury(record: TaskRecord) -> None:
+    record.scope.task_died(record)
+
+
+def defer(action: Callable[..., Any], *args: Any) -> None:
+    """Leave an action for the next drain; safe in a destructor and while a coroutine is torn down."""
+    _deferred.put((action, args))
+
+
+def drain() -> None:
+    """Do what destructors and torn-down coroutines have left; call it where nothing is locked."""
+    while not _deferred.empty():
+        try:
+            action, args = _deferred.get_nowait()
+        except queue.Empty:  # another thread took it
+            return
+        try:
+            action(*args)
+        except Exception as fault:  # noqa: BLE001
+            log_fault("settling a destroyed task failed", fault)
+
+
+class Watch:
+    """A timer that drains once a second while any run has not ended, so that an idle application reports."""
+
+    def __init__(self) -> None:
+        self._armed: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        self._thread: threading.Timer | None = None
+
+    def arm(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Make sure that a tick is coming; ``loop`` is where the request runs, ``None`` without asyncio."""
+        if loop is None:
+            self._arm_thread()
+        elif loop not in self._armed and not loop.is_closed():
+            self._armed.add(loop)
+            if asyncio._get_running_loop() is loop:
+                loop.call_later(_TICK_SECONDS, self._tick, weakref.ref(loop))
+            else:
+                loop.call_soon_threadsafe(
+                    loop.call_later, _TICK_SECONDS, self._tick, weakref.ref(loop)
+                )
+
+    def _tick(self, loop_ref: weakref.ref[asyncio.AbstractEventLoop]) -> None:
+        loop = loop_ref()
+        drain()
+        if loop is not None:
+            self._armed.discard(loop)
+            if unended():
+                self.arm(loop)
+
+    def _arm_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Timer(_TICK_SECONDS, self._thread_tick)
+            self._thread.daemon = True
+            self._thread.start()
+
+    def _thread_tick(self) -> None:
+        drain()
+        self._thread = None
+        if unended():
+            self._arm_thread()
+
+
+watch = Watch()
+atexit.register(drain)

@@ -1,0 +1,43 @@
+"""Helpers for the user's own logging: ids on every line, and one traceback per error."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from . import names
+from .calls import current_run
+from .ids import current_ids
+from .request import reported_exception
+
+__all__ = ["ReportedFilter", "add_context"]
+
+
+def add_context(logger: Any, method: str, event_dict: Any) -> Any:
+    """Give a structlog line ``trace_id`` and ``span_id`` and, inside a task, ``task`` and ``task_run``.
+
+    A structlog processor: put it behind ``merge_contextvars``. What is on the line already stays.
+    """
+    trace_id, span_id = current_ids()
+    if trace_id is not None:
+        event_dict.setdefault(names.KEY_TRACE_ID, trace_id)
+        event_dict.setdefault(names.KEY_SPAN_ID, span_id)
+    run = current_run()
+    if run is not None:
+        event_dict.setdefault(names.KEY_TASK, run.name)
+        event_dict.setdefault(names.KEY_TASK_RUN, run.id)
+    return event_dict
+
+
+class ReportedFilter(logging.Filter):
+    """Takes out what Epilogue has already reported; for ``logging.getLogger("uvicorn.error")``.
+
+    uvicorn prints the traceback of every exception that leaves the application, which after Epilogue's
+    ``request.failed`` or ``background_task.failed`` is the second time. Only that message is taken out, and only
+    for exceptions that were reported.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is news."""
+        exc = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        return exc is None or reported_exception.get() != id(exc)

@@ -1,0 +1,196 @@
+"""The vocabulary: what a run is, how it can end, and who is told. Plain data; imports nothing of ours."""
+
+from __future__ import annotations
+
+import uuid
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
+
+
+class Outcome(StrEnum):
+    """How a run ended. Every run that was scheduled ends in exactly one of these."""
+
+    SUCCEEDED = "succeeded"
+    """The function returned."""
+    FAILED = "failed"
+    """The function raised, or returned something that nobody will ever run."""
+    CANCELLED = "cancelled"
+    """The function was cancelled or torn down while it ran."""
+    SKIPPED = "skipped"
+    """It never ran, because an earlier task of the same batch failed or was cancelled."""
+    DROPPED = "dropped"
+    """It never ran, because its request failed, was answered by an exception, or lost its client."""
+    ABANDONED = "abandoned"
+    """It never ran, because nothing will ever call it."""
+
+
+class Reason(StrEnum):
+    """Why a run did not succeed; a closed set, safe as a label or an attribute."""
+
+    EXCEPTION = "exception"
+    NEVER_AWAITED = "never_awaited"
+    CANCELLED = "cancelled"
+    EARLIER_TASK_FAILED = "earlier_task_failed"
+    REQUEST_FAILED = "request_failed"
+    CLIENT_DISCONNECTED = "client_disconnected"
+    NEVER_ATTACHED = "never_attached"
+    RESPONSE_REPLACED = "response_replaced"
+    ADDED_TOO_LATE = "added_too_late"
+    WEBSOCKET = "websocket"
+    UNKNOWN = "unknown"
+
+
+class RequestInfo:
+    """The request that a run or an error belongs to. Holds no reference to the request itself."""
+
+    __slots__ = ("method", "request_id", "route", "span_id", "status", "trace_id")
+
+    def __init__(
+        self,
+        method: str | None = None,
+        route: str | None = None,
+        request_id: str | None = None,
+        status: int | None = None,
+        trace_id: str | None = None,
+        span_id: str | None = None,
+    ) -> None:
+        self.method = method
+        """The HTTP method; ``None`` for a WebSocket."""
+        self.route = route
+        """The route's template, mounts included (``/sub/items/{id}``); ``None`` where no route matched."""
+        self.request_id = request_id
+        """The ``X-Request-ID`` header, cut to 128 printable characters."""
+        self.status = status
+        """The status that was sent, as far as it is known when the observer is told."""
+        self.trace_id = trace_id
+        """The trace that was current in the request, 32 hexadecimal digits."""
+        self.span_id = span_id
+        """The span that was current in the request, 16 hexadecimal digits."""
+
+    def __repr__(self) -> str:
+        return f"RequestInfo({self.method} {self.route})"
+
+
+class TaskRun:
+    """One scheduling of a task: born with ``add_task`` or ``BackgroundTask(...)``, ended in one outcome.
+
+    Times are seconds; the ``*_at`` times are since the epoch. What is not known yet is ``None``.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_id",
+        "_scheduled_tick",
+        "_started_tick",
+        "detail",
+        "duration",
+        "ended_at",
+        "error_type",
+        "exception",
+        "function",
+        "index",
+        "is_async",
+        "name",
+        "outcome",
+        "reason",
+        "request",
+        "sampled",
+        "scheduled_at",
+        "span_id",
+        "started_at",
+        "thread_wait",
+        "torn_down",
+        "trace_id",
+        "wait",
+    )
+
+    def __init__(
+        self, name: str, function: str, request: RequestInfo | None, index: int, *, is_async: bool
+    ) -> None:
+        self._id: str | None = None
+        self._scheduled_tick = 0.0
+        self._started_tick = 0.0
+        self.name = name
+        """The task's name: a label, bounded in number (``other`` beyond the bound)."""
+        self.function = function
+        """The function's own full name, unbounded: for spans and logs, never a label."""
+        self.request = request
+        """The request it was scheduled in."""
+        self.index = index
+        """Its place among the runs of the same request, from 0."""
+        self.is_async = is_async
+        """Starlette's verdict: awaited on the event loop, or run in a worker thread."""
+        self.scheduled_at = 0.0
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.wait: float | None = None
+        """From scheduled to started."""
+        self.thread_wait: float | None = None
+        """Waiting for a worker thread; only for functions that are not async."""
+        self.duration: float | None = None
+        """Running, without the wait for a thread; ``None`` for a run that never ran."""
+        self.outcome: Outcome | None = None
+        self.reason: Reason | None = None
+        self.detail: str | None = None
+        """What happened, in prose, and what to do about it."""
+        self.exception: BaseException | None = None
+        """The exception, while observers and ``on_task_failure`` are told; ``None`` again afterwards."""
+        self.error_type: str | None = None
+        """The exception's full name (``ValueError`` for builtins); the reason for a run without one."""
+        self.trace_id: str | None = None
+        self.span_id: str | None = None
+        self.sampled = False
+        """Whether its span is sampled, so that an exemplar can link to it."""
+        self.torn_down = False
+        """Ended outside its own context (its coroutine was closed or collected)."""
+
+    @property
+    def id(self) -> str:
+        """A random UUID, made when it is first asked for."""
+        if self._id is None:
+            self._id = str(uuid.uuid4())
+        return self._id
+
+    @property
+    def started(self) -> bool:
+        """Whether the run was ever begun."""
+        return self.started_at is not None
+
+    def __repr__(self) -> str:
+        return f"TaskRun({self.name}, {self.outcome or ('running' if self.started else 'pending')})"
+
+
+class TaskObserver:
+    """Told of every transition of every run; override what you need.
+
+    ``scheduled`` is called where ``add_task`` was called, which may be a worker thread; ``started`` and
+    ``ended`` on the event loop's side, except for a run whose task object was destroyed elsewhere. They are
+    called synchronously, so they must be quick. An observer that raises is logged once and counted; it
+    disturbs neither the task nor the other observers. Tasks that an observer schedules are not accounted for.
+    """
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Take note that a run was scheduled."""
+
+    def started(self, run: TaskRun) -> None:
+        """Take note that a run begins; called in the context the task runs in."""
+
+    def ended(self, run: TaskRun) -> None:
+        """Take note of the outcome, ``run.outcome``; called once per run."""
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        """Take note of a request that failed; called once per error, after the response."""
+
+    def observer_failed(self, observer: str) -> None:
+        """Take note that an observer raised; ``observer`` is its class's name."""
+
+
+def full_name(exc_or_type: Any) -> str:
+    """Return the full name of an exception's type, ``ValueError`` for builtins.
+
+    The format is OpenTelemetry's ``exception.type`` and ``error.type``.
+    """
+    cls = exc_or_type if isinstance(exc_or_type, type) else type(exc_or_type)
+    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"

@@ -1,0 +1,287 @@
+"""The request scope: which request a run belongs to, how far its response got, and what became of its tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from . import verdict
+from .ids import current_ids
+from .ledger import is_pending
+from .lifetimes import drain, watch
+from .model import RequestInfo, TaskRun
+from .names import function_name, task_name
+from .routes import route_template
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from .account import Account
+    from .lifetimes import TaskRecord
+
+    Message = MutableMapping[str, Any]
+    Send = Callable[[Message], Awaitable[None]]
+
+SCOPE_KEY = "epilogue"
+_MAX_REQUEST_ID = 128
+
+_current: ContextVar[RequestScope | None] = ContextVar("epilogue_request", default=None)
+
+reported_exception: ContextVar[int | None] = ContextVar("epilogue_reported", default=None)
+"""The identity of an exception that leaves the application after it was logged; its object is not kept."""
+
+current = _current.get
+enter = _current.set
+leave = _current.reset
+
+
+def joined(scope: Any) -> RequestScope | None:
+    """Return the live request scope that an ASGI scope was derived from: this is how a mounted app is known."""
+    found: RequestScope | None = scope.get(SCOPE_KEY)
+    return found if found is not None and not found.settled else None
+
+
+class Failure:
+    """One exception that reached the exception middleware, and what has been done about it."""
+
+    __slots__ = ("answered", "before_response", "exc", "kind", "reported", "rescued", "span_id", "trace_id")
+
+    def __init__(self, exc: BaseException, *, before_response: bool) -> None:
+        self.exc = exc
+        self.kind = verdict.failure_kind(exc)
+        self.before_response = before_response
+        """It came before a response had begun, so that a handler or a middleware could still answer."""
+        self.reported = False
+        self.answered = False
+        """The user's error tasks have been run for it."""
+        self.rescued: list[Any] = []
+        """The tasks that asked to run although their request failed."""
+        self.trace_id, self.span_id = current_ids()
+
+
+class RequestScope:
+    """One request (or WebSocket) of an instrumented application, from its first to its last instruction."""
+
+    __slots__ = (
+        "_app",
+        "_asgi",
+        "_index",
+        "_root_path",
+        "account",
+        "alerts",
+        "background_ran",
+        "complete",
+        "doomed",
+        "failures",
+        "info",
+        "inner_status",
+        "kind",
+        "loop",
+        "lost_client",
+        "parent",
+        "reported_inside",
+        "runs",
+        "settled",
+        "started",
+        "status",
+        "task_failed",
+    )
+
+    def __init__(self, account: Account, asgi: Any, app: Any, parent: RequestScope | None) -> None:
+        self.account = account
+        self.parent = parent
+        self.kind: str = asgi["type"]
+        self.loop = asyncio._get_running_loop()
+        self.runs: dict[TaskRun, TaskRecord] = {}
+        self.failures: list[Failure] = []
+        self.doomed: dict[TaskRun, Failure] = {}
+        self.alerts: list[tuple[TaskRun, TaskRecord, BaseException | None]] = []
+        self.reported_inside: list[BaseException] = []
+        self.info = RequestInfo(asgi.get("method"))
+        self.status: int | None = None
+        self.inner_status: int | None = None
+        self.lost_client: OSError | None = None
+        """What the server raised when a message could not be written to the client."""
+        self.started = False
+        """The innermost application's response has begun."""
+        self.complete = False
+        """The innermost application's response has been sent to its end: from here on, tasks run behind it."""
+        self.background_ran = False
+        """A task was called behind the response."""
+        self.task_failed = False
+        """A task that was called behind the response failed; what is raised from now on is its doing."""
+        self.settled = False
+        self._index = itertools.count()  # a thread may schedule, too
+        self._asgi = asgi
+        self._app = parent._app if parent is not None else app
+        self._root_path: str = parent._root_path if parent is not None else asgi.get("root_path", "")
+        asgi[SCOPE_KEY] = self
+
+    # --- how far the response got -----------------------------------------------------------------------------
+
+    def outer_send(self, send: Send) -> Send:
+        """Watch what leaves the application: the status that was really sent."""
+
+        async def watched(message: Message) -> None:
+            kind = message["type"]
+            if kind in ("http.response.start", "websocket.http.response.start"):
+                self.status = message["status"]
+            try:
+                await send(message)
+            except OSError as exc:
+                self.lost_client = exc
+                raise
+            if self.inner_status is None and _ends(kind, message):
+                self.complete = True  # a middleware answered by itself
+
+        return watched
+
+    def inner_send(self, send: Send) -> Send:
+        """Watch what the innermost application says, before any middleware changes it."""
+
+        async def watched(message: Message) -> None:
+            kind = message["type"]
+            if kind == "http.response.start":
+                self.started = True
+                self.inner_status = message["status"]
+            await send(message)
+            if _ends(kind, message):
+                self.complete = True
+
+        return watched
+
+    def begin_attempt(self) -> None:
+        """Begin afresh: a middleware may call the application more than once for one request."""
+        if not self.complete:
+            self.started = self.task_failed = False
+            self.inner_status = None
+
+    # --- its runs ---------------------------------------------------------------------------------------------
+
+    def schedule(self, record: TaskRecord, func: Any, *, is_async: bool) -> TaskRun:
+        """Open a run for a task that belongs to this request."""
+        self.locate()
+        run = TaskRun(task_name(func), function_name(func), self.info, next(self._index), is_async=is_async)
+        if not self.settled:
+            self.runs[run] = record
+        watch.arm(self.loop)
+        self.account.ledger.schedule(run)
+        return run
+
+    def release(self, run: TaskRun) -> None:
+        """Forget a run that has ended: a long-lived request holds only its unended runs."""
+        self.runs.pop(run, None)
+
+    def task_died(self, record: TaskRecord) -> None:
+        """Take note that a task object is gone; its run, if it never began, will never be called."""
+        run = record.run
+        if run is None or not is_pending(run):
+            return
+        if self.settled or self.started or self.kind == "websocket" or run not in self.runs:
+            verdict.give_up(self, run, record)
+        # else: wait for the end of the request, which may yet fail, and is then the better reason
+
+    # --- its errors -------------------------------------------------------------------------------------------
+
+    def error_reached(self, exc: BaseException) -> Failure | None:
+        """Judge an exception that reached the exception middleware or left the application.
+
+        It dooms the runs that are unstarted at this moment; a retrying middleware may yet try again. ``None`` if
+        it came out of a task that was called behind the complete response: that is no failed request.
+        """
+        exc = verdict.original(exc)
+        if self.task_failed:
+            return None
+        known = next((failure for failure in self.failures if verdict.same_error(exc, failure.exc)), None)
+        if known is not None:
+            if verdict.failure_kind(exc) == verdict.ERROR and known.kind == verdict.CANCELLED:
+                known.exc, known.kind = exc, verdict.ERROR
+            failure = known
+        else:
+            failure = Failure(exc, before_response=not self.started)
+            if exc is self.lost_client:
+                failure.kind = verdict.DISCONNECTED
+            failure.reported = any(verdict.same_error(exc, told) for told in self.reported_inside)
+            self.failures.append(failure)
+        self.locate()
+        for run, record in list(self.runs.items()):
+            if is_pending(run) and run not in self.doomed:
+                self.doomed[run] = failure
+                verdict.keep_for_rescue(failure, record)
+        return failure
+
+    def is_request_error(self, failure: Failure) -> bool:
+        """Return whether a failure counts as a failed request."""
+        status = self.status or self.inner_status
+        if failure.kind == verdict.DISCONNECTED:
+            return False
+        if failure.kind == verdict.CANCELLED:
+            return status is not None and status >= 400
+        return not (failure.before_response and status is not None and status < 400)
+
+    def report(self, failure: Failure) -> None:
+        """Tell the observers of a failed request, once per error, here or in an application mounted inside."""
+        if failure.reported:
+            return
+        failure.reported = True
+        if self.parent is not None:
+            self.parent.reported_inside.append(failure.exc)
+        if self.is_request_error(failure):
+            self.locate()
+            info = self.info
+            told = RequestInfo(
+                info.method, info.route, info.request_id, self.status or self.inner_status, failure.trace_id
+            )
+            told.span_id = failure.span_id
+            self.account.ledger.request_failed(told, failure.exc)
+
+    # --- its end ----------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """End the request: every run that nothing will call any more gets its outcome."""
+        if self.settled:
+            return
+        drain()
+        self.locate()
+        self.settled = True
+        for failure in self.failures:
+            self.report(failure)
+        for run, record in list(self.runs.items()):
+            if is_pending(run):
+                verdict.settle(self, run, record)
+        self._asgi = self._app = self.parent = self.lost_client = None
+        self.runs.clear()
+        self.doomed.clear()
+        self.failures.clear()
+        self.alerts.clear()
+        self.reported_inside.clear()
+        drain()
+
+    def locate(self) -> None:
+        """Find out the route and the request id, as soon as they are known."""
+        if self._asgi is None or self.info.route is not None:
+            return
+        self.info.route = self.account.guard("route", route_template, self._asgi, self._app, self._root_path)
+        if self.info.request_id is None:
+            self.info.request_id = self.account.guard("request id", _request_id, self._asgi)
+
+    @property
+    def asgi(self) -> Any:
+        """The ASGI scope, until the request is settled."""
+        return self._asgi
+
+
+def _ends(kind: str, message: Message) -> bool:
+    if kind == "http.response.body":
+        return not message.get("more_body", False)
+    return kind == "http.response.pathsend"
+
+
+def _request_id(asgi: Any) -> str | None:
+    for name, value in asgi.get("headers", ()):
+        if name == b"x-request-id":
+            text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
+            return "".join(c for c in text if c.isprintable())[:_MAX_REQUEST_ID] or None
+    return None

@@ -1,0 +1,67 @@
+"""The template of the route that a request matched, with the templates of the mounts around it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.routing import Match, Mount
+
+_MAX_DEPTH = 10
+
+
+def route_template(scope: Any, app: Any, root_path: str) -> str | None:
+    """Return the route's template, such as ``/sub/items/{id}``; ``None`` where nothing matched (yet).
+
+    ``app`` is the outermost instrumented application, ``root_path`` the one it was called with.
+    """
+    leaf = _leaf(scope)
+    if scope.get("root_path", "") == root_path:
+        return leaf
+    prefix = _mounts(scope, app, root_path)
+    return prefix + (leaf or "") or None
+
+
+def _leaf(scope: Any) -> str | None:
+    context = scope.get("fastapi", {}).get("effective_route_context")  # FastAPI >= 0.137, included routers
+    route = scope.get("route")
+    if not isinstance(route, Mount):
+        path = getattr(context, "path", None) or getattr(route, "path", None)
+        if isinstance(path, str):
+            return path
+    if "endpoint" not in scope:
+        return None
+    return _find(getattr(scope.get("router"), "routes", ()), scope["endpoint"], _MAX_DEPTH)
+
+
+def _find(routes: Sequence[Any], endpoint: Any, depth: int) -> str | None:
+    """Find a route by its endpoint, where the framework does not say which route it was."""
+    for route in routes:
+        if isinstance(route, Mount):
+            found = _find(_routes_of(route), endpoint, depth - 1) if depth else None
+            if found is not None:
+                return found
+        elif getattr(route, "endpoint", None) is endpoint:
+            return str(route.path)
+    return None
+
+
+def _mounts(scope: Any, app: Any, root_path: str) -> str:
+    """Return the templates of the mounts that the request went through."""
+    here = {"type": scope["type"], "path": scope["path"], "root_path": root_path, "path_params": {}}
+    routes: Sequence[Any] = getattr(app, "routes", ())
+    prefix = ""
+    for _ in range(_MAX_DEPTH):
+        mount = next((r for r in routes if isinstance(r, Mount) and r.matches(here)[0] is Match.FULL), None)
+        if mount is None:
+            break
+        here.update(mount.matches(here)[1])
+        prefix += mount.path_format.removesuffix("/{path}")
+        if here["root_path"] == scope.get("root_path"):
+            break
+        routes = _routes_of(mount)
+    return prefix
+
+
+def _routes_of(mount: Mount) -> Sequence[Any]:
+    return mount.routes or ()

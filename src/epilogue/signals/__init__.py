@@ -1,0 +1,1 @@
+"""One observer per signal; each knows only the vocabulary and the names."""

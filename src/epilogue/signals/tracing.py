@@ -1,0 +1,154 @@
+"""One span per run: another instrumentation's span is adopted where one is open, else ours is opened."""
+
+from __future__ import annotations
+
+import os
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import context as otel
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+    get_current_span,
+    get_tracer,
+    set_span_in_context,
+)
+
+from .. import names
+from .._version import __version__
+from ..ids import hex_ids
+from ..model import Outcome, TaskObserver, TaskRun
+
+_NATIVE = ("fastapi", "fastapi.background_task")
+_CONTRIB = "opentelemetry.instrumentation.fastapi"
+_NANOSECONDS = 1_000_000_000
+
+
+class _Open:
+    """What is kept of a run between its transitions."""
+
+    __slots__ = ("adopted", "parent", "span", "token")
+
+    def __init__(self, parent: Span) -> None:
+        self.parent = parent
+        self.span: Span | None = None
+        self.token: Token[Any] | None = None
+        self.adopted = ""
+
+
+class Tracing(TaskObserver):
+    """Tells every run as a span, also those that never started: in a trace, the missing mail is visible."""
+
+    def __init__(self, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False) -> None:
+        self._tracer = get_tracer(names.SCOPE, __version__, tracer_provider)
+        self._new_trace = new_trace
+        self._open: dict[TaskRun, _Open] = {}
+        # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
+        opt_in = os.environ.get("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "").split(",")
+        self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Remember the span that schedules the task, to be the parent."""
+        parent = get_current_span()
+        self._open[run] = _Open(parent)
+        run.trace_id, run.span_id = hex_ids(parent.get_span_context())
+
+    def started(self, run: TaskRun) -> None:
+        """Adopt the span that is open around the call, or open ours and make it current."""
+        entry = self._open.setdefault(run, _Open(INVALID_SPAN))
+        current = get_current_span()
+        adopted = _foreign_kind(current)
+        if adopted:
+            entry.span, entry.adopted = current, adopted
+            current.update_name(names.SPAN_PREFIX + run.name)
+        else:
+            entry.span = self._start(run, entry.parent if _valid(entry.parent) else current)
+            entry.token = otel.attach(set_span_in_context(entry.span))
+        self._identify(run, entry.span)
+        entry.span.set_attributes(_attributes(run))
+
+    def ended(self, run: TaskRun) -> None:
+        """Write the outcome on the span, and end it if it is ours."""
+        entry = self._open.pop(run, None)
+        if entry is None:
+            return
+        span = entry.span
+        if span is None:
+            span = self._start(run, entry.parent, int(run.scheduled_at * _NANOSECONDS))
+            self._identify(run, span)
+            span.set_attributes(_attributes(run))
+        self._write_outcome(run, span, entry)
+        if entry.adopted:
+            return  # whoever opened it ends it
+        if entry.token is not None and not run.torn_down:
+            otel.detach(entry.token)
+        span.end()
+
+    def _start(self, run: TaskRun, parent: Span, start_time: int | None = None) -> Span:
+        name = names.SPAN_PREFIX + run.name
+        if not self._new_trace:
+            context = set_span_in_context(parent)
+            return self._tracer.start_span(name, context, SpanKind.INTERNAL, start_time=start_time)
+        links = [Link(parent.get_span_context())] if _valid(parent) else []
+        root = set_span_in_context(INVALID_SPAN)
+        return self._tracer.start_span(name, root, SpanKind.INTERNAL, links=links, start_time=start_time)
+
+    @staticmethod
+    def _identify(run: TaskRun, span: Span) -> None:
+        context = span.get_span_context()
+        run.trace_id, run.span_id = hex_ids(context)
+        run.sampled = context.trace_flags.sampled
+
+    def _write_outcome(self, run: TaskRun, span: Span, entry: _Open) -> None:
+        if not span.is_recording():
+            return
+        span.set_attribute(names.TASK_OUTCOME, str(run.outcome))
+        if run.thread_wait is not None:
+            span.set_attribute(names.TASK_THREAD_WAIT, run.thread_wait)
+        if run.reason is not None:
+            span.set_attribute(names.TASK_REASON, str(run.reason))
+        if run.outcome is Outcome.SUCCEEDED:
+            return
+        error_type = run.error_type if run.started else run.reason
+        if error_type is not None:
+            span.set_attribute(names.ERROR_TYPE, str(error_type))
+        # contrib's span records the exception by itself as it passes
+        records = self._record_exceptions and entry.adopted != _CONTRIB
+        if run.outcome is Outcome.FAILED and run.exception is not None and records:
+            span.record_exception(run.exception)
+        span.set_status(Status(StatusCode.ERROR, run.detail))
+
+
+def _valid(span: Span) -> bool:
+    return span.get_span_context().is_valid
+
+
+def _attributes(run: TaskRun) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        names.TASK_NAME: run.name,
+        names.TASK_RUN_ID: run.id,
+        names.TASK_INDEX: run.index,
+        names.CODE_FUNCTION: run.function,
+    }
+    if run.wait is not None:
+        attributes[names.TASK_WAIT] = run.wait
+    if run.request is not None and run.request.route is not None:
+        attributes[names.HTTP_ROUTE] = run.request.route
+    return attributes
+
+
+def _foreign_kind(span: Any) -> str:
+    """Return whose span around a background task this is, if it is one that we adopt."""
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
+    name = getattr(span, "name", None)
+    if scope is None or not isinstance(name, str) or not span.is_recording():
+        return ""
+    if (scope, name) == _NATIVE:
+        return str(scope)
+    return _CONTRIB if scope == _CONTRIB and name.startswith("BackgroundTask ") else ""

@@ -1,0 +1,188 @@
+"""Why a run will never run, and what kind of error an exception is: the judgements, apart from the bookkeeping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
+
+from .model import Outcome, Reason, full_name
+from .names import task_options
+
+if TYPE_CHECKING:
+    from .lifetimes import TaskRecord
+    from .model import TaskRun
+    from .request import Failure, RequestScope
+
+ERROR: Final = "error"
+CANCELLED: Final = "cancelled"
+DISCONNECTED: Final = "disconnected"
+
+# Starlette's words for an exception that has a handler but came too late for it
+_TOO_LATE: Final = "Caught handled exception, but response already started."
+_CHAIN: Final = 10
+
+
+# --- exceptions -------------------------------------------------------------------------------------------------
+
+
+def original(exc: BaseException) -> BaseException:
+    """Return the exception that was raised, without the wrapping of task groups and of Starlette."""
+    for _ in range(_CHAIN):
+        if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+            exc = exc.exceptions[0]
+        elif type(exc) is RuntimeError and exc.args == (_TOO_LATE,) and exc.__cause__ is not None:
+            exc = exc.__cause__
+        else:
+            break
+    return exc
+
+
+def same_error(exc: BaseException, known: BaseException) -> bool:
+    """Return whether an exception is a known one or was raised because of it: one error, one report."""
+    seen: BaseException | None = exc
+    for _ in range(_CHAIN):
+        if seen is known:
+            return True
+        if seen is None:
+            return False
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def is_cancellation(exc: BaseException) -> bool:
+    """Return whether an exception means that somebody else stopped the code, on asyncio and on trio."""
+    if isinstance(exc, Exception):
+        return False
+    if isinstance(exc, GeneratorExit | KeyboardInterrupt):
+        return True
+    try:
+        return isinstance(exc, anyio.get_cancelled_exc_class())
+    except Exception:  # noqa: BLE001  no event loop is running
+        return type(exc).__name__ in ("CancelledError", "Cancelled")
+
+
+def failure_kind(exc: BaseException) -> str:
+    """Return what an exception means for its request."""
+    if isinstance(exc, ClientDisconnect | WebSocketDisconnect) or isinstance(exc.__cause__, ClientDisconnect):
+        return DISCONNECTED
+    return CANCELLED if is_cancellation(exc) else ERROR
+
+
+# --- runs that never ran ----------------------------------------------------------------------------------------
+
+
+def keep_for_rescue(failure: Failure, record: TaskRecord) -> None:
+    """Keep a task alive that asked to run although its request failed."""
+    task = record()
+    if task is not None and failure.kind == ERROR and task_options(task.func).run_on_request_error:
+        failure.rescued.append(task)
+
+
+def settle(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
+    """Judge a run that is still pending when its request ends.
+
+    A task that its maker still holds (a queue, a worker started elsewhere) may yet be called: it stays pending.
+    """
+    batch = record.batch
+    nobody_holds_it = record() is None or record.unsent
+    if run in scope.doomed or nobody_holds_it or (batch is not None and (batch.injected or batch.finished)):
+        give_up(scope, run, record)
+
+
+def give_up(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
+    """End a run that nothing will ever call, with the best reason there is."""
+    failure = scope.doomed.get(run)
+    if failure is not None:
+        _drop(scope, run, failure)
+    else:
+        outcome, reason, detail = _why(scope, record)
+        scope.account.ledger.give_up(run, outcome, reason, detail)
+    scope.release(run)
+
+
+def _drop(scope: RequestScope, run: TaskRun, failure: Failure) -> None:
+    name = full_name(failure.exc)
+    if failure.kind == DISCONNECTED:
+        reason = Reason.CLIENT_DISCONNECTED
+        detail = "the client went away before the task could start; do work that must be done before answering"
+    elif failure.kind == CANCELLED:
+        reason = Reason.REQUEST_FAILED
+        detail = "the request was cancelled before the task could start (a timeout, or the server's shutdown)"
+    else:
+        reason = Reason.REQUEST_FAILED
+        detail = (
+            f"the request ended in {name}, and the tasks hung on the response that was never built; "
+            "if it must run all the same, decorate it with @task(run_on_request_error=True)"
+        )
+    scope.account.ledger.give_up(run, Outcome.DROPPED, reason, detail, failure.exc)
+
+
+def _why(scope: RequestScope, record: TaskRecord) -> tuple[Outcome, Reason, str]:
+    batch = record.batch
+    if batch is not None and batch.failed is not None:
+        return Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, f"{batch.failed} failed before it in the same batch"
+    if batch is not None and batch.finished:
+        return (
+            Outcome.ABANDONED,
+            Reason.ADDED_TOO_LATE,
+            "it was added after its batch had run, as in the exit of a yield dependency; add it before the "
+            "response is returned",
+        )
+    if scope.kind == "websocket" and batch is not None and batch.injected:
+        return (
+            Outcome.ABANDONED,
+            Reason.WEBSOCKET,
+            "FastAPI runs no background tasks behind a WebSocket; await the function, or start a task for it",
+        )
+    if record.unsent:
+        return (
+            Outcome.ABANDONED,
+            Reason.RESPONSE_REPLACED,
+            "the error response that carried it was never sent, because another response had begun",
+        )
+    if batch is not None and batch.injected:
+        return _injected(scope)
+    return (
+        Outcome.ABANDONED,
+        Reason.NEVER_ATTACHED,
+        "no response that was sent carried it; return Response(..., background=tasks), or take BackgroundTasks "
+        "as a parameter of the endpoint",
+    )
+
+
+def _injected(scope: RequestScope) -> tuple[Outcome, Reason, str]:
+    if scope.background_ran:
+        return (
+            Outcome.ABANDONED,
+            Reason.RESPONSE_REPLACED,
+            "the endpoint returned a response with a background of its own, which replaces the injected tasks; "
+            "pass the injected BackgroundTasks as that response's background, or add everything to it",
+        )
+    return (
+        Outcome.ABANDONED,
+        Reason.UNKNOWN,
+        "the request ended without calling it; something between the endpoint and the response (a custom route "
+        "class, a decorator) answered in its place",
+    )
+
+
+def skipped(failed: TaskRun | None, exc: BaseException) -> str:
+    """Say why the rest of a batch was skipped."""
+    if failed is None:
+        culprit = f"an earlier member of the batch raised {full_name(exc)}"
+    elif failed.outcome is Outcome.CANCELLED:
+        culprit = f"{failed.name} was cancelled before it"
+    else:
+        culprit = f"{failed.name} failed before it with {full_name(exc)}"
+    return f"{culprit}; a batch stops at its first error, so catch it in that task, or put this one first"
+
+
+def never_awaited(result: Any) -> str:
+    """Say what is wrong with a task that returned something to be run."""
+    return (
+        f"it returned a {type(result).__name__} that nobody will ever run; schedule the function itself, "
+        "not a lambda around it, and no generator function"
+    )
