@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 with warnings.catch_warnings():  # the oldest Starlette imports python-multipart by its old name
     warnings.simplefilter("ignore", PendingDeprecationWarning)
     import starlette.formparsers  # noqa: F401
 
-from tests.support.lab import Behaviour, Lab
+from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode
 from tests.support.versions import NATIVE_TELEMETRY
 
@@ -41,13 +40,6 @@ def bare_behaviours() -> dict[Any, Behaviour]:
 def lab(mode: Mode, bare_behaviours: dict[Any, Behaviour], request: pytest.FixtureRequest) -> Iterator[Lab]:
     """Provide a lab for one telemetry mode; afterwards nothing may be left patched."""
     others = {name: value for name, value in request.node.callspec.params.items() if name != "mode"}
-    lab = Lab(mode, bare_behaviours, (request.node.path, request.node.originalname, repr(others)))
-    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
-    lab.accounts.lines.configure()
-    try:
+    key = (request.node.path, request.node.originalname, repr(others))
+    with laboratory(mode, bare_behaviours, key) as lab:
         yield lab
-    finally:
-        structlog.reset_defaults()
-        if had_configuration:
-            structlog.configure(**configuration)
-        lab.close()

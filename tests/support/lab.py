@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from fastapi import FastAPI
 
 import epilogue
@@ -17,7 +19,7 @@ from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
 from tests.support.story import Expectation, Story, story_of
 from tests.support.visit import Drive, Visit
-from tests.support.waiting import eventually, wait_until
+from tests.support.waiting import DEADLINE, eventually, wait_until
 
 Build = Callable[[Stage], Any]
 
@@ -99,6 +101,10 @@ class Lab:
         self._apps.append(app)
         self.mode.around(ours, app, self.accounts)
 
+    def stage(self) -> Stage:
+        """Provide a stage for a test that does not let ``verify`` play its scenario."""
+        return InstrumentedStage(self)
+
     def verify(
         self,
         build: Build,
@@ -115,7 +121,7 @@ class Lab:
         contrib's own tracing has spans of something that is no run. Options go to ``instrument``.
         """
         self.bare = bare = self._bare(build, drive, grace)
-        stage = InstrumentedStage(self)
+        stage = self.stage()
 
         def settled() -> None:
             self.expect(*expected, peers_keep_some=peers_keep_some)
@@ -126,14 +132,17 @@ class Lab:
             bare, behaviour = bare.in_no_order(), behaviour.in_no_order()
         assert behaviour == bare, "the application behaves differently when it is instrumented"
 
-    def expect(self, *expected: Expectation, peers_keep_some: bool = False) -> None:
+    def expect(
+        self, *expected: Expectation, peers_keep_some: bool = False, deadline: float = DEADLINE
+    ) -> None:
         """Wait until the observer has been told enough, then for the other signals to say the same."""
         story, recorder = story_of(expected), self.accounts.recorder
         wait_until(
             lambda: (
                 len(recorder.ended_runs) >= story.ended.total()
-                and len(recorder.failed_requests) >= (story.errors or {}).total()
-            )
+                and len(recorder.failed_requests) >= (story.errors or Counter()).total()
+            ),
+            deadline,
         )
         eventually(lambda: self.assert_story(story, peers_keep_some=peers_keep_some), 1.0)
 
@@ -152,6 +161,23 @@ class Lab:
             self.mode.undo(lambda app=app: epilogue.uninstrument(app), app)
         self.accounts.shutdown()
         assert_originals_are_back()
+
+
+@contextlib.contextmanager
+def laboratory(
+    mode: Mode, bare_behaviours: dict[Any, Behaviour] | None = None, key: Any = None
+) -> Iterator[Lab]:
+    """Provide a lab; the process's logging configuration and foreign classes are afterwards as before."""
+    lab = Lab(mode, {} if bare_behaviours is None else bare_behaviours, key)
+    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
+    lab.accounts.lines.configure()
+    try:
+        yield lab
+    finally:
+        structlog.reset_defaults()
+        if had_configuration:
+            structlog.configure(**configuration)
+        lab.close()
 
 
 def _play(

@@ -1,0 +1,121 @@
+"""The garbage collector destroys a suspended request at the worst of moments."""
+
+import asyncio
+import contextlib
+import gc
+import threading
+import weakref
+from typing import Any
+
+from fastapi import BackgroundTasks, FastAPI
+from prometheus_client import CollectorRegistry
+
+from tests.support.lab import Lab
+from tests.support.stage import named
+from tests.support.story import cancelled, skipped
+
+
+def suspend_and_forget(app: FastAPI, begun: asyncio.Event) -> None:
+    """Call an application until its task is suspended, then stop the loop and lose every reference."""
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    async def until_begun() -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [],
+            "http_version": "1.1",
+            "scheme": "http",
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        request = asyncio.ensure_future(app(scope, receive, send))
+        await begun.wait()
+        request._log_destroy_pending = False  # it is what this test is about
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(until_begun())
+    loop.close()
+
+
+def metric_locks(registry: CollectorRegistry) -> list[Any]:
+    """Return every lock that a scrape or an increment would take."""
+    metrics = [metric for metric in registry._collector_to_names if hasattr(metric, "_lock")]
+    children = [child for metric in metrics for child in getattr(metric, "_metrics", {}).values()]
+    values = [getattr(child, "_value", None) for child in children]
+    holders = [registry, *metrics, *values]
+    return [holder._lock for holder in holders if hasattr(holder, "_lock")]
+
+
+def test_row_49_destroyed_inside_a_metrics_lock(lab: Lab):
+    """A request collected by a thread that holds the metrics' locks is cancelled, without a deadlock."""
+    begun = asyncio.Event()
+    stage = lab.stage()
+    app = stage.fastapi()
+
+    @named("mail")
+    async def mail() -> None:
+        begun.set()
+        await asyncio.Future()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail)
+        tasks.add_task(stage.works("audit"))
+
+    stage.instrument(app)
+
+    def collect_inside_the_locks() -> None:
+        with contextlib.ExitStack() as locks:
+            for lock in metric_locks(lab.accounts.prometheus.registry):
+                locks.enter_context(lock)
+            gc.collect()
+        collected.set()
+
+    collected = threading.Event()
+    gc.disable()
+    try:
+        suspend_and_forget(app, begun)
+        assert not lab.accounts.recorder.ended_runs
+        threading.Thread(target=collect_inside_the_locks, daemon=True).start()
+        assert collected.wait(10), "deadlock"
+    finally:
+        gc.enable()
+    lab.expect(cancelled("mail"), skipped("audit"))
+
+
+def test_row_49_nothing_is_kept_of_it(lab: Lab):
+    """What a suspended task had in its hands is free when its request has been destroyed."""
+    begun = asyncio.Event()
+    stage = lab.stage()
+    app = stage.fastapi()
+
+    class Payload:
+        pass
+
+    alive: list[Any] = []
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        payload = Payload()
+        alive.append(weakref.ref(payload))
+        tasks.add_task(named("mail")(wait_forever), payload)
+
+    async def wait_forever(payload: Payload) -> None:
+        begun.set()
+        await asyncio.Future()
+
+    stage.instrument(app)
+    suspend_and_forget(app, begun)
+    gc.collect()
+    lab.expect(cancelled("mail"))
+    gc.collect()
+    assert alive[0]() is None
