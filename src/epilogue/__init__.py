@@ -1,8 +1,8 @@
 """An account of every FastAPI and Starlette background task: spans, metrics and logs, to the last task.
 
-    from epilogue import instrument
+from epilogue import instrument
 
-    instrument(app)
+instrument(app)
 """
 
 from ._version import __version__

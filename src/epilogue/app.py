@@ -10,7 +10,7 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
-from . import exposition, hooks, names, requests
+from . import exposition, hooks, names, request_tracing
 from .account import Account, Settings, account_of, set_account
 from .ledger import Ledger
 from .model import TaskObserver
@@ -40,7 +40,7 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = REGISTRY,
-    metrics_path: str | None | _Default = _DEFAULT,
+    metrics_path: str | _Default | None = _DEFAULT,
     on_request_error: Iterable[Callable[..., Any]] = (),
     on_task_failure: Iterable[Callable[..., Any]] = (),
     observers: Iterable[TaskObserver] = (),
@@ -96,11 +96,11 @@ def instrument(
     account = Account(settings, Ledger(_observers(settings)))
     if metrics and registry is not None and path is not None and not _taken(app, path):
         account.route = exposition.add_route(app, path, registry)
-        requests.exclude(app, path)
+        request_tracing.exclude(app, path)
     if traces:
-        account.traces_requests = requests.trace(app, settings, path)
+        account.traces_requests = request_tracing.trace(app, settings, path)
     if new_trace:
-        requests.warn_of_adoption(app)
+        request_tracing.warn_of_adoption(app)
     set_account(app, account)
     hooks.install(app)
 
@@ -119,9 +119,9 @@ def uninstrument(app: Starlette) -> None:
     set_account(app, None)
     if account.route is not None:
         exposition.remove_route(app, account.route)
-        requests.include(app)
+        request_tracing.include(app)
     if account.traces_requests:
-        requests.untrace(app)
+        request_tracing.untrace(app)
     hooks.uninstall(app)
 
 

@@ -58,9 +58,7 @@ def note_failure(run: TaskRun, record: TaskRecord) -> None:
         record.batch.failed = run.name
 
 
-async def run_batch(
-    batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]
-) -> None:
+async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]) -> None:
     """Run a batch through ``original``; ``on_missed`` is called when its tasks ran without our noticing."""
     record = recall_batch(batch)
     caller = request.current()

@@ -172,9 +172,7 @@ def _torn_down(run: TaskRun, record: TaskRecord, probe: _Probe) -> None:
     record.scope.release(run)
 
 
-async def _alert(
-    run: TaskRun, record: TaskRecord, caller: RequestScope | None, exc: BaseException | None
-) -> None:
+async def _alert(run: TaskRun, record: TaskRecord, caller: RequestScope | None, exc: BaseException | None) -> None:
     """Call the user's ``on_task_failure``: at once behind a response, else when the response has gone out."""
     if record.quiet or not record.scope.account.settings.on_task_failure:
         return

@@ -2,6 +2,145 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+import structlog
+from opentelemetry import _logs, metrics, trace
+
+from .logs import add_context
+
+_log = logging.getLogger("epilogue")
+
+_UNCONFIGURED = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
+_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+
 
 def configure(service_name: str | None = None, *, json_logs: bool | None = None) -> None:
-    """Set up."""
+    """Set up OpenTelemetry's SDK from the standard ``OTEL_*`` environment, and structlog.
+
+    Only what is not set up yet: providers and a structlog configuration of the application's own stay as they
+    are. Without an exporter in the environment (``OTEL_TRACES_EXPORTER``, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and
+    the like) spans are made, so that logs carry their ids, and go nowhere. Where ``FASTAPI_OTEL_AUTO_CONFIGURE``
+    is on, exporters are left to FastAPI, which would add them a second time.
+
+    Args:
+        service_name: the ``service.name`` of the resource; ``OTEL_SERVICE_NAME`` wins.
+        json_logs: JSON lines, or coloured text; by default text on a terminal and JSON elsewhere.
+
+    Raises:
+        TypeError: an argument is of the wrong kind; the message names it.
+    """
+    if service_name is not None and not isinstance(service_name, str):
+        raise TypeError(f"service_name: a string is needed, not {service_name!r}")
+    if json_logs is not None and not isinstance(json_logs, bool):
+        raise TypeError(f"json_logs: True, False or None is needed, not {json_logs!r}")
+    _configure_opentelemetry(service_name)
+    if not structlog.is_configured():
+        _configure_structlog(not sys.stdout.isatty() if json_logs is None else json_logs)
+
+
+def _configure_structlog(as_json: bool) -> None:
+    rendering: list[Any] = [structlog.dev.ConsoleRenderer()]
+    if as_json:
+        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            add_context,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *rendering,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _configure_opentelemetry(service_name: str | None) -> None:
+    resource = _resource(service_name)
+    left_to_fastapi = os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
+    if _unconfigured(trace.get_tracer_provider()):
+        _configure_traces(resource, [] if left_to_fastapi else _exporters("traces"))
+    if _unconfigured(metrics.get_meter_provider()):
+        _configure_metrics(resource, [] if left_to_fastapi else _exporters("metrics"))
+    if _unconfigured(_logs.get_logger_provider()):
+        _configure_logs(resource, [] if left_to_fastapi else _exporters("logs"))
+
+
+def _configure_traces(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=resource)
+    for exporter in exporters:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
+def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+
+    if not exporters:  # instruments without a reader would count for nobody
+        return
+    readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
+    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+
+
+def _configure_logs(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    if not exporters:
+        return
+    provider = LoggerProvider(resource=resource)
+    for exporter in exporters:
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    _logs.set_logger_provider(provider)
+
+
+def _unconfigured(provider: Any) -> bool:
+    return type(provider).__name__ in _UNCONFIGURED
+
+
+def _resource(service_name: str | None) -> Any:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    return Resource.create({} if service_name is None or named else {SERVICE_NAME: service_name})
+
+
+def _exporters(signal: str) -> list[Any]:
+    """Make the exporters that the environment names for a signal."""
+    return [made for name in _exporter_names(signal) if (made := _make(signal, name)) is not None]
+
+
+def _exporter_names(signal: str) -> Iterator[str]:
+    upper = signal.upper()
+    asked = os.environ.get(f"OTEL_{upper}_EXPORTER")
+    if asked is None:
+        endpoints = (f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        asked = "otlp" if any(os.environ.get(endpoint) for endpoint in endpoints) else ""
+    for name in asked.split(","):
+        if name.strip() == "otlp":
+            protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{upper}_PROTOCOL") or os.environ.get(
+                "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
+            )
+            yield _PROTOCOLS.get(protocol, protocol)
+        elif name.strip() not in ("", "none"):
+            yield name.strip()
+
+
+def _make(signal: str, name: str) -> Any:
+    for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
+        exporter: Callable[[], Any] = entry.load()
+        return exporter()
+    _log.warning("epilogue: no %s exporter named %r is installed; nothing is exported", signal, name)
+    return None

@@ -154,9 +154,7 @@ class Watch:
             if asyncio._get_running_loop() is loop:
                 loop.call_later(_TICK_SECONDS, self._tick, weakref.ref(loop))
             else:
-                loop.call_soon_threadsafe(
-                    loop.call_later, _TICK_SECONDS, self._tick, weakref.ref(loop)
-                )
+                loop.call_soon_threadsafe(loop.call_later, _TICK_SECONDS, self._tick, weakref.ref(loop))
 
     def _tick(self, loop_ref: weakref.ref[asyncio.AbstractEventLoop]) -> None:
         loop = loop_ref()

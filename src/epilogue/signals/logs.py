@@ -113,7 +113,7 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else round(value, 6)
 
 
-class _WithoutInput(Exception):  # noqa: N818  it stands in for another exception, in a traceback only
+class _WithoutInput(Exception):
     """Stands in for a validation error, whose own text quotes the input."""
 
 
