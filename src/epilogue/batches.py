@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 20
 
 
-class _Plan:
+class Plan:
     """The runs of one execution of a batch that its members were not born with."""
 
     __slots__ = ("batch", "births", "failed", "outer")
 
-    def __init__(self, batch: Any, outer: _Plan | None) -> None:
+    def __init__(self, batch: Any, outer: Plan | None) -> None:
         self.batch = batch
         self.outer = outer
         self.births: dict[int, list[Birth]] = {}
         self.failed: TaskRun | None = None
 
 
-_plan: ContextVar[_Plan | None] = ContextVar("epilogue_plan", default=None)
+_plan: ContextVar[Plan | None] = ContextVar("epilogue_plan", default=None)
 
 
 def take(task: Any) -> Birth | None:
@@ -48,9 +48,11 @@ def take(task: Any) -> Birth | None:
     return None
 
 
-def note_failure(run: TaskRun, record: TaskRecord) -> None:
+current_plan = _plan.get
+
+
+def note_failure(plan: Plan | None, run: TaskRun, record: TaskRecord) -> None:
     """Tell the batches around a run that it is what stopped them."""
-    plan = _plan.get()
     while plan is not None:
         plan.failed = run
         plan = plan.outer
@@ -66,7 +68,7 @@ async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_m
     if (caller is None and record is None) or (outer is not None and outer.batch is batch):
         await original(batch)
         return
-    plan = _Plan(batch, outer)
+    plan = Plan(batch, outer)
     scope = caller if caller is not None else record.scope  # type: ignore[union-attr]
     scope.account.guard("planning a batch", _plan_members, plan, batch, record, caller)
     token = _plan.set(plan)
@@ -79,13 +81,17 @@ async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_m
         raise
     except BaseException as exc:
         _plan.reset(token)
+        _mark_finished(record)
         scope.account.guard("skipping a batch", _skip_rest, plan, batch, exc)
         raise
-    finally:
-        if record is not None:
-            record.finished = True
     _plan.reset(token)
+    _mark_finished(record)
     scope.account.guard("closing a batch", _close_unnoticed, plan, batch, on_missed)
+
+
+def _mark_finished(record: BatchRecord | None) -> None:
+    if record is not None:
+        record.finished = True
 
 
 def _members(batch: Any, depth: int = _MAX_DEPTH) -> Iterator[BackgroundTask]:
@@ -104,7 +110,7 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> Iterator[BackgroundTask]:
             yield inner
 
 
-def _plan_members(plan: _Plan, batch: Any, record: BatchRecord | None, caller: Any) -> None:
+def _plan_members(plan: Plan, batch: Any, record: BatchRecord | None, caller: Any) -> None:
     """Open a run for every member that has none pending: a shared batch, or a task that is listed twice."""
     seen: set[int] = set()
     for member in _members(batch):
@@ -123,7 +129,7 @@ def _plan_members(plan: _Plan, batch: Any, record: BatchRecord | None, caller: A
             plan.births.setdefault(key, []).append(birth)
 
 
-def _planned_outside(plan: _Plan | None, key: int) -> bool:
+def _planned_outside(plan: Plan | None, key: int) -> bool:
     while plan is not None:
         if plan.births.get(key):
             return True
@@ -131,7 +137,7 @@ def _planned_outside(plan: _Plan | None, key: int) -> bool:
     return False
 
 
-def _unstarted(plan: _Plan, batch: Any) -> Iterator[Birth]:
+def _unstarted(plan: Plan, batch: Any) -> Iterator[Birth]:
     for births in plan.births.values():
         yield from births
     for member in _members(batch):
@@ -140,7 +146,7 @@ def _unstarted(plan: _Plan, batch: Any) -> Iterator[Birth]:
             yield record.run, record
 
 
-def _skip_rest(plan: _Plan, batch: Any, exc: BaseException | None) -> None:
+def _skip_rest(plan: Plan, batch: Any, exc: BaseException | None) -> None:
     cause = exc if exc is not None else GeneratorExit()
     detail = verdict.skipped(plan.failed, cause)
     for run, record in _unstarted(plan, batch):
@@ -151,7 +157,7 @@ def _skip_rest(plan: _Plan, batch: Any, exc: BaseException | None) -> None:
     drain()
 
 
-def _close_unnoticed(plan: _Plan, batch: Any, on_missed: Callable[[], None]) -> None:
+def _close_unnoticed(plan: Plan, batch: Any, on_missed: Callable[[], None]) -> None:
     """Close the runs of members that were called while another tool had taken our hook out."""
     missed = False
     for run, record in _unstarted(plan, batch):

@@ -18,6 +18,7 @@ from .model import Outcome, Reason, TaskRun
 from .names import unwrap
 
 if TYPE_CHECKING:
+    from .batches import Plan
     from .lifetimes import TaskRecord
     from .request import RequestScope
 
@@ -105,6 +106,7 @@ async def run_task(task: Any, original: Original, *, enter: Callable[[Any], Orig
     behind_response = caller is not None and caller.complete
     if behind_response and caller is not None:
         caller.background_ran = True
+    plan = batches.current_plan()
     probe = _Probe(task.func)
     token = _current_run.set(run)
     ledger.start(run)
@@ -112,10 +114,10 @@ async def run_task(task: Any, original: Original, *, enter: Callable[[Any], Orig
         await (original if enter is None else enter(record.scope.account))(_Shadow(task, probe))
     except GeneratorExit:
         # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
-        defer(_torn_down, run, record, probe)
+        defer(_torn_down, run, record, probe, plan)
         raise
     except BaseException as exc:
-        _close_failed(run, record, probe, exc)
+        _close_failed(run, record, probe, plan, exc)
         _current_run.reset(token)
         if behind_response and caller is not None:
             caller.task_failed = True
@@ -151,24 +153,25 @@ def _open(task: Any, caller: RequestScope | None) -> Birth | None:
     return fresh_run(task, record, caller)
 
 
-def _close_failed(run: TaskRun, record: TaskRecord, probe: _Probe, exc: BaseException) -> None:
+def _close_failed(run: TaskRun, record: TaskRecord, probe: _Probe, plan: Plan | None, exc: BaseException) -> None:
     probe.note_times(run)
     ledger = record.scope.account.ledger
     if verdict.is_cancellation(exc):
         ledger.finish(run, Outcome.CANCELLED, Reason.CANCELLED, "it was cancelled while it ran", exc)
     else:
         ledger.finish(run, Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
-    batches.note_failure(run, record)
+    batches.note_failure(plan, run, record)
     record.scope.release(run)
     drain()
 
 
-def _torn_down(run: TaskRun, record: TaskRecord, probe: _Probe) -> None:
+def _torn_down(run: TaskRun, record: TaskRecord, probe: _Probe, plan: Plan | None) -> None:
     run.torn_down = True
     probe.note_times(run)
     record.scope.account.ledger.finish(
         run, Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran"
     )
+    batches.note_failure(plan, run, record)
     record.scope.release(run)
 
 

@@ -31,6 +31,7 @@ class Handler:
         self.handler = handler
 
     async def __call__(self, connection: Any, exc: Exception) -> Any:
+        """Judge the error, call the handler, and hang the reporter on a copy of its response."""
         scope = request.current()
         failure = None
         if scope is not None:
@@ -115,7 +116,7 @@ def _mark_unsent(background: Any) -> None:
 
 
 async def finish(scope: RequestScope) -> None:
-    """Do, at the end of a request, what no response has done: report its errors, run its error tasks and alerts."""
+    """Do, at the end of a request, what no response has done: report errors, run error tasks and alerts."""
     for failure in list(scope.failures):
         scope.account.guard("reporting an error", scope.report, failure)
         await _run_error_tasks(scope, failure, None)

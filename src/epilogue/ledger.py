@@ -7,6 +7,7 @@ no lock is needed, so none can be held when the garbage collector runs somebody'
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Sequence
@@ -155,7 +156,5 @@ class Ledger:
 
 def log_fault(message: str, fault: BaseException) -> None:
     """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
-    try:
+    with contextlib.suppress(Exception):
         _log.error("epilogue: %s", message, exc_info=fault)
-    except Exception:  # noqa: BLE001, S110  telemetry never breaks the application
-        pass

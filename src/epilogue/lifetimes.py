@@ -3,20 +3,21 @@
 Nothing is written on a task: a weak reference beside it knows its run, so copies and pickles of a task are what
 they would be without us. A dying task may be collected at any moment, in any thread, even in the middle of a
 metrics lock; its callback therefore only puts it on a ``SimpleQueue``, which is re-entrant by contract. The queue
-is drained where nothing is locked: at a task's end, a request's end, a scrape, on a timer, at shutdown.
+is drained where nothing is locked: at a task's end, a request's end, a scrape, within a second, at shutdown.
 """
 
 from __future__ import annotations
 
-import asyncio
 import atexit
+import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .ledger import log_fault, unended
+from .ledger import log_fault
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask, BackgroundTasks
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .model import TaskRun
     from .request import RequestScope
 
-_TICK_SECONDS = 1.0
+_SWEEP_SECONDS = 1.0
 
 
 class BatchRecord(weakref.ref["BackgroundTasks"]):
@@ -71,11 +72,12 @@ class TaskRecord(weakref.ref["BackgroundTask"]):
 _tasks: dict[int, TaskRecord] = {}
 _batches: dict[int, BatchRecord] = {}
 _deferred: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+_woken: queue.SimpleQueue[None] = queue.SimpleQueue()
 
 
 def remember_task(task: BackgroundTask, scope: RequestScope, batch: BatchRecord | None) -> TaskRecord:
     """Start a record of a task, to be found again for as long as the task lives."""
-    record = TaskRecord.of(task, scope, batch)
+    record: TaskRecord = TaskRecord.of(task, scope, batch)
     _tasks[record.key] = record
     return record
 
@@ -104,16 +106,18 @@ def recall_batch(batch: Any) -> BatchRecord | None:
     return record if record is not None and record() is batch else None
 
 
-def _task_died(record: Any) -> None:
-    if _tasks.get(record.key) is record:
-        del _tasks[record.key]
+def _task_died(record: Any) -> None:  # typeshed's callback takes the base class
+    key: int = record.key
+    if _tasks.get(key) is record:
+        _tasks.pop(key, None)
     if record.run is not None and record.run.outcome is None:
-        _deferred.put((_bury, (record,)))
+        defer(_bury, record)
 
 
 def _batch_died(record: Any) -> None:
-    if _batches.get(record.key) is record:
-        del _batches[record.key]
+    key: int = record.key
+    if _batches.get(key) is record:
+        _batches.pop(key, None)
 
 
 def _bury(record: TaskRecord) -> None:
@@ -123,6 +127,7 @@ def _bury(record: TaskRecord) -> None:
 def defer(action: Callable[..., Any], *args: Any) -> None:
     """Leave an action for the next drain; safe in a destructor and while a coroutine is torn down."""
     _deferred.put((action, args))
+    _woken.put(None)
 
 
 def drain() -> None:
@@ -138,44 +143,36 @@ def drain() -> None:
             log_fault("settling a destroyed task failed", fault)
 
 
-class Watch:
-    """A timer that drains once a second while any run has not ended, so that an idle application reports."""
+class _Sweeper:
+    """A thread that drains within a second of a death, so that an idle application reports what it lost.
+
+    It sleeps until something dies, and begins with the first run of a process: a server that forks its workers
+    forks no thread of ours.
+    """
 
     def __init__(self) -> None:
-        self._armed: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-        self._thread: threading.Timer | None = None
+        self.started = False
 
-    def arm(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Make sure that a tick is coming; ``loop`` is where the request runs, ``None`` without asyncio."""
-        if loop is None:
-            self._arm_thread()
-        elif loop not in self._armed and not loop.is_closed():
-            self._armed.add(loop)
-            if asyncio._get_running_loop() is loop:
-                loop.call_later(_TICK_SECONDS, self._tick, weakref.ref(loop))
-            else:
-                loop.call_soon_threadsafe(loop.call_later, _TICK_SECONDS, self._tick, weakref.ref(loop))
+    def start(self) -> None:
+        """Make sure that the thread is there."""
+        if not self.started:
+            self.started = True
+            threading.Thread(target=self._sweep, name="epilogue-sweeper", daemon=True).start()
 
-    def _tick(self, loop_ref: weakref.ref[asyncio.AbstractEventLoop]) -> None:
-        loop = loop_ref()
-        drain()
-        if loop is not None:
-            self._armed.discard(loop)
-            if unended():
-                self.arm(loop)
+    def forked(self) -> None:
+        """Forget the parent's thread; the child begins its own when it needs one."""
+        self.started = False
 
-    def _arm_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Timer(_TICK_SECONDS, self._thread_tick)
-            self._thread.daemon = True
-            self._thread.start()
-
-    def _thread_tick(self) -> None:
-        drain()
-        self._thread = None
-        if unended():
-            self._arm_thread()
+    @staticmethod
+    def _sweep() -> None:
+        while True:
+            _woken.get()
+            time.sleep(_SWEEP_SECONDS)  # whoever ends a request or a task meanwhile has drained already
+            while not _woken.empty():
+                _woken.get()
+            drain()
 
 
-watch = Watch()
+sweeper = _Sweeper()
+os.register_at_fork(after_in_child=sweeper.forked)
 atexit.register(drain)

@@ -155,7 +155,7 @@ def task_options(func: Any) -> TaskOptions:
     for layer in _layers(func):
         try:
             options = getattr(layer, _OPTIONS, None)
-        except Exception:  # noqa: BLE001  a proxy may raise anything
+        except Exception:  # noqa: BLE001, S112  a proxy may raise anything
             continue
         if isinstance(options, TaskOptions):
             return options

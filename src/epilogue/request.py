@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import verdict
 from .ids import current_ids
 from .ledger import is_pending
-from .lifetimes import drain, watch
+from .lifetimes import drain, sweeper
 from .model import RequestInfo, TaskRun
 from .names import function_name, task_name
 from .routes import route_template
@@ -58,6 +57,8 @@ class Failure:
         """The user's error tasks have been run for it."""
         self.rescued: list[Any] = []
         """The tasks that asked to run although their request failed."""
+        self.trace_id: str | None
+        self.span_id: str | None
         self.trace_id, self.span_id = current_ids()
 
 
@@ -78,7 +79,6 @@ class RequestScope:
         "info",
         "inner_status",
         "kind",
-        "loop",
         "lost_client",
         "parent",
         "reported_inside",
@@ -93,7 +93,6 @@ class RequestScope:
         self.account = account
         self.parent = parent
         self.kind: str = asgi["type"]
-        self.loop = asyncio._get_running_loop()
         self.runs: dict[TaskRun, TaskRecord] = {}
         self.failures: list[Failure] = []
         self.doomed: dict[TaskRun, Failure] = {}
@@ -115,7 +114,7 @@ class RequestScope:
         self.settled = False
         self._index = itertools.count()  # a thread may schedule, too
         self._asgi = asgi
-        self._app = parent._app if parent is not None else app
+        self._app: Any = parent._app if parent is not None else app
         self._root_path: str = parent._root_path if parent is not None else asgi.get("root_path", "")
         asgi[SCOPE_KEY] = self
 
@@ -166,7 +165,7 @@ class RequestScope:
         run = TaskRun(task_name(func), function_name(func), self.info, next(self._index), is_async=is_async)
         if not self.settled:
             self.runs[run] = record
-        watch.arm(self.loop)
+        sweeper.start()
         self.account.ledger.schedule(run)
         return run
 
@@ -194,22 +193,31 @@ class RequestScope:
         exc = verdict.original(exc)
         if self.task_failed:
             return None
-        known = next((failure for failure in self.failures if verdict.same_error(exc, failure.exc)), None)
-        if known is not None:
-            if verdict.failure_kind(exc) == verdict.ERROR and known.kind == verdict.CANCELLED:
-                known.exc, known.kind = exc, verdict.ERROR
-            failure = known
-        else:
-            failure = Failure(exc, before_response=not self.started)
-            if exc is self.lost_client:
-                failure.kind = verdict.DISCONNECTED
-            failure.reported = any(verdict.same_error(exc, told) for told in self.reported_inside)
-            self.failures.append(failure)
+        failure = self._known(exc) or self._new_failure(exc)
         self.locate()
         for run, record in list(self.runs.items()):
-            if is_pending(run) and run not in self.doomed:
+            # what hangs on an error response was attached because of this error: it may yet run
+            if is_pending(run) and run not in self.doomed and not record.unsent:
                 self.doomed[run] = failure
                 verdict.keep_for_rescue(failure, record)
+        return failure
+
+    def _known(self, exc: BaseException) -> Failure | None:
+        for failure in self.failures:
+            if verdict.same_error(exc, failure.exc):
+                return failure
+            if failure.kind == verdict.CANCELLED and verdict.failure_kind(exc) == verdict.ERROR:
+                # a task group cancelled the application because of an error: here it comes
+                failure.exc, failure.kind = exc, verdict.ERROR
+                return failure
+        return None
+
+    def _new_failure(self, exc: BaseException) -> Failure:
+        failure = Failure(exc, before_response=not self.started)
+        if exc is self.lost_client:
+            failure.kind = verdict.DISCONNECTED
+        failure.reported = any(verdict.same_error(exc, told) for told in self.reported_inside)
+        self.failures.append(failure)
         return failure
 
     def is_request_error(self, failure: Failure) -> bool:

@@ -124,6 +124,9 @@ def _why(scope: RequestScope, record: TaskRecord) -> tuple[Outcome, Reason, str]
     batch = record.batch
     if batch is not None and batch.failed is not None:
         return Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, f"{batch.failed} failed before it in the same batch"
+    if batch is not None and batch.called and not batch.finished:
+        detail = "its batch was destroyed while an earlier task of it ran"
+        return Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, detail
     if batch is not None and batch.finished:
         return (
             Outcome.ABANDONED,
@@ -183,6 +186,6 @@ def skipped(failed: TaskRun | None, exc: BaseException) -> str:
 def never_awaited(result: Any) -> str:
     """Say what is wrong with a task that returned something to be run."""
     return (
-        f"it returned a {type(result).__name__} that nobody will ever run; schedule the function itself, "
-        "not a lambda around it, and no generator function"
+        f"it returned a {type(result).__name__}, which nobody awaits or iterates: its body never ran; schedule "
+        "the function itself, not a lambda around it, and no generator function"
     )

@@ -67,6 +67,9 @@ class Tracing(TaskObserver):
         if adopted:
             entry.span, entry.adopted = current, adopted
             current.update_name(names.SPAN_PREFIX + run.name)
+            # Its owner ends it even while the task's coroutine is destroyed, when we must not touch it: until
+            # the outcome is known, it is that one.
+            current.set_attribute(names.TASK_OUTCOME, str(Outcome.CANCELLED))
         else:
             entry.span = self._start(run, entry.parent if _valid(entry.parent) else current)
             entry.token = otel.attach(set_span_in_context(entry.span))
