@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from . import account, evidence, samples, table
@@ -56,9 +57,7 @@ class Demo:
                 "SHOP_THREADS": str(_THREADS),
             }
             async with ShopProcess(port, self.log, environment) as shop:
-                self._say(
-                    f"The shop is open at [bold]{shop.url}[/], served by uvicorn on {_THREADS} threads."
-                )
+                self._say(f"The shop is open at [bold]{shop.url}[/], served by uvicorn on {_THREADS} threads.")
                 if port != self.arguments.port:
                     self._say(f"[yellow]Port {self.arguments.port} is taken, so it is {port} instead.[/]")
                 surprises = await self._visit(shop)
@@ -116,17 +115,18 @@ class Demo:
         trace = None
         if failed := samples.failed_request(self.log):
             trace = failed.get("trace_id")
-            self._say("\n[bold]A failed request[/]")
-            self._say(samples.describe_request(failed))
+            self._list("A failed request", samples.describe_request(failed))
         if lost := samples.lost_task(self.log, trace):
-            self._say("\n[bold]A lost task[/]")
-            self._say(samples.describe_task(lost))
-        self._say("\n[bold]Where to look[/]")
-        self._say(f"  metrics  {shop.url}/metrics")
-        self._say(f"  log      {self.log}")
+            self._list("A lost task", samples.describe_task(lost))
+        places = {"metrics": f"{shop.url}/metrics", "log": str(self.log)}
         if trace:
-            self._say(f"  a trace  grep {trace} {self.log}")
-        self._say(f"  the API  {shop.url}/docs\n")
+            places["a trace"] = f"grep {trace} {self.log}"
+        self._list("Where to look", places | {"the API": f"{shop.url}/docs"})
+
+    def _list(self, title: str, facts: dict[str, str]) -> None:
+        self._say(f"\n[bold]{title}[/]")
+        for name, fact in facts.items():
+            self._say(f"  {name:<8} {escape(fact)}")
 
     async def _keep_serving(self, shop: ShopProcess) -> None:
         seconds = None
@@ -134,7 +134,7 @@ class Demo:
         if self.arguments.seconds is not None:
             seconds = max(0.0, self.started + self.arguments.seconds - 1 - time.monotonic())
             until = f"for another {seconds:.0f} s"
-        self._say(f"Serving on [bold]{shop.url}[/] — {until}")
+        self._say(f"\nServing on [bold]{shop.url}[/] — {until}")
         trickle = asyncio.create_task(self._trickle(shop))
         try:
             if not await shop.wait(seconds):

@@ -27,9 +27,7 @@ class Finding(NamedTuple):
         return self.counted == self.accounted
 
 
-def compare(
-    accounts: dict[str, Account], mailroom: Mailroom, directory: Path, database: Path
-) -> list[Finding]:
+def compare(accounts: dict[str, Account], mailroom: Mailroom, directory: Path, database: Path) -> list[Finding]:
     """Compare the account with what can be counted without it."""
 
     def ended(outcome: str, *tasks: str) -> int:
@@ -52,11 +50,7 @@ def compare(
         ),
         Finding("recipients refused", mailroom.refused.total(), "confirmations failed", confirmations),
         Finding("audit rows", audit, "write_audit_row succeeded", ended("succeeded", "write_audit_row")),
-        Finding(
-            "pictures shown", gallery, "publish_picture succeeded", ended("succeeded", "publish_picture")
-        ),
-        Finding(
-            "pick lists", pick_lists, "notify_warehouse succeeded", ended("succeeded", "notify_warehouse")
-        ),
+        Finding("pictures shown", gallery, "publish_picture succeeded", ended("succeeded", "publish_picture")),
+        Finding("pick lists", pick_lists, "notify_warehouse succeeded", ended("succeeded", "notify_warehouse")),
         Finding("tickets", tickets, "tasks failed", ended("failed")),
     ]

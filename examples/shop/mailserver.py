@@ -26,9 +26,7 @@ class Mailroom:
         self.accepted: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
-    async def handle_RCPT(
-        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
-    ) -> str:
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         """Refuse an address or take it."""
         if address.endswith(REFUSED):
             self.refused[address] += 1

@@ -39,24 +39,31 @@ def lost_task(log: Path, trace: str | None) -> Line | None:
     return mine or first(log, lambda line: line.get("event") in lost)
 
 
-def describe_request(line: Line) -> str:
+def describe_request(line: Line) -> dict[str, str]:
     """Tell of a ``request.failed`` line."""
-    text = f"  {line.get('http_method')} {line.get('http_route')} → {line.get('http_status')}\n"
-    return text + _facts(line, error=_last_line(line.get("exception")) or line.get("error_type"))
+    return {
+        "request": f"{line.get('http_method')} {line.get('http_route')} → {line.get('http_status')}",
+        "error": _error(line),
+        "trace": str(line.get("trace_id")),
+    }
 
 
-def describe_task(line: Line) -> str:
+def describe_task(line: Line) -> dict[str, str]:
     """Tell of a ``background_task.dropped`` or ``.abandoned`` line."""
-    text = (
-        f"  {line.get('task')}, {line.get('outcome')} in {line.get('http_method')} {line.get('http_route')}\n"
-    )
-    return text + _facts(line, why=line.get("detail") or line.get("reason"))
+    return {
+        "task": f"{line.get('task')}, {line.get('outcome')}",
+        "request": f"{line.get('http_method')} {line.get('http_route')}",
+        "why": str(line.get("detail") or line.get("reason")),
+        "trace": str(line.get("trace_id")),
+    }
 
 
-def _facts(line: Line, **facts: Any) -> str:
-    facts["trace"] = line.get("trace_id")
-    return "\n".join(f"  {name:<6} {value}" for name, value in facts.items() if value)
-
-
-def _last_line(traceback: Any) -> str | None:
-    return traceback.strip().splitlines()[-1] if isinstance(traceback, str) and traceback.strip() else None
+def _error(line: Line) -> str:
+    """Return the error as the last line of its traceback says it."""
+    match line.get("exception"):
+        case [{"exc_type": name, "exc_value": text}, *_]:
+            return f"{name}: {text}"
+        case str(traceback) if traceback.strip():
+            return traceback.strip().splitlines()[-1]
+        case _:
+            return str(line.get("error_type"))

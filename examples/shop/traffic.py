@@ -40,7 +40,9 @@ class Traffic:
     async def run(self, seconds: float, rate: float, progress: Callable[[], object] = lambda: None) -> None:
         """Send ``rate`` requests a second for so many seconds and await the answers; tell of each."""
         slots = asyncio.Semaphore(self.concurrency)
-        limits = httpx.Limits(max_connections=self.concurrency)
+        # each visit has a connection of its own, as each customer has: after a failed task uvicorn closes the
+        # connection, even where the next request is already on its way
+        limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=0)
         loop = asyncio.get_running_loop()
         start = loop.time()
 

@@ -25,7 +25,7 @@ class Visit(NamedTuple):
 
 
 @functools.cache
-def _photograph(width: int = 1600, height: int = 1200) -> bytes:
+def _photograph(width: int, height: int) -> bytes:
     file = io.BytesIO()
     Image.radial_gradient("L").resize((width, height)).save(file, "JPEG", quality=90)
     return file.getvalue()
@@ -41,10 +41,11 @@ def _upload(content: bytes) -> dict[str, Any]:
 
 @functools.cache
 def visits() -> tuple[Visit, ...]:
-    """Return one round of everything customers do; about one request in three goes wrong."""
+    """Return one round of everything customers do; about one request in four goes wrong."""
     partner = {"headers": {"x-partner": "tea-and-more"}}
     address = {"json": {"email": "reader@customer.example"}}
-    photograph = _photograph()
+    photograph = _photograph(1600, 1200)
+    series = Visit("upload a series", "POST", "/pictures", 202, _upload(_photograph(4800, 3200)))
     good = [
         Visit("browse", "GET", "/products/teapot", 200, {}),
         Visit("order", "POST", "/orders", 201, _order(card="4242424242424242")),
@@ -69,9 +70,8 @@ def visits() -> tuple[Visit, ...]:
         Visit("invoice", "GET", "/orders/1/invoice", 200, {}, False),
         Visit("return", "POST", "/orders/1/return", 202, {}, False),
     ]
-    # good and bad alternate until the bad ones are over, then two more good ones
     mixed = [visit for pair in zip(good, bad, strict=False) for visit in pair]
-    return (*mixed, *good[len(bad) :], *good)
+    return (*mixed, *good[len(bad) :], *[series] * 6, *good)
 
 
 def plan(*, healthy: bool = False, only: str | None = None) -> Iterator[Visit]:
