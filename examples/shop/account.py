@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +16,7 @@ OUTCOMES = tuple(outcome.value for outcome in Outcome)
 class Histogram:
     """A histogram's cumulative buckets, summed over its other labels."""
 
-    buckets: Counter[float] = field(default_factory=Counter)
+    buckets: defaultdict[float, float] = field(default_factory=lambda: defaultdict(float))
 
     def add(self, bound: str, count: float) -> None:
         """Add the count of one bucket."""
@@ -45,6 +45,8 @@ class Account:
     pending: int = 0
     running: int = 0
     ended: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    """Failed runs by the type of the error."""
     wait: Histogram = field(default_factory=Histogram)
     thread_wait: Histogram = field(default_factory=Histogram)
     duration: Histogram = field(default_factory=Histogram)
@@ -78,6 +80,8 @@ def read(metrics: str) -> dict[str, Account]:
                     account.running += int(sample.value)
                 case "ended_total":
                     account.ended[sample.labels["background_task_outcome"]] += int(sample.value)
+                case "failures_total":
+                    account.failures[sample.labels["error_type"]] += int(sample.value)
                 case "wait_seconds_bucket":
                     account.wait.add(sample.labels["le"], sample.value)
                 case "thread_wait_seconds_bucket":

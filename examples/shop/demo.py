@@ -14,11 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from . import account, evidence, samples, table
+from . import account, evidence, report
 from .mailserver import Mailroom, serve
 from .process import ShopProcess, free_port
 from .traffic import Traffic
@@ -61,8 +62,11 @@ class Demo:
                 if port != self.arguments.port:
                     self._say(f"[yellow]Port {self.arguments.port} is taken, so it is {port} instead.[/]")
                 surprises = await self._visit(shop)
-                right = await self._show(shop)
-                self._where_to_look(shop)
+                accounts = await self._settled(shop)
+                findings = evidence.compare(accounts, self.mailroom, self.directory, self.database)
+                right = report.verdict(self.console, shop.url, accounts, findings)
+                report.explain(self.console, accounts, self.log)
+                report.where_to_look(self.console, shop.url, self.log)
                 await self._keep_serving(shop)
         return 0 if right and not surprises else 1
 
@@ -71,9 +75,10 @@ class Demo:
         seconds = _TRAFFIC_SECONDS
         if self.arguments.seconds is not None:
             seconds = min(seconds, max(2.0, self.arguments.seconds - _OVERHEAD))
-        self._say(
+        self.console.print(
             f"Customers visit it for {seconds:.0f} s. Nothing fails by chance: some addresses are refused, "
-            "some pictures are broken, the lamp is out of stock.\n"
+            "some pictures are broken, the lamp is out of stock.\n",
+            highlight=False,
         )
         columns = (TextColumn("Visits"), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as progress:
@@ -84,24 +89,6 @@ class Demo:
             self._say(f"[red]unexpected, {count} times:[/] {surprise}")
         return traffic.surprises.total()
 
-    async def _show(self, shop: ShopProcess) -> bool:
-        accounts = await self._settled(shop)
-        self.console.print()
-        table.show(self.console, accounts.values())
-        lawful = bool(accounts) and all(one.balanced for one in accounts.values())
-        if lawful:
-            self._say(
-                f"[green]✓[/] The law holds for all {len(accounts)} tasks on {shop.url}/metrics: "
-                "scheduled = in flight + the six outcomes."
-            )
-        else:
-            self._say(f"[bold red]✗ The law is broken[/] on {shop.url}/metrics.")
-        findings = evidence.compare(accounts, self.mailroom, self.directory, self.database)
-        for finding in findings:
-            mark = "[green]✓[/]" if finding.agrees else "[bold red]✗[/]"
-            self._say(f"{mark} {finding.counted} {finding.fact}, {finding.accounted} {finding.claim}.")
-        return lawful and all(finding.agrees for finding in findings)
-
     async def _settled(self, shop: ShopProcess) -> dict[str, account.Account]:
         """Read the account when nothing is in flight any more, or after a while as it is."""
         deadline = time.monotonic() + _SETTLE_SECONDS
@@ -110,23 +97,6 @@ class Demo:
             if account.settled(accounts) or time.monotonic() > deadline:
                 return accounts
             await asyncio.sleep(0.2)
-
-    def _where_to_look(self, shop: ShopProcess) -> None:
-        trace = None
-        if failed := samples.failed_request(self.log):
-            trace = failed.get("trace_id")
-            self._list("A failed request", samples.describe_request(failed))
-        if lost := samples.lost_task(self.log, trace):
-            self._list("A lost task", samples.describe_task(lost))
-        places = {"metrics": f"{shop.url}/metrics", "log": str(self.log)}
-        if trace:
-            places["a trace"] = f"grep {trace} {self.log}"
-        self._list("Where to look", places | {"the API": f"{shop.url}/docs"})
-
-    def _list(self, title: str, facts: dict[str, str]) -> None:
-        self._say(f"\n[bold]{title}[/]")
-        for name, fact in facts.items():
-            self._say(f"  {name:<8} {escape(fact)}")
 
     async def _keep_serving(self, shop: ShopProcess) -> None:
         seconds = None
@@ -174,15 +144,15 @@ def _arguments() -> argparse.Namespace:
 
 async def _main(console: Console, arguments: argparse.Namespace) -> int:
     demo = asyncio.ensure_future(Demo(console, arguments).run())
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
     try:
         return await demo
     except asyncio.CancelledError:
         console.print("\nThe shop is closed.")
         return 0
-    except RuntimeError as error:
-        console.print(f"[bold red]✗[/] {error}", soft_wrap=True)
+    except (RuntimeError, OSError, httpx.HTTPError) as error:
+        console.print(f"[bold red]✗[/] {escape(str(error))}", soft_wrap=True)
         return 1
 
 

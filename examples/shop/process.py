@@ -93,6 +93,8 @@ class ShopProcess:
         await self._client.aclose()
         if self._process.returncode is None:
             self._process.terminate()
-            if await self.wait(10):
-                self._process.kill()
-                await self._process.wait()
+            try:
+                await self.wait(10)
+            finally:  # also where a second Ctrl-C cuts the wait short
+                if self._process.returncode is None:
+                    self._process.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 from .settings import settings
 
@@ -46,7 +47,7 @@ def execute(statement: str, *values: object) -> int:
         return db.execute(statement, values).lastrowid or 0
 
 
-def query(statement: str, *values: object) -> list[tuple]:
+def query(statement: str, *values: object) -> list[tuple[Any, ...]]:
     """Return the rows of a query."""
     with _transaction() as db:
         return db.execute(statement, values).fetchall()

@@ -12,7 +12,7 @@ from .account import OUTCOMES, Account, Histogram
 
 _WIDE = 116
 _ROOMY = 130
-_PREFIX = "examples.shop.tasks."
+PREFIX = "examples.shop.tasks."
 _COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 _LOST = "magenta"
 _HEADINGS = {
@@ -37,7 +37,7 @@ def show(console: Console, accounts: Iterable[Account]) -> None:
     ]
     times: list[Column] = [
         ("wait, ms\np50 / p95", lambda a: _quantiles(a.wait)),
-        ("of a thread\np50 / p95", lambda a: _quantiles(a.thread_wait)),
+        ("thread wait\np50 / p95", lambda a: _quantiles(a.thread_wait)),
         ("duration\np50 / p95", lambda a: _quantiles(a.duration)),
     ]
     title = "The account of every background task"
@@ -55,7 +55,7 @@ def _table(console: Console, title: str, columns: list[Column], accounts: list[A
     for heading, _ in columns:
         table.add_column(heading, justify="right", no_wrap=True)
     for account in accounts:
-        table.add_row(account.name.removeprefix(_PREFIX), *(cell(account) for _, cell in columns))
+        table.add_row(account.name.removeprefix(PREFIX), *(cell(account) for _, cell in columns))
     return table
 
 

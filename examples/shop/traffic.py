@@ -46,9 +46,9 @@ class Traffic:
         loop = asyncio.get_running_loop()
         start = loop.time()
 
-        async def one(client: httpx.AsyncClient, visit: Visit) -> None:
+        async def one(client: httpx.AsyncClient, number: int, visit: Visit) -> None:
             try:
-                await self._send(client, visit)
+                await self._send(client, number, visit)
             finally:
                 slots.release()
                 progress()
@@ -63,11 +63,12 @@ class Traffic:
                 if loop.time() > start + seconds:  # the shop is slower than the visitors
                     slots.release()
                     break
-                group.create_task(one(client, next(self.visits)))
+                group.create_task(one(client, number, next(self.visits)))
 
-    async def _send(self, client: httpx.AsyncClient, visit: Visit) -> None:
+    async def _send(self, client: httpx.AsyncClient, number: int, visit: Visit) -> None:
         try:
-            response = await client.request(visit.method, visit.path, **visit.content)
+            headers = {"x-request-id": f"visit-{number}"} | visit.content.get("headers", {})
+            response = await client.request(visit.method, visit.path, **visit.content | {"headers": headers})
         except httpx.HTTPError as error:
             self.surprises[f"{visit.name}: {type(error).__name__}"] += 1
             return

@@ -1,0 +1,74 @@
+"""What the demo prints when the visits are over."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from . import samples, table
+from .account import Account
+from .evidence import Finding
+
+Accounts = Mapping[str, Account]
+
+
+def verdict(console: Console, url: str, accounts: Accounts, findings: Iterable[Finding]) -> bool:
+    """Print the account; tell whether it is consistent, by its law, and true, by what was found outside."""
+    console.print()
+    table.show(console, accounts.values())
+    broken = [one.name for one in accounts.values() if not one.balanced]
+    if broken or not accounts:
+        right = False
+        _line(console, f"[bold red]✗ The law is broken[/] on {url}/metrics: {', '.join(broken) or 'no tasks'}.")
+    else:
+        right = True
+        law = f"The law holds for all {len(accounts)} tasks on {url}/metrics:"
+        console.print(f"[green]✓[/] {law} scheduled = in flight + the six outcomes.", highlight=False)
+    for finding in findings:
+        right = right and finding.agrees
+        mark = "[green]✓[/]" if finding.agrees else "[bold red]✗[/]"
+        _line(console, f"{mark} {finding.counted} {finding.fact}, {finding.accounted} {finding.claim}.")
+    return right
+
+
+def explain(console: Console, accounts: Accounts, log: Path) -> None:
+    """Print what made tasks fail, and from the log one request that failed and one task that was lost."""
+    causes = {
+        one.name.removeprefix(table.PREFIX): ", ".join(f"{n} × {kind}" for kind, n in one.failures.items())
+        for one in accounts.values()
+        if one.failures
+    }
+    _facts(console, "Why tasks failed", causes, wrap=True)
+    failed = samples.failed_request(log)
+    if failed:
+        _facts(console, "A failed request", samples.describe_request(failed), wrap=True)
+    if lost := samples.lost_task(log, failed):
+        _facts(console, "A lost task", samples.describe_task(lost), wrap=True)
+
+
+def where_to_look(console: Console, url: str, log: Path) -> None:
+    """Print where to go on from here."""
+    places = {"metrics": f"{url}/metrics", "log": str(log)}
+    if failed := samples.failed_request(log):
+        places["a trace"] = f"grep {failed.get('trace_id')} {log}"
+    _facts(console, "Where to look", places | {"the API": f"{url}/docs"})
+
+
+def _facts(console: Console, title: str, facts: Mapping[str, str], *, wrap: bool = False) -> None:
+    """Print names and facts; addresses and commands are not wrapped, so that they can be copied."""
+    if not facts:
+        return
+    _line(console, f"\n[bold]{title}[/]")
+    margin = max(8, *map(len, facts)) + 4
+    for name, fact in facts.items():
+        lines = textwrap.wrap(fact, console.width - margin, break_long_words=False) if wrap else [fact]
+        text = ("\n" + " " * margin).join(lines)
+        _line(console, f"  {name:<{margin - 2}}{escape(text)}")
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False)
