@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from starlette.background import BackgroundTask
 
 from . import batches, request, verdict
 from .births import Birth, fresh_run, is_observable
-from .ledger import is_pending
+from .ledger import is_pending, log_fault
 from .lifetimes import defer, drain, recall_task
 from .model import Outcome, Reason, TaskRun
-from .names import unwrap
+from .probe import Probe, Shadow
 
 if TYPE_CHECKING:
-    from .batches import Plan
+    from .account import Account
     from .lifetimes import TaskRecord
     from .request import RequestScope
 
@@ -29,111 +27,95 @@ _current_run: ContextVar[TaskRun | None] = ContextVar("epilogue_run", default=No
 current_run = _current_run.get
 
 
-class _Shadow(BackgroundTask):
-    """A stand-in that the original ``__call__`` is given, so that the user's task is never changed.
+class _Call:
+    """One call of one task, from its begin to its end."""
 
-    A module-level task may be called by many requests at once; swapping its function would be seen by all.
-    """
+    __slots__ = ("behind_response", "caller", "plan", "probe", "record", "run", "token")
 
-    def __init__(self, task: Any, probe: _Probe) -> None:
-        self.__dict__.update(task.__dict__)
-        self.func = probe.in_thread if not task.is_async else probe.on_loop
+    def __init__(self, task: Any, run: TaskRun, record: TaskRecord, caller: RequestScope | None) -> None:
+        self.run = run
+        self.record = record
+        self.caller = caller
+        self.behind_response = caller is not None and caller.complete
+        self.plan = batches.current_plan()
+        self.probe = Probe(task.func)
 
+    def begin(self) -> None:
+        if self.behind_response and self.caller is not None:
+            self.caller.background_ran = True
+        self.record.scope.account.ledger.start(self.run)
+        self.token = _current_run.set(self.run)
 
-class _Probe:
-    """Stands around the user's function: reads the clock in the worker thread, looks at what is returned."""
+    def succeeded(self) -> None:
+        self.probe.note_times(self.run)
+        if self.probe.unrun is None:
+            self._finish(Outcome.SUCCEEDED)
+        else:
+            self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.probe.unrun)
 
-    __slots__ = ("began", "finished", "func", "unrun")
+    def raised(self, exc: BaseException) -> None:
+        self.probe.note_times(self.run)
+        if verdict.is_cancellation(exc):
+            self._finish(Outcome.CANCELLED, Reason.CANCELLED, "it was cancelled while it ran", exc)
+        else:
+            self._finish(Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
+        batches.note_failure(self.plan, self.run, self.record)
+        if self.behind_response and self.caller is not None:
+            self.caller.task_failed = True
 
-    def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
-        self.began: float | None = None
-        self.finished: float | None = None
-        self.unrun: str | None = None
-        """What is wrong with the value that was returned, if nobody will run it."""
+    def torn_down(self) -> None:
+        """End a run whose coroutine was destroyed; called later, from a drain."""
+        self.run.torn_down = True
+        self.probe.note_times(self.run)
+        batches.note_failure(self.plan, self.run, self.record)
+        self._finish(Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran")
 
-    def in_thread(self, *args: Any, **kwargs: Any) -> Any:
-        self.began = perf_counter()
-        try:
-            result = self.func(*args, **kwargs)
-        finally:
-            self.finished = perf_counter()
-        if result is not None and _will_never_run(result, self.func):
-            self.unrun = verdict.never_awaited(result)
-        return result
-
-    async def on_loop(self, *args: Any, **kwargs: Any) -> Any:
-        result = await self.func(*args, **kwargs)
-        if result is not None and _will_never_run(result, self.func):
-            self.unrun = verdict.never_awaited(result)
-        return result
-
-    def note_times(self, run: TaskRun) -> None:
-        """Split a sync task's time into the wait for a thread and the running."""
-        if run.is_async:
-            return
-        now = perf_counter()
-        began = self.began if self.began is not None else now
-        run.thread_wait = began - run._started_tick
-        run.duration = (self.finished if self.finished is not None else now) - began
-
-
-def _will_never_run(result: Any, func: Any) -> bool:
-    """Return whether a value is work that has not begun and that nobody can begin any more.
-
-    A coroutine is; so is the function's own generator, but not one that it merely returns: ``pool.map`` has done
-    its work by then.
-    """
-    if inspect.iscoroutine(result):
-        return inspect.getcoroutinestate(result) == inspect.CORO_CREATED
-    code = getattr(unwrap(getattr(func, "__func__", func)), "__code__", None)
-    if inspect.isgenerator(result):
-        return result.gi_code is code and inspect.getgeneratorstate(result) == inspect.GEN_CREATED
-    if inspect.isasyncgen(result):
-        return result.ag_code is code
-    return False
+    def _finish(self, outcome: Outcome, *why: Any) -> None:
+        self.record.scope.account.ledger.finish(self.run, outcome, *why)
+        self.record.scope.release(self.run)
 
 
-async def run_task(task: Any, original: Original, *, enter: Callable[[Any], Original] | None = None) -> None:
-    """Call a task through ``original`` and account for it; ``enter`` may choose another original for our runs."""
-    caller = request.current()
-    opened = None if isinstance(task, _Shadow) else _open(task, caller)
-    if opened is None:
+async def run_task(task: Any, original: Original, choose: Callable[[Account], Original]) -> None:
+    """Call a task and account for it; ``choose`` may pick another original where our span is opened."""
+    call = None if isinstance(task, Shadow) else _begin(task)
+    if call is None:
         await original(task)
         return
-    run, record = opened
-    ledger = record.scope.account.ledger
-    behind_response = caller is not None and caller.complete
-    if behind_response and caller is not None:
-        caller.background_ran = True
-    plan = batches.current_plan()
-    probe = _Probe(task.func)
-    token = _current_run.set(run)
-    ledger.start(run)
+    guard = call.record.scope.account.guard
+    chosen = choose(call.record.scope.account)
     try:
-        await (original if enter is None else enter(record.scope.account))(_Shadow(task, probe))
+        await chosen(Shadow(task, call.probe, named=chosen.__module__ != BackgroundTask.__module__))
     except GeneratorExit:
         # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
-        defer(_torn_down, run, record, probe, plan)
+        defer(call.torn_down)
         raise
     except BaseException as exc:
-        _close_failed(run, record, probe, plan, exc)
-        _current_run.reset(token)
-        if behind_response and caller is not None:
-            caller.task_failed = True
-        if run.outcome is Outcome.FAILED:
-            await _alert(run, record, caller, exc)
+        guard("ending a task", call.raised, exc)
+        _current_run.reset(call.token)
+        drain()
+        if call.run.outcome is Outcome.FAILED:
+            await _alert(call, exc)
         raise
-    probe.note_times(run)
-    if probe.unrun is None:
-        ledger.finish(run, Outcome.SUCCEEDED)
-    else:
-        ledger.finish(run, Outcome.FAILED, Reason.NEVER_AWAITED, probe.unrun)
-    _current_run.reset(token)
-    record.scope.release(run)
+    guard("ending a task", call.succeeded)
+    _current_run.reset(call.token)
     drain()
-    if probe.unrun is not None:
-        await _alert(run, record, caller, None)
+    if call.probe.unrun is not None:
+        await _alert(call, None)
+
+
+def _begin(task: Any) -> _Call | None:
+    """Begin the run of a task; ``None`` if it has none, or if a fault of ours kept us from it."""
+    caller = request.current()
+    try:
+        opened = _open(task, caller)
+        if opened is None:
+            return None
+        call = _Call(task, *opened, caller)
+        call.begin()
+    except Exception as fault:  # noqa: BLE001
+        log_fault("beginning the run of a task failed", fault)
+        return None
+    return call
 
 
 def _open(task: Any, caller: RequestScope | None) -> Birth | None:
@@ -153,36 +135,15 @@ def _open(task: Any, caller: RequestScope | None) -> Birth | None:
     return fresh_run(task, record, caller)
 
 
-def _close_failed(run: TaskRun, record: TaskRecord, probe: _Probe, plan: Plan | None, exc: BaseException) -> None:
-    probe.note_times(run)
-    ledger = record.scope.account.ledger
-    if verdict.is_cancellation(exc):
-        ledger.finish(run, Outcome.CANCELLED, Reason.CANCELLED, "it was cancelled while it ran", exc)
-    else:
-        ledger.finish(run, Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
-    batches.note_failure(plan, run, record)
-    record.scope.release(run)
-    drain()
-
-
-def _torn_down(run: TaskRun, record: TaskRecord, probe: _Probe, plan: Plan | None) -> None:
-    run.torn_down = True
-    probe.note_times(run)
-    record.scope.account.ledger.finish(
-        run, Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran"
-    )
-    batches.note_failure(plan, run, record)
-    record.scope.release(run)
-
-
-async def _alert(run: TaskRun, record: TaskRecord, caller: RequestScope | None, exc: BaseException | None) -> None:
+async def _alert(call: _Call, exc: BaseException | None) -> None:
     """Call the user's ``on_task_failure``: at once behind a response, else when the response has gone out."""
+    record, caller = call.record, call.caller
     if record.quiet or not record.scope.account.settings.on_task_failure:
         return
     if caller is not None and caller.kind == "http" and not caller.complete and not caller.settled:
-        caller.alerts.append((run, record, exc))
+        caller.alerts.append((call.run, record, exc))
     else:
-        await alert(run, record, exc)
+        await alert(call.run, record, exc)
 
 
 async def alert(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> None:
@@ -191,17 +152,24 @@ async def alert(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> 
 
 
 async def run_quietly(scope: RequestScope, functions: tuple[Callable[..., Any], ...], *args: Any) -> None:
-    """Run functions of the user's as tasks of a request: accounted for, but an error of one goes no further."""
+    """Run functions of the user's as tasks of a request; their failures raise no alert."""
     token = request.enter(scope)
     try:
-        for function in functions:
-            task = BackgroundTask(function, *args)
-            record = recall_task(task)
+        tasks = [BackgroundTask(function, *args) for function in functions]
+        for record in map(recall_task, tasks):
             if record is not None:
                 record.quiet = True
-            try:
-                await task()
-            except Exception:  # noqa: BLE001, S112  its run has failed, and says so
-                continue
+        await run_each(scope, tasks)
     finally:
         request.leave(token)
+
+
+async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
+    """Run tasks of a request one by one; an error of one is accounted for, and goes no further."""
+    task_failed = scope.task_failed
+    for task in tasks:
+        try:
+            await task()
+        except Exception:  # noqa: BLE001, S112  its run has failed, and says so
+            continue
+    scope.task_failed = task_failed  # what the application raises next is not their doing

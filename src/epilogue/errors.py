@@ -131,11 +131,7 @@ async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: An
         return
     failure.answered = True
     rescued, failure.rescued = failure.rescued, []
-    for task in rescued:
-        try:
-            await task()
-        except Exception:  # noqa: BLE001, S112  its run has failed, and says so
-            continue
+    await calls.run_each(scope, rescued)
     handlers = scope.account.settings.on_request_error
     if handlers and scope.asgi is not None:
         await calls.run_quietly(scope, handlers, connection or _connection(scope.asgi), failure.exc)

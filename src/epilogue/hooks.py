@@ -111,7 +111,7 @@ def _task_init(patch: Patch, original: Function) -> Function:
 def _task_call(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any) -> None:
         if patch.hook is hook or ledger.unended():
-            await calls.run_task(self, original, enter=through)
+            await calls.run_task(self, original, through)
         else:
             await original(self)
 

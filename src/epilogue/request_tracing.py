@@ -44,6 +44,9 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     """Let OpenTelemetry contrib trace the requests of an old FastAPI; return whether that was done here."""
     if not isinstance(app, FastAPI) or _has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
+    if app.middleware_stack is not None:
+        _log.warning("epilogue: the application is serving already; its requests cannot be traced any more")
+        return False
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     FastAPIInstrumentor.instrument_app(
