@@ -15,6 +15,9 @@ _ROOMY = 130
 PREFIX = "examples.shop.tasks."
 _COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 _LOST = "magenta"
+_LEGEND = (
+    "skipped: a task before it failed; dropped: its request failed; abandoned: nothing would ever have called it"
+)
 _HEADINGS = {
     "succeeded": "suc-\nceeded",
     "cancelled": "can-\ncelled",
@@ -46,6 +49,7 @@ def show(console: Console, accounts: Iterable[Account]) -> None:
     else:
         console.print(_table(console, title, counts, accounts))
         console.print(_table(console, "Times", times, accounts))
+    console.print(f"[dim]{_LEGEND}[/]\n", highlight=False)
 
 
 def _table(console: Console, title: str, columns: list[Column], accounts: list[Account]) -> Table:
