@@ -7,6 +7,7 @@ NEWEST := .venv
 OLDEST := .venv-oldest
 PYTEST_ARGS ?=
 
+.DEFAULT_GOAL := help
 .PHONY: demo test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
