@@ -113,7 +113,10 @@ def _begin(task: Any) -> _Call | None:
         call = _Call(task, *opened, caller)
         call.begin()
     except Exception as fault:  # noqa: BLE001
-        log_fault("beginning the run of a task failed", fault)
+        if caller is None:
+            log_fault("beginning a task", fault)
+        else:
+            caller.account.ledger.fault("epilogue", "beginning a task", fault)
         return None
     return call
 

@@ -45,9 +45,11 @@ def configure(service_name: str | None = None, *, json_logs: bool | None = None)
 
 
 def _configure_structlog(as_json: bool) -> None:
-    rendering: list[Any] = [structlog.dev.ConsoleRenderer()]
+    # without the frames' local variables: they hold the arguments of tasks and the bodies of requests
+    rendering: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     if as_json:
-        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendering = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from fastapi import FastAPI
@@ -14,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 
+from . import names
+from .emit import emit
 from .lifetimes import drain
 from .signals.threads import note_limiter
-
-_log = logging.getLogger("epilogue")
 
 
 class _YieldsToUser:
@@ -70,7 +69,7 @@ def add_route(app: Any, path: str, registry: CollectorRegistry) -> Any:
         routes.append(_PlainRoute(path, metrics, include_in_schema=False))
     route = routes.pop()
     routes.insert(0, route)
-    _log.info("epilogue: metrics are at %s", path)
+    emit("info", names.EVENT_METRICS, {names.KEY_PATH: path})
     return route
 
 

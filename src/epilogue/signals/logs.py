@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import logging
 from collections.abc import Mapping
 from contextvars import Token
 from typing import Any
 
-import structlog
 from structlog import contextvars as structlog_context
 
 from .. import names
+from ..emit import emit
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-
-_LOGGER = "epilogue"
 
 _LEVELS = {
     Outcome.SUCCEEDED: "info",
@@ -25,7 +21,6 @@ _LEVELS = {
     Outcome.DROPPED: "warning",
     Outcome.ABANDONED: "warning",
 }
-_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class Logs(TaskObserver):
@@ -41,7 +36,7 @@ class Logs(TaskObserver):
             variables = structlog_context.get_contextvars()
             if variables:
                 self._carried[run] = variables
-        _emit("debug", names.EVENT_SCHEDULED, _identity(run))
+        emit("debug", names.EVENT_SCHEDULED, _identity(run))
 
     def started(self, run: TaskRun) -> None:
         """Bind what is missing in the task's context."""
@@ -51,7 +46,7 @@ class Logs(TaskObserver):
             missing = {key: value for key, value in carried.items() if key not in here}
             if missing:
                 self._bound[run] = structlog_context.bind_contextvars(**missing)
-        _emit("debug", names.EVENT_STARTED, _identity(run) | {names.KEY_WAIT: _seconds(run.wait)})
+        emit("debug", names.EVENT_STARTED, _identity(run) | {names.KEY_WAIT: _seconds(run.wait)})
 
     def ended(self, run: TaskRun) -> None:
         """Write the outcome, what happened, and what to do about it."""
@@ -69,7 +64,7 @@ class Logs(TaskObserver):
         if outcome is Outcome.FAILED and run.exception is not None:
             keys["exc_info"] = _exc_info(run.exception)
         with structlog_context.bound_contextvars(**(carried or {})):
-            _emit(_LEVELS[outcome], names.EVENT_ENDED_PREFIX + outcome, keys)
+            emit(_LEVELS[outcome], names.EVENT_ENDED_PREFIX + outcome, keys)
         bound = self._bound.pop(run, None)
         if bound and not run.torn_down:
             structlog_context.reset_contextvars(**bound)
@@ -90,10 +85,10 @@ class Logs(TaskObserver):
             keys[names.KEY_ERROR_COUNT] = len(places)
             keys[names.KEY_ERRORS] = places[:20]
         if info.status is not None and 400 <= info.status < 500:
-            _emit("warning", names.EVENT_REQUEST_FAILED, keys)
+            emit("warning", names.EVENT_REQUEST_FAILED, keys)
         else:
             keys["exc_info"] = _exc_info(exc, places)
-            _emit("error", names.EVENT_REQUEST_FAILED, keys)
+            emit("error", names.EVENT_REQUEST_FAILED, keys)
 
 
 def _identity(run: TaskRun) -> dict[str, Any]:
@@ -137,29 +132,3 @@ def _validation_places(exc: BaseException) -> list[str] | None:
         return [f"{'.'.join(map(str, error['loc']))}: {error['type']}" for error in errors()]
     except Exception:  # noqa: BLE001  somebody else's ValidationError
         return None
-
-
-def _emit(level: str, event: str, keys: dict[str, Any]) -> None:
-    for key, value in list(keys.items()):
-        if value is None or _is_bound(key):
-            del keys[key]
-    if not structlog.is_configured():
-        _emit_stdlib(level, event, keys)
-        return
-    logged = getattr(structlog.get_logger(_LOGGER), level)(event, **keys)
-    if inspect.iscoroutine(logged):  # AsyncBoundLogger: this is no place to await
-        logged.close()
-        bound = structlog.get_logger(_LOGGER).bind()
-        getattr(getattr(bound, "sync_bl", bound), level)(event, **keys)
-
-
-def _is_bound(key: str) -> bool:
-    """Return whether the user has bound a key as a context variable, which ours must not overwrite."""
-    variable = structlog_context._CONTEXT_VARS.get(structlog_context.STRUCTLOG_KEY_PREFIX + key)
-    return variable is not None and variable.get() is not Ellipsis
-
-
-def _emit_stdlib(level: str, event: str, keys: dict[str, Any]) -> None:
-    exc_info = keys.pop("exc_info", None)
-    text = " ".join([event, *(f"{key}={value}" for key, value in keys.items())])
-    logging.getLogger(_LOGGER).log(_NUMBERS[level], "%s", text, exc_info=exc_info)
