@@ -1,0 +1,53 @@
+"""What the README shows is run, and does what the README says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"(?:<!-- (?P<visit>.*?) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
+
+
+class Block(NamedTuple):
+    """One Python block, with what the comment above it expects."""
+
+    line: int
+    code: str
+    request: list[str]
+    status: int | None
+    outcomes: dict[str, str]
+
+
+def blocks() -> list[Block]:
+    """Read the README's blocks; above one may stand ``<!-- GET /path 200; task outcome, … -->``."""
+    text = (ROOT / "README.md").read_text()
+    found = []
+    for match in BLOCK.finditer(text):
+        visit, _, tasks = (match["visit"] or "").partition(";")
+        *request, status = visit.split() or [""]
+        outcomes = dict(pair.split() for pair in tasks.split(",") if pair.strip())
+        line = text.count("\n", 0, match.start("code")) + 1
+        found.append(Block(line, match["code"], request, int(status) if status else None, outcomes))
+    return found
+
+
+def test_every_block_is_found():
+    """The README has as many Python blocks as are run here."""
+    assert len(blocks()) == (ROOT / "README.md").read_text().count("```python") > 5
+
+
+@pytest.mark.parametrize("block", blocks(), ids=lambda block: f"line {block.line}")
+def test_block(block: Block, tmp_path: Path):
+    """A block runs by itself, and its tasks come to the outcomes that the text around it promises."""
+    file = tmp_path / "block.py"
+    file.write_text(block.code)
+    command = [sys.executable, "-W", "error", "-m", "tests.readme.run_block", str(file), *block.request]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told == {"status": block.status, "outcomes": block.outcomes}
