@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from fastapi import FastAPI
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.support.lab import laboratory
 from tests.support.modes import MODES, Mode
@@ -21,6 +21,7 @@ bounded = settings(
     deadline=None,
     derandomize=True,
     print_blob=True,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # to shrink would be to wait for each failure
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
@@ -74,7 +75,7 @@ def test_the_model_knows_the_application(drawn: list[Plan]):
 
 
 @pytest.mark.timeout(120)
-@settings(bounded, max_examples=40)
+@settings(bounded, max_examples=100)
 @given(drawn=plans())
 def test_the_law_in_process(mode: Mode, drawn: list[Plan]):
     """Whatever the application does, all accounts agree with an independent model of it."""
@@ -82,7 +83,7 @@ def test_the_law_in_process(mode: Mode, drawn: list[Plan]):
         stage = lab.stage()
         asyncio.run(call_at_once(staged(stage, drawn), paths_of(drawn)))
         expected = expected_of(drawn)
-        lab.expect(*expected)
+        lab.expect(*expected, deadline=3)
         assert Counter(stage.did) == deeds_of(expected)
 
 
@@ -98,5 +99,5 @@ def test_the_law_on_a_server(mode: Mode, drawn: list[Plan]):
             visit = Visit(server, stage)
             with ThreadPoolExecutor(4) as pool:
                 list(pool.map(visit.get, paths_of(drawn)))
-            lab.expect(*expected_of(drawn))
+            lab.expect(*expected_of(drawn), deadline=3)
             visit.close()

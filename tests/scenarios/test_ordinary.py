@@ -229,6 +229,7 @@ def test_row_30_an_application_that_is_not_instrumented(lab: Lab):
 
     def drive(visit) -> None:
         visit.get()
+        visit.wait_for("mail", "report")
         with visit.elsewhere(visit.stage.other) as other:
             other.get()
 

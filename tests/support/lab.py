@@ -130,11 +130,11 @@ class Lab:
         self.assert_story(story_of(expected), peers_keep_some=peers_keep_some)
         if not in_order:
             bare, behaviour = bare.in_no_order(), behaviour.in_no_order()
-        assert behaviour == bare, "the application behaves differently when it is instrumented"
+        for aspect in vars(bare):
+            watched, unwatched = getattr(behaviour, aspect), getattr(bare, aspect)
+            assert watched == unwatched, f"{aspect} differs, being watched: {watched}, not {unwatched}"
 
-    def expect(
-        self, *expected: Expectation, peers_keep_some: bool = False, deadline: float = DEADLINE
-    ) -> None:
+    def expect(self, *expected: Expectation, peers_keep_some: bool = False, deadline: float = DEADLINE) -> None:
         """Wait until the observer has been told enough, then for the other signals to say the same."""
         story, recorder = story_of(expected), self.accounts.recorder
         wait_until(
@@ -164,9 +164,7 @@ class Lab:
 
 
 @contextlib.contextmanager
-def laboratory(
-    mode: Mode, bare_behaviours: dict[Any, Behaviour] | None = None, key: Any = None
-) -> Iterator[Lab]:
+def laboratory(mode: Mode, bare_behaviours: dict[Any, Behaviour] | None = None, key: Any = None) -> Iterator[Lab]:
     """Provide a lab; the process's logging configuration and foreign classes are afterwards as before."""
     lab = Lab(mode, {} if bare_behaviours is None else bare_behaviours, key)
     had_configuration, configuration = structlog.is_configured(), structlog.get_config()

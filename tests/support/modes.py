@@ -21,6 +21,11 @@ class Mode:
     native: bool = False
     contrib: str | None = None
 
+    @property
+    def traces_requests(self) -> bool:
+        """Whether a request has a span of its own; on a FastAPI that cannot, ours sees to it."""
+        return self.native or self.contrib is not None or not NATIVE_TELEMETRY
+
     def fastapi_options(self, accounts: Accounts) -> dict[str, Any]:
         """Return what the application's author would pass to ``FastAPI``."""
         if not NATIVE_TELEMETRY:

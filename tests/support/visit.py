@@ -73,19 +73,22 @@ class Visit:
 
     def wait_for(self, *done: Any, deadline: float = 5.0) -> None:
         """Wait until the tasks did all of that."""
-        assert wait_until(
-            lambda: all(self.stage.did.count(what) >= done.count(what) for what in done), deadline
-        )
+        assert wait_until(lambda: all(self.stage.did.count(what) >= done.count(what) for what in done), deadline)
+
+    def wait_for_quiet(self) -> None:
+        """Wait until the server has no request in progress, tasks included."""
+        assert wait_until(lambda: not self.server.server_state.tasks)
 
     def close(self) -> None:
         self._clients.close()
 
 
 def get(*paths: str) -> Drive:
-    """Drive a scenario by one GET after the other."""
+    """Drive a scenario by one GET after the other, each when the tasks of the one before have ended."""
 
     def drive(visit: Visit) -> None:
         for path in paths or ("/",):
             visit.get(path)
+            visit.wait_for_quiet()
 
     return drive

@@ -1,0 +1,119 @@
+"""A workbench: applications of this process, instrumented into one set of accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from fastapi import BackgroundTasks, FastAPI
+from starlette.applications import Starlette
+
+import epilogue
+from tests.support.accounts import Accounts
+from tests.support.originals import assert_originals_are_back
+from tests.support.stage import Stage
+from tests.support.story import Ended, Expectation, short, story_of
+from tests.support.versions import NATIVE_TELEMETRY
+
+SILENT = {"telemetry": {"tracing": False, "metrics": False, "logs": False}} if NATIVE_TELEMETRY else {}
+"""What keeps a FastAPI application from telemetry of its own."""
+
+
+class Bench(Stage):
+    """Instruments applications and takes everything away again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accounts = Accounts()
+        self.settings: dict[str, Any] = {
+            "tracer_provider": self.accounts.spans.provider,
+            "meter_provider": self.accounts.meter.provider,
+            "registry": self.accounts.prometheus.registry,
+        }
+
+    def fastapi(self, **options: Any) -> FastAPI:
+        """Make an application without telemetry of its own."""
+        return super().fastapi(**(SILENT | options))
+
+    def native(self, **options: Any) -> FastAPI:
+        """Make an application that traces its own requests and tasks, into the bench's accounts."""
+        telemetry = {key: self.settings[key] for key in ("tracer_provider", "meter_provider")}
+        return super().fastapi(**({"telemetry": telemetry} | options))
+
+    def instrument(self, app: Any, **options: Any) -> Any:
+        """Instrument an application into the bench's accounts; options win over the bench's settings."""
+        observers = [self.accounts.recorder, *options.pop("observers", ())]
+        super().instrument(app)
+        epilogue.instrument(app, observers=observers, **(self.settings | options))
+        return app
+
+    def app(self, endpoint: Callable[..., Any] | None = None, **options: Any) -> FastAPI:
+        """Make an instrumented application with one endpoint at ``/``."""
+        app = self.fastapi()
+        if endpoint is not None:
+            app.get("/")(endpoint)
+        return self.instrument(app, **options)
+
+    def app_with(self, *tasks: Callable[..., Any], **options: Any) -> FastAPI:
+        """Make an instrumented application whose one endpoint schedules these tasks."""
+
+        async def endpoint(background: BackgroundTasks) -> dict[str, str]:
+            for task in tasks:
+                background.add_task(task)
+            return {"answer": "yes"}
+
+        return self.app(endpoint, **options)
+
+    @property
+    def ended(self) -> list[Ended]:
+        """The outcomes so far, in order."""
+        runs = self.accounts.recorder.ended_runs
+        return [Ended(short(run.name), str(run.outcome), run.reason, run.error_type) for run in runs]
+
+    @property
+    def outcomes(self) -> list[tuple[str, str]]:
+        """The names and outcomes so far, in order."""
+        return [(run.name, run.outcome) for run in self.ended]
+
+    def lines(self, event: str) -> list[MutableMapping[str, Any]]:
+        """Return the log lines of one event."""
+        return self.accounts.lines.named(event)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        """Return the value of one Prometheus series."""
+        return self.accounts.prometheus.registry.get_sample_value(name, labels)
+
+    def observer_errors(self, observer: str) -> float | None:
+        """Return how often an observer has been counted as faulty."""
+        return self.sample("epilogue_observer_errors_total", epilogue_observer=observer)
+
+    def assert_story(self, *expected: Expectation) -> None:
+        """Assert that all accounts tell this story now."""
+        self.accounts.assert_story(story_of(expected))
+
+    def close(self) -> None:
+        for app in reversed(self.instrumented):
+            epilogue.uninstrument(app)
+        self.accounts.shutdown()
+        assert_originals_are_back()
+
+
+@contextmanager
+def restored_structlog() -> Iterator[None]:
+    """Give structlog back the configuration it had."""
+    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        if had_configuration:
+            structlog.configure(**configuration)
+
+
+def plain_app(path: str, endpoint: Callable[..., Any]) -> Starlette:
+    """Make a Starlette application with one route."""
+    app = Starlette()
+    app.router.add_route(path, endpoint)
+    return app
