@@ -10,8 +10,9 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
-from . import exposition, hooks, names, request_tracing
+from . import exposition, hooks, multiprocess, names, request_tracing
 from .account import Account, Settings, account_of, set_account
+from .emit import emit
 from .ledger import Ledger
 from .model import TaskObserver
 from .signals.logs import Logs
@@ -167,7 +168,7 @@ def _observers(settings: Settings) -> list[TaskObserver]:
         observers.append(Tracing(settings.tracer_provider, new_trace=settings.new_trace))
     if settings.metrics:
         counting: list[Any] = [otel_metrics(settings.meter_provider)]
-        if settings.registry is not None and not exported_by_opentelemetry(settings.registry):
+        if settings.registry is not None and _can_hold_series(settings.registry):
             counting.append(Prometheus(settings.registry))
         for observer in counting:
             for name in names.declared():
@@ -176,6 +177,13 @@ def _observers(settings: Settings) -> list[TaskObserver]:
     if settings.logs:
         observers.append(Logs())
     return [*observers, *settings.observers]
+
+
+def _can_hold_series(registry: CollectorRegistry) -> bool:
+    complaint = multiprocess.complaint(multiprocess.directory())
+    if complaint is not None:
+        emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: f"no Prometheus series: {complaint}"})
+    return complaint is None and not exported_by_opentelemetry(registry)
 
 
 def _taken(app: Starlette, path: str) -> bool:

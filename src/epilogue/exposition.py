@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import choose_encoder, gzip_accepted
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 
-from . import names
+from . import multiprocess, names
 from .emit import emit
 from .lifetimes import drain
 from .signals.threads import note_limiter
@@ -54,10 +55,11 @@ def add_route(app: Any, path: str, registry: CollectorRegistry) -> Any:
     async def metrics(request: Request) -> Response:
         drain()
         note_limiter()
-        accept, wanted = request.headers.get("accept", ""), request.query_params.getlist("name[]")
+        accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
+        wanted = request.query_params.getlist("name[]")
         # off the event loop: no request waits while many series are rendered
-        body, content_type = await run_in_threadpool(_render, registry, accept, wanted)
-        return Response(body, headers={"content-type": content_type})
+        body, headers = await run_in_threadpool(_render, registry, accept, encoding, wanted)
+        return Response(body, headers=headers)
 
     routes = app.router.routes
     if isinstance(app, FastAPI):
@@ -79,7 +81,24 @@ def remove_route(app: Any, route: Any) -> None:
         app.router.routes.remove(route)
 
 
-def _render(registry: CollectorRegistry, accept: str, wanted: list[str]) -> tuple[bytes, str]:
-    encode, content_type = choose_encoder(accept)
+def _render(
+    registry: CollectorRegistry, accept: str, encoding: str, wanted: list[str]
+) -> tuple[bytes, dict[str, str]]:
+    encode, content_type = _encoder(accept)
     source: Any = registry.restricted_registry(wanted) if wanted else registry
-    return encode(source), content_type
+    path = multiprocess.directory()
+    if path is not None and multiprocess.complaint(path) is None:
+        multiprocess.close_dead_accounts(path, registry)
+        source = multiprocess.Everybody(path, wanted)
+    body, headers = encode(source), {"content-type": content_type}
+    if gzip_accepted(encoding):
+        body = gzip.compress(body, compresslevel=1)
+        headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return body, headers
+
+
+def _encoder(accept: str) -> tuple[Any, str]:
+    try:
+        return choose_encoder(accept)
+    except Exception:  # noqa: BLE001  a version that is none, say; Prometheus' own text format is always right
+        return choose_encoder("")

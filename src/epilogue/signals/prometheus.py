@@ -8,14 +8,13 @@ from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from .. import names
 from .._version import __version__
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .now import watch_now
 from .oldest import OldestRuns
-from .threads import note_limiter, worker_threads
+from .threads import note_limiter
 
 
 class _NoCreated:
@@ -31,32 +30,6 @@ class _Counter(_NoCreated, Counter):
 
 class _Histogram(_NoCreated, Histogram):
     pass
-
-
-class _Now(Collector):
-    """What is only known at the time of a scrape."""
-
-    def __init__(self, oldest: OldestRuns) -> None:
-        self._oldest = oldest
-
-    def describe(self) -> Iterable[Metric]:
-        return [_family(metric) for metric in (names.OLDEST_AGE, *_THREADS)]
-
-    def collect(self) -> Iterable[Metric]:
-        ages = _family(names.OLDEST_AGE)
-        for state in (names.STATE_PENDING, names.STATE_RUNNING):
-            ages.add_metric([state], self._oldest.age(state))
-        threads = [_family(metric) for metric in _THREADS]
-        for family, value in zip(threads, worker_threads(), strict=True):
-            family.add_metric([], value)
-        return [ages, *threads]
-
-
-_THREADS = (names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
-
-
-def _family(metric: names.Metric) -> GaugeMetricFamily:
-    return GaugeMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
 
 
 class _TaskSeries:
@@ -123,8 +96,12 @@ class Series:
         )
         info.labels(__version__).set(1)
         self.oldest = OldestRuns()
-        registry.register(_Now(self.oldest))
+        self.now = watch_now(registry, self.oldest)
         self._tasks: dict[str, _TaskSeries] = {}
+
+    def count_lost(self, name: str, count: float) -> None:
+        """Count runs that were found in a dead process."""
+        self.lost.labels(names.TASK_NAMES.admit(name)).inc(count)
 
     def task(self, name: str) -> _TaskSeries:
         """Return the series of one task, all outcomes included."""
@@ -169,6 +146,8 @@ class Prometheus(TaskObserver):
 
     def scheduled(self, run: TaskRun) -> None:
         """Count it in."""
+        if self._series.now is not None:
+            self._series.now.start()
         series = self._series.task(run.name)
         self._series.oldest.scheduled(run)
         series.scheduled.inc()

@@ -1,0 +1,100 @@
+"""Real servers with several worker processes, on loopback, ended by their own pid."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.workers.app:app"
+Samples = dict[tuple[str, str], float]
+
+
+def gunicorn(port: int) -> list[str]:
+    """Return gunicorn's command line, with the shipped configuration."""
+    return [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.conf.py", "-b", f"127.0.0.1:{port}", APP]
+
+
+def uvicorn(port: int) -> list[str]:
+    """Return uvicorn's command line, with two workers."""
+    return [sys.executable, "-m", "uvicorn", "--workers", "2", "--port", str(port), "--no-access-log", APP]
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def serve(command: Callable[[int], list[str]], directory: Path, log: Path) -> Iterator[str]:
+    """Run a server in a process group of its own and yield its address."""
+    port = free_port()
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory), "PYTHONWARNINGS": ""}
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command(port), cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            wait_until(lambda: is_up(address), log)
+            yield address
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)  # its tasks would hold it up
+            server.wait(10)
+
+
+def is_up(address: str) -> bool:
+    """Return whether a server answers."""
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{address}/held", timeout=2).status_code == 200
+    return False
+
+
+def wait_until(condition: Callable[[], bool], log: Path | None = None, seconds: float = 25) -> None:
+    """Wait for a condition, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text() if log is not None else "it took too long"
+        time.sleep(0.05)
+
+
+def scrape(address: str) -> Samples:
+    """Read every series that has a task's name, summed over its other labels but the outcome."""
+    text = httpx.get(f"{address}/metrics", timeout=10).text
+    samples: Counter[tuple[str, str]] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            key = sample.labels.get("background_task_outcome", "")
+            if "background_task_name" in sample.labels:
+                samples[sample.name + (f" {key}" if key else ""), sample.labels["background_task_name"]] += (
+                    sample.value
+                )
+    return dict(samples)
+
+
+def balance(samples: Samples, name: str) -> float:
+    """Return what the law leaves over for a task: 0 if everything is accounted for."""
+    in_flight = sum(samples.get((f"background_task_{state}", name), 0) for state in ("pending", "running"))
+    ended = sum(
+        value
+        for (series, task), value in samples.items()
+        if series.startswith("background_task_ended_total") and task == name
+    )
+    return samples[("background_task_scheduled_total", name)] - in_flight - ended - lost(samples, name)
+
+
+def lost(samples: Samples, name: str) -> float:
+    """Return how many runs of a task were found in dead processes."""
+    return samples.get(("background_task_lost_total", name), 0)

@@ -1,0 +1,81 @@
+"""Several workers, one account, on real servers; one worker is killed in the middle."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.workers.servers import balance, gunicorn, lost, scrape, serve, uvicorn, wait_until
+
+pytestmark = pytest.mark.timeout(120)
+
+SERVERS = pytest.mark.parametrize("command", [gunicorn, uvicorn], ids=lambda command: command.__name__)
+
+
+def visit(address: str, path: str, times: int) -> set[int]:
+    """Send requests over connections of their own, so that both workers get some; return who answered."""
+    return {httpx.get(f"{address}{path}", timeout=10).json() for _ in range(times)}
+
+
+def held_by_each(address: str) -> dict[int, int]:
+    """Ask until both workers have said how many tasks they run."""
+    found: dict[int, int] = {}
+
+    def ask() -> bool:
+        answer = httpx.get(f"{address}/held", timeout=10).json()
+        found[answer["pid"]] = answer["running"]
+        return len(found) == 2
+
+    wait_until(ask)
+    return found
+
+
+@SERVERS
+def test_a_killed_worker_loses_exactly_what_it_held(command: Callable[[int], list[str]], tmp_path: Path):
+    """Counters stay, gauges recover, the law holds, and lost is exactly what the dead worker held."""
+    directory, log = tmp_path / "metrics", tmp_path / "log"
+    directory.mkdir()
+    with serve(command, directory, log) as address:
+        visit(address, "/quick", 60)
+        visit(address, "/long", 20)
+        held = held_by_each(address)
+        assert sum(held.values()) == 20
+        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 60)
+        before = scrape(address)
+        victim = max(held, key=lambda pid: held[pid])
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: lost(scrape(address), "long") == held[victim], log)
+        after = scrape(address)
+        assert lost(after, "quick") == held[victim]  # the pending ones, behind the long ones
+        survivors = 20 - held[victim]
+        assert after["background_task_running", "long"] == after["background_task_pending", "quick"] == survivors
+        assert all(after[key] >= value for key, value in before.items() if "_total" in key[0])
+        assert {name: balance(after, name) for name in ("quick", "long")} == {"quick": 0, "long": 0}
+        visit(address, "/quick", 20)
+        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 80, log)
+        assert lost(scrape(address), "long") == held[victim]
+    assert "background_task.lost" in log.read_text()
+
+
+@SERVERS
+def test_every_worker_answers_for_all(command: Callable[[int], list[str]], tmp_path: Path):
+    """Whichever worker answers a scrape, the numbers are those of all workers."""
+    directory, log = tmp_path / "metrics", tmp_path / "log"
+    directory.mkdir()
+    with serve(command, directory, log) as address:
+        answered = visit(address, "/quick", 40)
+        assert len(answered) == 2
+        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 40, log)
+        assert {scrape(address)["background_task_scheduled_total", "quick"] for _ in range(10)} == {40.0}
+
+
+def test_the_directory_is_cleared_at_the_start(tmp_path: Path):
+    """Under gunicorn, what an earlier server left in the directory is not counted again."""
+    directory, log = tmp_path / "metrics", tmp_path / "log"
+    for _ in range(2):
+        with serve(gunicorn, directory, log) as address:
+            visit(address, "/quick", 5)
+            wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 5, log)
