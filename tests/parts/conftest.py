@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from opentelemetry.exporter import prometheus as otel_prometheus
+from prometheus_client import CollectorRegistry
 
 from epilogue import names
 from tests.parts.bench import Bench, restored_structlog
@@ -26,3 +30,17 @@ def bench() -> Iterator[Bench]:
         bench.accounts.lines.configure()
         yield bench
         bench.close()
+
+
+@pytest.fixture
+def otel_reader(monkeypatch: pytest.MonkeyPatch) -> Callable[[CollectorRegistry], Any]:
+    """Provide a function that makes an OpenTelemetry reader which exports into a Prometheus registry."""
+
+    def make(registry: CollectorRegistry) -> Any:
+        cls = otel_prometheus.PrometheusMetricReader
+        if "registry" in inspect.signature(cls).parameters:
+            return cls(registry=registry)
+        monkeypatch.setattr(otel_prometheus, "REGISTRY", registry)  # older ones know only the global one
+        return cls()
+
+    return make

@@ -1,0 +1,294 @@
+"""Functions, exceptions, processors and exporters that misbehave: the task runs, the fault is told once."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+from fastapi import BackgroundTasks
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from starlette.responses import PlainTextResponse
+
+from tests.parts.asgi import ask
+from tests.parts.bench import Bench, plain_app
+from tests.support.story import failed, succeeded
+from tests.support.versions import NATIVE_TELEMETRY
+
+
+class Callables:
+    """Callables with something wrong about what they say of themselves; each works when it is called."""
+
+    class Task:
+        """What they have in common."""
+
+        def __init__(self, did: list[Any]) -> None:
+            self.__dict__["did"] = did
+
+        def __call__(self) -> None:
+            self.__dict__["did"].append("ran")
+
+    class RaisingRepr(Task):
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    class RaisingNames(Task):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("__qualname__", "__module__"):  # `__name__` is too much for Starlette itself
+                raise RuntimeError(f"no {name}")
+            return super().__getattribute__(name)
+
+    class StrangeNames(Task):
+        __name__ = 7
+        __module__ = None
+
+    class RaisingAttributes(Task):
+        def __getattr__(self, name: str) -> Any:
+            if name in ("__wrapped__", "__self__", "__epilogue_task__"):  # others are asked for by Starlette
+                raise RuntimeError(f"no {name}")
+            raise AttributeError(name)
+
+    class Everything(Task):
+        """Has every attribute there is, and each is itself: a proxy, or a mock."""
+
+        def __getattr__(self, name: str) -> Any:
+            return self
+
+    class Unhashable(Task):
+        __hash__ = None
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("incomparable")
+
+    class WrapsItself(Task):
+        @property
+        def __wrapped__(self) -> Callable[..., Any]:
+            return self
+
+    class StrangeOwner(Task):
+        __func__ = "no function"
+        __name__ = None
+
+        @property
+        def __self__(self) -> Any:
+            return self
+
+
+ALL = [value for value in vars(Callables).values() if isinstance(value, type) and value.__name__ != "Task"]
+
+
+class Wordless(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__qualname__.rpartition(".")[2])
+def test_a_strange_callable_runs_and_has_a_name(bench: Bench, kind):
+    """Whatever a callable says of itself, it runs, ends well, and has a name of reasonable length."""
+    answer = ask(bench.app_with(kind(bench.did)))
+    assert (answer.status, answer.error) == (200, None)
+    assert bench.did == ["ran"]
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.outcome == "succeeded"
+    assert 0 < len(run.name) <= 200
+    assert isinstance(run.function, str)
+    [span] = bench.accounts.spans.of_runs()
+    assert span.attributes["background_task.name"] == run.name
+    assert bench.sample("background_task_started_total", background_task_name=run.name) == 1
+
+
+@pytest.mark.parametrize("attribute", ["__name__", "__qualname__", "__module__"])
+def test_a_function_with_names_of_the_wrong_kind(bench: Bench, attribute):
+    """A function whose names have been overwritten runs and is named by what is left."""
+
+    def mail() -> None:
+        bench.did.append("ran")
+
+    value = "" if attribute != "__module__" else 3
+    setattr(mail, attribute, value)
+    assert ask(bench.app_with(mail)).error is None
+    assert bench.did == ["ran"]
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.outcome == "succeeded"
+
+
+def test_a_name_of_10_000_characters(bench: Bench):
+    """A name is cut before it becomes a label."""
+
+    async def mail() -> None: ...
+
+    mail.__qualname__ = "x" * 10_000
+    ask(bench.app_with(mail))
+    [run] = bench.accounts.recorder.ended_runs
+    assert len(run.name) <= 200
+
+
+def test_a_name_with_lone_surrogates_can_be_scraped(bench: Bench):
+    """A name that cannot be encoded does not take the whole scrape down."""
+
+    async def mail() -> None: ...
+
+    mail.__qualname__ = "caf\udce9"
+    app = bench.app_with(mail)
+    assert ask(app).error is None
+    scrape = ask(app, "/metrics")
+    assert (scrape.status, scrape.error) == (200, None)
+    assert b"background_task_scheduled_total" in scrape.body
+
+
+def test_an_exception_without_a_text(bench: Bench):
+    """A task that raises what cannot be printed fails, in every signal, and the exception comes out unchanged."""
+    wordless = Wordless()
+    answer = ask(bench.app_with(bench.fails("mail", wordless)))
+    assert answer.error is wordless
+    [run] = bench.accounts.recorder.ended_runs
+    assert (run.outcome, run.error_type) == ("failed", f"{__name__}.Wordless")
+    bench.assert_story(failed("mail", f"{__name__}.Wordless"))
+
+
+def test_a_request_that_fails_without_a_text(bench: Bench):
+    """An unprintable exception of an endpoint is answered and reported like any other."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        raise Wordless
+
+    # contrib, which traces an old FastAPI, fails at the text
+    answer = ask(bench.app(endpoint, traces=NATIVE_TELEMETRY))
+    assert answer.status == 500
+    assert type(answer.error) is Wordless
+    assert bench.outcomes == [("mail", "dropped")]
+    assert len(bench.lines("request.failed")) == 1
+
+
+def test_a_structlog_processor_that_raises(bench: Bench, caplog):
+    """A broken logging configuration costs the lines, not the tasks; it is counted and said once."""
+
+    def broken(logger, method, event_dict) -> Any:
+        raise KeyError("event")
+
+    app = bench.app_with(bench.works("mail"))
+    structlog.configure(processors=[broken], cache_logger_on_first_use=False)
+    for _ in range(2):
+        assert ask(app).status == 200
+    assert bench.outcomes == [("mail", "succeeded")] * 2
+    assert bench.observer_errors("Logs") == 6
+    faults = [record.getMessage() for record in caplog.records if record.name == "epilogue"]
+    assert len(faults) == 3  # once for each transition
+    assert all("logged once" in fault for fault in faults)
+
+
+class BrokenHandler(logging.Handler):
+    """Cannot write."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise OSError("disk full")
+
+
+@pytest.fixture
+def broken_stdlib_log() -> Iterator[None]:
+    """Let everything that Epilogue logs through the standard library raise."""
+    structlog.reset_defaults()
+    logger, handler, level = logging.getLogger("epilogue"), BrokenHandler(), logging.getLogger("epilogue").level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_a_stdlib_handler_that_raises(bench: Bench, broken_stdlib_log):
+    """A log handler that raises disturbs neither the task nor the response."""
+    answer = ask(bench.app_with(bench.works("mail"), metrics_path=None))
+    assert (answer.status, answer.error) == (200, None)
+    assert bench.outcomes == [("mail", "succeeded")]
+    assert bench.observer_errors("Logs") == 3
+
+
+def test_instrument_survives_a_broken_log(bench: Bench, broken_stdlib_log):
+    """An application can be instrumented, route and all, although the address of `/metrics` cannot be logged."""
+    app = bench.app_with(bench.works("mail"))
+    assert ask(app, "/metrics").status == 200
+
+
+class BrokenExporter(SpanExporter):
+    """Cannot export."""
+
+    def export(self, spans) -> Any:
+        raise OSError("no collector")
+
+
+class BrokenProcessor(SpanProcessor):
+    """Cannot even begin a span."""
+
+    def __init__(self, moment: str) -> None:
+        def fail(*_) -> None:
+            raise OSError("broken")
+
+        setattr(self, moment, fail)
+
+
+def provider_with(processor: SpanProcessor) -> TracerProvider:
+    """Make a tracer provider with one span processor."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return provider
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [SimpleSpanProcessor(BrokenExporter()), BrokenProcessor("on_start"), BrokenProcessor("on_end")],
+    ids=["exporter", "on_start", "on_end"],
+)
+def test_broken_tracing_costs_no_task(bench: Bench, processor):
+    """An exporter or a span processor that raises costs spans, never a task or another signal."""
+
+    async def endpoint(request):
+        tasks = BackgroundTasks()
+        tasks.add_task(bench.works("mail"))
+        tasks.add_task(bench.works_in_thread("report"))
+        return PlainTextResponse("yes", background=tasks)
+
+    app = bench.instrument(plain_app("/", endpoint), tracer_provider=provider_with(processor))
+    answer = ask(app)
+    assert (answer.text, answer.error) == ("yes", None)
+    bench.accounts.prometheus.assert_law()
+    assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
+
+
+def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch):
+    """If all of our own observers raise all the time, the application's behaviour is still its own."""
+    from epilogue.signals.prometheus import Prometheus
+    from epilogue.signals.tracing import Tracing
+
+    def fail(*_) -> None:
+        raise RuntimeError("broken")
+
+    for cls in (Tracing, Prometheus):
+        for transition in ("scheduled", "started", "ended", "request_failed", "observer_failed"):
+            monkeypatch.setattr(cls, transition, fail)
+    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))
+    assert ask(app).text == '{"answer":"yes"}'
+    assert bench.did == ["mail", "report"]
+    assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
+
+
+def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog):
+    """A fault in finding the route is counted as ours, said once, and costs the route only."""
+    from epilogue import request
+
+    def fail(*_) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(request, "route_template", fail)
+    app = bench.app_with(bench.works("mail"))
+    for _ in range(2):
+        assert ask(app).status == 200
+    bench.assert_story(succeeded("mail"), succeeded("mail"))
+    assert bench.observer_errors("epilogue") >= 2
+    assert len([record for record in caplog.records if "epilogue.route" in record.getMessage()]) == 1

@@ -1,0 +1,160 @@
+"""The contract with observers, also with those that raise."""
+
+import logging
+
+import pytest
+from fastapi import BackgroundTasks
+from starlette.background import BackgroundTask
+
+from epilogue import Outcome, TaskObserver
+from tests.parts.asgi import ask
+from tests.parts.bench import Bench
+from tests.support.accounts import Recorder
+from tests.support.story import failed, request_error, succeeded
+
+TRANSITIONS = ("scheduled", "started", "ended")
+
+
+class Notes(TaskObserver):
+    """Notes what it is told, with what a run looks like at that moment."""
+
+    def __init__(self) -> None:
+        self.told = []
+
+    def scheduled(self, run) -> None:
+        self.told.append(("scheduled", run.started, run.outcome))
+
+    def started(self, run) -> None:
+        self.told.append(("started", run.started, run.outcome))
+
+    def ended(self, run) -> None:
+        self.told.append(("ended", run.started, run.outcome, type(run.exception)))
+
+    def request_failed(self, info, exc) -> None:
+        self.told.append(("request_failed", info.status, type(exc)))
+
+
+class Faulty(TaskObserver):
+    """Raises whenever it is told of some transition."""
+
+    def __init__(self, transition: str, also: type[TaskObserver] | None = None) -> None:
+        def fail(*subjects) -> None:
+            raise RuntimeError(f"faulty {transition}")
+
+        setattr(self, transition, fail)
+
+
+class FaultyTwice(Faulty):
+    """Raises even when it is told of its own fault."""
+
+    def observer_failed(self, observer: str) -> None:
+        raise RuntimeError("twice")
+
+
+class Schedules(TaskObserver):
+    """Makes tasks of its own when it is told of something."""
+
+    def __init__(self, task) -> None:
+        self.task = task
+        self.batches = []
+
+    def ended(self, run) -> None:
+        batch = BackgroundTasks()
+        batch.add_task(self.task)
+        self.batches.append((batch, BackgroundTasks([BackgroundTask(self.task)])))
+
+
+def faults(caplog) -> list[logging.LogRecord]:
+    """Return what was logged about faults of observers."""
+    return [record for record in caplog.records if record.name == "epilogue" and record.levelno == logging.ERROR]
+
+
+def test_an_observer_is_told_of_every_transition(bench: Bench):
+    """Transitions come in order, each with the run as it is then."""
+    notes = Notes()
+    ask(bench.app_with(bench.fails("mail"), observers=[notes]))
+    assert notes.told == [
+        ("scheduled", False, None),
+        ("started", True, None),
+        ("ended", True, Outcome.FAILED, ValueError),
+    ]
+
+
+def test_an_observer_is_told_of_failed_requests(bench: Bench):
+    """A failed request is told once, with its status and the exception."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    notes = Notes()
+    ask(bench.app(endpoint, observers=[notes]))
+    assert notes.told == [("request_failed", 500, KeyError)]
+
+
+def test_the_base_class_may_be_used_as_it_is(bench: Bench):
+    """An observer that overrides nothing hears nothing and raises nothing."""
+    ask(bench.app_with(bench.works("mail"), bench.fails("report"), observers=[TaskObserver()]))
+    assert bench.observer_errors("TaskObserver") is None
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("kind", [Faulty, FaultyTwice])
+def test_a_faulty_observer_disturbs_nobody(bench: Bench, caplog, transition, kind):
+    """The task runs, the others are told, every fault is counted, and the first is logged."""
+    later = Recorder()
+    app = bench.app_with(bench.works("mail"), observers=[kind(transition), later])
+    for _ in range(3):
+        assert ask(app).text == '{"answer":"yes"}'
+    assert bench.did == ["mail"] * 3
+    bench.assert_story(*[succeeded("mail")] * 3)
+    assert len(later.ended_runs) == 3
+    assert bench.observer_errors(kind.__name__) == 3
+    [record] = faults(caplog)
+    assert f"{kind.__name__}.{transition}" in record.getMessage()
+    assert f"faulty {transition}" in str(record.exc_info[1])
+
+
+def test_a_faulty_observer_of_failed_requests(bench: Bench, caplog):
+    """The error response is sent and reported although an observer raises when it is told of it."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    app = bench.app(endpoint, observers=[Faulty("request_failed")])
+    assert ask(app).status == 500
+    bench.assert_story(request_error(500, "KeyError"))
+    assert bench.observer_errors("Faulty") == 1
+    assert len(faults(caplog)) == 1
+
+
+def test_tasks_of_an_observer_are_not_accounted(bench: Bench):
+    """What an observer schedules is its own business."""
+    observer = Schedules(bench.works("chore"))
+    ask(bench.app_with(bench.works("mail"), bench.works("report"), observers=[observer]))
+    assert len(observer.batches) == 2
+    bench.assert_story(succeeded("mail"), succeeded("report"))
+
+
+def test_a_task_that_fails_while_an_observer_is_faulty(bench: Bench):
+    """The user's exception comes out unchanged, not the observer's."""
+    answer = ask(bench.app_with(bench.fails("mail"), observers=[Faulty("ended")]))
+    assert type(answer.error) is ValueError
+    assert answer.error.__cause__ is answer.error.__context__ is None
+    bench.assert_story(failed("mail"))
+
+
+def test_a_broken_log_handler_disturbs_nothing(bench: Bench):
+    """If even logging the fault raises, the task still runs."""
+
+    class Broken(logging.Handler):
+        def emit(self, record) -> None:
+            raise OSError("disk full")
+
+    logger, handler = logging.getLogger("epilogue"), Broken()
+    logger.addHandler(handler)
+    try:
+        ask(bench.app_with(bench.works("mail"), observers=[Faulty("started")]))
+    finally:
+        logger.removeHandler(handler)
+    bench.assert_story(succeeded("mail"))
+    assert bench.observer_errors("Faulty") == 1
