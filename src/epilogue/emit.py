@@ -1,40 +1,64 @@
-"""Write one structured line: through structlog as the user has configured it, else through stdlib logging."""
+"""Write structured lines: through structlog as the user has configured it, else through stdlib logging."""
 
 from __future__ import annotations
 
-import inspect
+import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from structlog import contextvars as structlog_context
 
+from . import names
+
 _LOGGER = "epilogue"
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_VARIABLES = {structlog_context.STRUCTLOG_KEY_PREFIX + key: key for key in names.LOG_KEYS}
+
+Line = Callable[..., Any]
+
+
+class Emitter:
+    """Finds the method to log with; asks first whether anybody wants the line, before it is put together."""
+
+    def __init__(self) -> None:
+        # a lazy proxy: it follows the user's configuration, also one that comes later
+        self._logger = structlog.get_logger(_LOGGER)
+
+    def line(self, level: str) -> Line | None:
+        """Return what to call as ``line(event, **keys)``; ``None`` if the level is switched off."""
+        if not structlog.is_configured():
+            logger = logging.getLogger(_LOGGER)
+            number = _NUMBERS[level]
+            return functools.partial(_stdlib_line, logger, number) if logger.isEnabledFor(number) else None
+        bound = self._logger.bind()
+        if isinstance(bound, structlog.stdlib.AsyncBoundLogger):
+            bound = bound.sync_bl  # this is no place to await
+        enabled = getattr(bound, "is_enabled_for", None) or getattr(bound, "isEnabledFor", None)
+        if enabled is not None and not enabled(_NUMBERS[level]):
+            return None
+        line: Line = getattr(bound, level)
+        return line
 
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:
-    """Write an event with its keys, without those that are ``None`` or that the user has bound."""
-    for key, value in list(keys.items()):
-        if value is None or _is_bound(key):
-            del keys[key]
-    if not structlog.is_configured():
-        _emit_stdlib(level, event, keys)
-        return
-    logged = getattr(structlog.get_logger(_LOGGER), level)(event, **keys)
-    if inspect.iscoroutine(logged):  # AsyncBoundLogger: this is no place to await
-        logged.close()
-        bound = structlog.get_logger(_LOGGER).bind()
-        getattr(getattr(bound, "sync_bl", bound), level)(event, **keys)
+    """Write one line that is not on the path of every task."""
+    line = Emitter().line(level)
+    if line is not None:
+        line(event, **free_of_bound(keys))
 
 
-def _is_bound(key: str) -> bool:
-    """Return whether the user has bound a key as a context variable, which ours must not overwrite."""
-    variable = structlog_context._CONTEXT_VARS.get(structlog_context.STRUCTLOG_KEY_PREFIX + key)
-    return variable is not None and variable.get() is not Ellipsis
+def free_of_bound(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys without those that the user has bound as context variables: his are not overwritten."""
+    # structlog knows every variable that was ever bound in this process: mostly none of them is ours
+    bound = structlog_context._CONTEXT_VARS
+    if bound.keys().isdisjoint(_VARIABLES):
+        return keys
+    taken = {key for name, key in _VARIABLES.items() if name in bound and bound[name].get() is not Ellipsis}
+    return {key: value for key, value in keys.items() if key not in taken}
 
 
-def _emit_stdlib(level: str, event: str, keys: dict[str, Any]) -> None:
-    exc_info = keys.pop("exc_info", None)
+def _stdlib_line(logger: logging.Logger, number: int, event: str, exc_info: Any = None, **keys: Any) -> None:
     text = " ".join([event, *(f"{key}={value}" for key, value in keys.items())])
-    logging.getLogger(_LOGGER).log(_NUMBERS[level], "%s", text, exc_info=exc_info)
+    logger.log(number, "%s", text, exc_info=exc_info)

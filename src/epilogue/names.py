@@ -11,6 +11,8 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from .model import Outcome
+
 SCOPE: Final = "epilogue"
 OTHER: Final = "other"
 SPAN_PREFIX: Final = "background_task "
@@ -99,7 +101,7 @@ BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 
 EVENT_SCHEDULED: Final = "background_task.scheduled"
 EVENT_STARTED: Final = "background_task.started"
-EVENT_ENDED_PREFIX: Final = "background_task."
+EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outcome}
 EVENT_LOST: Final = "background_task.lost"
 EVENT_REQUEST_FAILED: Final = "request.failed"
 EVENT_METRICS: Final = "epilogue.metrics"
@@ -123,6 +125,9 @@ KEY_COUNT: Final = "count"
 KEY_PATH: Final = "path"
 KEY_ERRORS: Final = "errors"
 KEY_ERROR_COUNT: Final = "error_count"
+
+LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name.startswith("KEY_"))
+"""Every key that a log line of ours may have."""
 
 # --- naming a task ----------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 from structlog import contextvars as structlog_context
 
 from .. import names
-from ..emit import emit
+from ..emit import Emitter, free_of_bound
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 
 _LEVELS = {
@@ -27,6 +27,7 @@ class Logs(TaskObserver):
     """Writes the log events, and carries structlog's context variables from a ``def`` endpoint to its tasks."""
 
     def __init__(self) -> None:
+        self._emitter = Emitter()
         self._carried: dict[TaskRun, Mapping[str, Any]] = {}
         self._bound: dict[TaskRun, Mapping[str, Token[Any]]] = {}
 
@@ -36,41 +37,43 @@ class Logs(TaskObserver):
             variables = structlog_context.get_contextvars()
             if variables:
                 self._carried[run] = variables
-        emit("debug", names.EVENT_SCHEDULED, _identity(run))
+        line = self._emitter.line("debug")
+        if line is not None:
+            line(names.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
 
     def started(self, run: TaskRun) -> None:
         """Bind what is missing in the task's context."""
-        carried = self._carried.pop(run, None)
-        if carried:
-            here = structlog_context.get_contextvars()
-            missing = {key: value for key, value in carried.items() if key not in here}
-            if missing:
-                self._bound[run] = structlog_context.bind_contextvars(**missing)
-        emit("debug", names.EVENT_STARTED, _identity(run) | {names.KEY_WAIT: _seconds(run.wait)})
+        if self._carried:
+            self._bind(run)
+        line = self._emitter.line("debug")
+        if line is not None:
+            keys = _identity(run)
+            if run.wait is not None:
+                keys[names.KEY_WAIT] = round(run.wait, 6)
+            line(names.EVENT_STARTED, **free_of_bound(keys))
 
     def ended(self, run: TaskRun) -> None:
         """Write the outcome, what happened, and what to do about it."""
         outcome = run.outcome or Outcome.ABANDONED
-        carried = self._carried.pop(run, None)
-        keys = _identity(run) | {
-            names.KEY_OUTCOME: str(outcome),
-            names.KEY_WAIT: _seconds(run.wait),
-            names.KEY_THREAD_WAIT: _seconds(run.thread_wait),
-            names.KEY_DURATION: _seconds(run.duration),
-            names.KEY_REASON: run.reason and str(run.reason),
-            names.KEY_ERROR_TYPE: run.error_type,
-            names.KEY_DETAIL: run.detail if run.exception is None or not run.started else None,
-        }
-        if outcome is Outcome.FAILED and run.exception is not None:
-            keys["exc_info"] = _exc_info(run.exception)
-        with structlog_context.bound_contextvars(**(carried or {})):
-            emit(_LEVELS[outcome], names.EVENT_ENDED_PREFIX + outcome, keys)
-        bound = self._bound.pop(run, None)
-        if bound and not run.torn_down:
-            structlog_context.reset_contextvars(**bound)
+        line = self._emitter.line(_LEVELS[outcome])
+        if line is not None:
+            carried = self._carried.pop(run, None) if self._carried else None
+            if carried:
+                with structlog_context.bound_contextvars(**carried):
+                    line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
+            else:
+                line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
+        if self._bound:
+            bound = self._bound.pop(run, None)
+            if bound and not run.torn_down:
+                structlog_context.reset_contextvars(**bound)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Write a failed request: an error with its traceback, or a warning where the client was at fault."""
+        client_at_fault = info.status is not None and 400 <= info.status < 500
+        line = self._emitter.line("warning" if client_at_fault else "error")
+        if line is None:
+            return
         keys: dict[str, Any] = {
             names.KEY_METHOD: info.method,
             names.KEY_ROUTE: info.route,
@@ -82,30 +85,59 @@ class Logs(TaskObserver):
         }
         places = _validation_places(exc)
         if places is not None:
-            keys[names.KEY_ERROR_COUNT] = len(places)
-            keys[names.KEY_ERRORS] = places[:20]
-        if info.status is not None and 400 <= info.status < 500:
-            emit("warning", names.EVENT_REQUEST_FAILED, keys)
-        else:
+            keys |= {names.KEY_ERROR_COUNT: len(places), names.KEY_ERRORS: places[:20]}
+        if not client_at_fault:
             keys["exc_info"] = _exc_info(exc, places)
-            emit("error", names.EVENT_REQUEST_FAILED, keys)
+        line(names.EVENT_REQUEST_FAILED, **free_of_bound(_known(keys)))
+
+    def _bind(self, run: TaskRun) -> None:
+        carried = self._carried.pop(run, None) or {}
+        here = structlog_context.get_contextvars()
+        missing = {key: value for key, value in carried.items() if key not in here}
+        if missing:
+            self._bound[run] = structlog_context.bind_contextvars(**missing)
+
+
+def _known(keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
 
 
 def _identity(run: TaskRun) -> dict[str, Any]:
+    """Return the keys that every line of a run has, those that are known."""
+    keys: dict[str, Any] = {names.KEY_TASK: run.name, names.KEY_TASK_RUN: run.id}
     request = run.request
-    return {
-        names.KEY_TASK: run.name,
-        names.KEY_TASK_RUN: run.id,
-        names.KEY_METHOD: request and request.method,
-        names.KEY_ROUTE: request and request.route,
-        names.KEY_REQUEST_ID: request and request.request_id,
-        names.KEY_TRACE_ID: run.trace_id,
-        names.KEY_SPAN_ID: run.span_id,
-    }
+    if request is not None:
+        if request.method is not None:
+            keys[names.KEY_METHOD] = request.method
+        if request.route is not None:
+            keys[names.KEY_ROUTE] = request.route
+        if request.request_id is not None:
+            keys[names.KEY_REQUEST_ID] = request.request_id
+    if run.trace_id is not None:
+        keys[names.KEY_TRACE_ID] = run.trace_id
+        keys[names.KEY_SPAN_ID] = run.span_id
+    return keys
 
 
-def _seconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+def _outcome(run: TaskRun) -> dict[str, Any]:
+    keys = _identity(run)
+    keys[names.KEY_OUTCOME] = str(run.outcome)
+    if run.wait is not None:
+        keys[names.KEY_WAIT] = round(run.wait, 6)
+    if run.thread_wait is not None:
+        keys[names.KEY_THREAD_WAIT] = round(run.thread_wait, 6)
+    if run.duration is not None:
+        keys[names.KEY_DURATION] = round(run.duration, 6)
+    if run.reason is not None:
+        keys[names.KEY_REASON] = str(run.reason)
+        if run.error_type is not None:
+            keys[names.KEY_ERROR_TYPE] = run.error_type
+        if run.exception is not None and run.started:
+            if run.outcome is Outcome.FAILED:
+                keys["exc_info"] = _exc_info(run.exception)
+        elif run.detail is not None:
+            keys[names.KEY_DETAIL] = run.detail
+    return keys
 
 
 class _WithoutInput(Exception):
