@@ -1,0 +1,23 @@
+"""Runs a piece of code in an interpreter of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+
+def run_fresh(code: str, **environment: str) -> tuple[str, str]:
+    """Run code in a fresh interpreter without any `OTEL_*` of ours; return what it printed and complained."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "EPILOGUE_"))}
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        env=kept | environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout, finished.stderr
