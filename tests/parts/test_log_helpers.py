@@ -8,7 +8,7 @@ import structlog
 from fastapi import BackgroundTasks
 
 from epilogue.logs import ReportedFilter, add_context
-from tests.parts.asgi import ask
+from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 
 
@@ -104,8 +104,6 @@ async def serve_once(app, *before: Exception) -> None:
     log = logging.getLogger("uvicorn.error")
     for exc in before:
         log.error("Exception of another kind", exc_info=exc)
-    from tests.parts.asgi import call
-
     answer = await call(app)
     if answer.error is not None:
         log.error("Exception in ASGI application\n", exc_info=answer.error)
@@ -114,6 +112,7 @@ async def serve_once(app, *before: Exception) -> None:
 
 
 def messages(records: list[logging.LogRecord]) -> list[str]:
+    """Return what was logged, in order."""
     return [record.getMessage().strip() for record in records]
 
 
