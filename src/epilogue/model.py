@@ -12,6 +12,8 @@ __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
 class Outcome(StrEnum):
     """How a run ended. Every run that was scheduled ends in exactly one of these."""
 
+    __hash__ = str.__hash__  # equal to its text, so of equal hash, and looked up as fast
+
     SUCCEEDED = "succeeded"
     """The function returned."""
     FAILED = "failed"

@@ -24,9 +24,14 @@ _STATES = (names.STATE_PENDING, names.STATE_RUNNING)
 _THREADS = (names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
 
 
+def several_processes() -> bool:
+    """Return whether prometheus_client counts in files, for several processes (``PROMETHEUS_MULTIPROC_DIR``)."""
+    return bool(getattr(values.ValueClass, "_multiprocess", False))
+
+
 def watch_now(registry: CollectorRegistry, oldest: OldestRuns) -> NowGauges | None:
     """Register these numbers; return what must be started in each process, in multi-process mode."""
-    if getattr(values.ValueClass, "_multiprocess", False):
+    if several_processes():
         return NowGauges(registry, oldest)
     registry.register(_NowCollector(oldest))
     return None

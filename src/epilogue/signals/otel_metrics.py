@@ -1,9 +1,13 @@
-"""OpenTelemetry metrics: the same account under the same names, on the user's meter provider."""
+"""OpenTelemetry metrics: the same account under the same names, on the user's meter provider.
+
+Counters and gauges are observable instruments that read our own tallies when somebody collects: an instrument's
+``add`` costs more than all the rest. Histograms are recorded as they happen.
+"""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from opentelemetry import context as otel
@@ -12,98 +16,95 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from .. import names
 from .._version import __version__
-from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from ..model import RequestInfo, TaskObserver, TaskRun, full_name
 from .oldest import OldestRuns
+from .tally import Tallies, Tally
 from .threads import note_limiter, worker_threads
+
+_Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
+_PROXY = "_ProxyMeterProvider"
 
 
 class OtelMetrics(TaskObserver):
-    """Records every transition on OpenTelemetry instruments."""
+    """Records every transition for OpenTelemetry instruments."""
 
     def __init__(self, meter_provider: MeterProvider) -> None:
         meter = meter_provider.get_meter(names.SCOPE, __version__)
+        self._tallies = Tallies()
+        self._oldest = OldestRuns()
+        self._proxy = type(meter_provider).__name__ == _PROXY
 
         def counter(metric: names.Metric) -> Any:
             return meter.create_counter(metric.name, metric.unit, metric.help)
-
-        def up_down(metric: names.Metric) -> Any:
-            return meter.create_up_down_counter(metric.name, metric.unit, metric.help)
 
         def histogram(metric: names.Metric) -> Any:
             return meter.create_histogram(
                 metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=names.BUCKETS
             )
 
-        def gauge(metric: names.Metric, callback: Any) -> None:
-            meter.create_observable_gauge(metric.name, [callback], metric.unit, metric.help)
+        def observe(create: Callable[..., Any], metric: names.Metric, read: _Read) -> None:
+            create(metric.name, [self._callback(read)], metric.unit, metric.help)
 
-        self._scheduled = counter(names.SCHEDULED)
-        self._started = counter(names.STARTED)
-        self._ended = counter(names.ENDED)
-        self._failures = counter(names.FAILURES)
-        self._lost = counter(names.LOST)
-        self._request_errors = counter(names.REQUEST_ERRORS)
-        self._observer_errors = counter(names.OBSERVER_ERRORS)
-        self._pending = up_down(names.PENDING)
-        self._running = up_down(names.RUNNING)
+        observe(meter.create_observable_counter, names.SCHEDULED, lambda t: [(t.scheduled, {})])
+        observe(meter.create_observable_counter, names.STARTED, lambda t: [(t.started, {})])
+        observe(
+            meter.create_observable_counter,
+            names.ENDED,
+            lambda t: [(count, {names.TASK_OUTCOME: outcome}) for outcome, count in t.ended.items()],
+        )
+        observe(
+            meter.create_observable_counter,
+            names.FAILURES,
+            lambda t: [(count, {names.ERROR_TYPE: kind}) for kind, count in t.failures.items()],
+        )
+        observe(meter.create_observable_up_down_counter, names.PENDING, lambda t: [(t.pending, {})])
+        observe(meter.create_observable_up_down_counter, names.RUNNING, lambda t: [(t.running, {})])
+        _observe_process(meter, self._oldest)
         self._duration = histogram(names.DURATION)
         self._wait = histogram(names.WAIT)
         self._thread_wait = histogram(names.THREAD_WAIT)
-        self._oldest = OldestRuns()
-        gauge(names.OLDEST_AGE, self._ages)
-        gauge(names.THREADS_BUSY, lambda _: [Observation(worker_threads().busy)])
-        gauge(names.THREADS_LIMIT, lambda _: [Observation(worker_threads().limit)])
-        gauge(names.THREADS_WAITING, lambda _: [Observation(worker_threads().waiting)])
-        gauge(names.INFO, lambda _: [Observation(1, {"version": __version__})])
-        self._known: set[str] = set()
+        self._request_errors = counter(names.REQUEST_ERRORS)
+        self._observer_errors = counter(names.OBSERVER_ERRORS)
 
-    def _ages(self, _: CallbackOptions) -> Iterable[Observation]:
-        states = (names.STATE_PENDING, names.STATE_RUNNING)
-        return [Observation(self._oldest.age(state), {names.TASK_STATE: state}) for state in states]
+    def _callback(self, read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def callback(_: CallbackOptions) -> Iterable[Observation]:
+            return [
+                Observation(value, {names.TASK_NAME: tally.name, **attributes})
+                for tally in self._tallies.copies()
+                for value, attributes in read(tally)
+            ]
+
+        return callback
 
     def prepare(self, name: str) -> None:
         """Start all outcomes of a task at 0, so that a rate sees the first failure."""
-        if name not in self._known:
-            self._known.add(name)
-            for outcome in Outcome:
-                self._ended.add(0, {names.TASK_NAME: name, names.TASK_OUTCOME: str(outcome)})
+        self._tallies.of(name)
 
     def scheduled(self, run: TaskRun) -> None:
         """Count it in."""
-        self.prepare(run.name)
         self._oldest.scheduled(run)
-        attributes = {names.TASK_NAME: run.name}
-        self._scheduled.add(1, attributes)
-        self._pending.add(1, attributes)
+        self._tallies.of(run.name).count_scheduled()
 
     def started(self, run: TaskRun) -> None:
         """Move it from pending to running."""
         self._oldest.started(run)
         if not run.is_async:
             note_limiter()
-        attributes = {names.TASK_NAME: run.name}
-        self._started.add(1, attributes)
-        self._pending.add(-1, attributes)
-        self._running.add(1, attributes)
-        self._wait.record(run.wait or 0.0, attributes, _exemplar_context(run))
+        self._tallies.of(run.name).count_started(run)
+        if self._has_listener():
+            self._wait.record(run.wait or 0.0, {names.TASK_NAME: run.name}, _exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
         self._oldest.ended(run)
+        self._tallies.of(run.name).count_ended(run)
+        if run.started_at is None or not self._has_listener():
+            return
+        context = _exemplar_context(run)
         attributes = {names.TASK_NAME: run.name}
-        with_outcome = attributes | {names.TASK_OUTCOME: str(run.outcome)}
-        if run.started:
-            context = _exemplar_context(run)
-            self._running.add(-1, attributes)
-            self._duration.record(run.duration or 0.0, with_outcome, context)
-            if run.thread_wait is not None:
-                self._thread_wait.record(run.thread_wait, attributes, context)
-        else:
-            self._pending.add(-1, attributes)
-        self._ended.add(1, with_outcome)
-        if run.outcome is Outcome.FAILED:
-            error_type = names.ERROR_TYPES.admit(str(run.error_type or run.reason))
-            self._failures.add(1, attributes | {names.ERROR_TYPE: error_type})
+        if run.thread_wait is not None:
+            self._thread_wait.record(run.thread_wait, attributes, context)
+        self._duration.record(run.duration or 0.0, {**attributes, names.TASK_OUTCOME: str(run.outcome)}, context)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
@@ -119,6 +120,26 @@ class OtelMetrics(TaskObserver):
     def observer_failed(self, observer: str) -> None:
         """Count a fault of an observer."""
         self._observer_errors.add(1, {names.OBSERVER: observer})
+
+    def _has_listener(self) -> bool:
+        """Return whether there is an SDK behind the instruments; the global one may come later."""
+        if self._proxy:
+            self._proxy = type(get_meter_provider()).__name__ == _PROXY
+        return not self._proxy
+
+
+def _observe_process(meter: Any, oldest: OldestRuns) -> None:
+    """Make the gauges of the process: the oldest runs, the worker threads, ourselves."""
+
+    def gauge(metric: names.Metric, read: Callable[[], list[Observation]]) -> None:
+        meter.create_observable_gauge(metric.name, [lambda _: read()], metric.unit, metric.help)
+
+    states = (names.STATE_PENDING, names.STATE_RUNNING)
+    gauge(names.OLDEST_AGE, lambda: [Observation(oldest.age(s), {names.TASK_STATE: s}) for s in states])
+    gauge(names.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
+    gauge(names.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
+    gauge(names.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
+    gauge(names.INFO, lambda: [Observation(1, {"version": __version__})])
 
 
 def _exemplar_context(run: TaskRun) -> otel.Context | None:
