@@ -75,7 +75,7 @@ def test_the_model_knows_the_application(drawn: list[Plan]):
 
 
 @pytest.mark.timeout(120)
-@settings(bounded, max_examples=100)
+@settings(bounded, max_examples=60)
 @given(drawn=plans())
 def test_the_law_in_process(mode: Mode, drawn: list[Plan]):
     """Whatever the application does, all accounts agree with an independent model of it."""

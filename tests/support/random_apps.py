@@ -113,7 +113,7 @@ class Plan:
         else:
             batch = injected if self.own is None else self.own
         if batch is not injected:
-            reason = "response_replaced" if batch else ANY  # an empty batch leaves no trace
+            reason = "response_replaced" if batch else ANY  # an empty batch may leave no trace
             yield from (abandoned(job.name, reason) for job in injected)
         yield from _batch(batch)
         yield from self._outside(answered=not any(job.fails for job in batch))

@@ -143,9 +143,11 @@ def _blurred(told: Counter[Any], reference: Counter[Any]) -> Counter[Any]:
     patterns = [key for key in reference if isinstance(key, tuple) and ANY in key]
     blurred: Counter[Any] = Counter()
     for key, count in told.items():
-        match = next((pattern for pattern in patterns if _matches(key, pattern)), None)
-        blurred[key if key in reference or match is None else match] += count
-    return blurred
+        exact = min(count, reference[key])
+        match = next((pattern for pattern in patterns if _matches(key, pattern)), key)
+        blurred[key] += exact
+        blurred[match] += count - exact
+    return _without_zeros(blurred)
 
 
 def _matches(key: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
