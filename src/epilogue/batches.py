@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from starlette.background import BackgroundTask, BackgroundTasks
 
 from . import request, verdict
-from .births import Birth, adopt_member, fresh_run, is_observable
+from .births import Birth, fresh_run, is_container, is_observable
 from .ledger import is_pending
 from .lifetimes import defer, drain, recall_batch, recall_task
 from .model import Outcome, Reason, TaskRun
@@ -21,13 +21,14 @@ _MAX_DEPTH = 20
 
 
 class Plan:
-    """The runs of one execution of a batch that its members were not born with."""
+    """One execution of a batch: the runs that are to come, and those that its members were not born with."""
 
-    __slots__ = ("batch", "births", "failed", "outer")
+    __slots__ = ("batch", "births", "expected", "failed", "outer")
 
     def __init__(self, batch: Any, outer: Plan | None) -> None:
         self.batch = batch
         self.outer = outer
+        self.expected: list[Birth] = []
         self.births: dict[int, list[Birth]] = {}
         self.failed: TaskRun | None = None
 
@@ -35,9 +36,12 @@ class Plan:
 _plan: ContextVar[Plan | None] = ContextVar("epilogue_plan", default=None)
 
 
-def take(task: Any) -> Birth | None:
+current_plan = _plan.get
+
+
+def take(innermost: Plan, task: Any) -> Birth | None:
     """Return the run that a batch has planned for the task it calls now."""
-    plan = _plan.get()
+    plan: Plan | None = innermost
     while plan is not None:
         waiting = plan.births.get(id(task)) if plan.births else None
         while waiting:
@@ -46,9 +50,6 @@ def take(task: Any) -> Birth | None:
                 return birth
         plan = plan.outer
     return None
-
-
-current_plan = _plan.get
 
 
 def note_failure(plan: Plan | None, run: TaskRun, record: TaskRecord) -> None:
@@ -86,7 +87,7 @@ async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_m
         raise
     _plan.reset(token)
     _mark_finished(record)
-    scope.account.guard("closing a batch", _close_unnoticed, plan, batch, on_missed)
+    scope.account.guard("closing a batch", _close_unnoticed, plan, on_missed)
 
 
 def _mark_finished(record: BatchRecord | None) -> None:
@@ -94,20 +95,18 @@ def _mark_finished(record: BatchRecord | None) -> None:
         record.finished = True
 
 
-def _members(batch: Any, depth: int = _MAX_DEPTH) -> Iterator[BackgroundTask]:
-    """Yield the tasks of a batch in order, through nested batches and containers; other members are not ours."""
-    for member in list(getattr(batch, "tasks", None) or ()):
-        inner = member
-        while depth and isinstance(inner, BackgroundTask) and not isinstance(inner, BackgroundTasks):
-            func = getattr(inner, "func", None)
-            if not isinstance(func, BackgroundTask):
-                break
-            inner, depth = func, depth - 1
-        if isinstance(inner, BackgroundTasks):
-            if depth:
-                yield from _members(inner, depth - 1)
-        elif is_observable(inner):
-            yield inner
+def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[BackgroundTask]:
+    """Return the tasks of a batch in order, through nested batches and containers; other members are not ours."""
+    found: list[BackgroundTask] = []
+    for member in tuple(getattr(batch, "tasks", None) or ()):
+        inner, levels = member, depth
+        while levels and is_container(inner):
+            inner, levels = inner.func, levels - 1
+        if is_observable(inner):
+            found.append(inner)
+        elif levels and isinstance(inner, BackgroundTasks):
+            found.extend(_members(inner, levels - 1))
+    return found
 
 
 def _plan_members(plan: Plan, batch: Any, record: BatchRecord | None, caller: Any) -> None:
@@ -116,17 +115,17 @@ def _plan_members(plan: Plan, batch: Any, record: BatchRecord | None, caller: An
     for member in _members(batch):
         known = recall_task(member)
         key = id(member)
-        if record is not None:
-            adopt_member(member, record)
-        if key not in seen and known is not None and known.run is not None and is_pending(known.run):
-            seen.add(key)
-            continue
+        listed_before = key in seen
         seen.add(key)
-        if _planned_outside(plan.outer, key):
-            continue
-        birth = fresh_run(member, known, caller)
-        if birth is not None:
-            plan.births.setdefault(key, []).append(birth)
+        if known is not None and known.run is not None and not listed_before and is_pending(known.run):
+            if known.batch is None:
+                known.batch = record
+            plan.expected.append((known.run, known))
+        elif plan.outer is None or not _planned_outside(plan.outer, key):
+            birth = fresh_run(member, known, caller)
+            if birth is not None:
+                plan.expected.append(birth)
+                plan.births.setdefault(key, []).append(birth)
 
 
 def _planned_outside(plan: Plan | None, key: int) -> bool:
@@ -137,34 +136,25 @@ def _planned_outside(plan: Plan | None, key: int) -> bool:
     return False
 
 
-def _unstarted(plan: Plan, batch: Any) -> Iterator[Birth]:
-    for births in plan.births.values():
-        yield from births
-    for member in _members(batch):
-        record = recall_task(member)
-        if record is not None and record.run is not None:
-            yield record.run, record
-
-
 def _skip_rest(plan: Plan, batch: Any, exc: BaseException | None) -> None:
-    cause = exc if exc is not None else GeneratorExit()
-    detail = verdict.skipped(plan.failed, cause)
-    for run, record in _unstarted(plan, batch):
-        if is_pending(run):
+    """Skip what is still to come, also what a running task has added to its own batch."""
+    detail = verdict.skipped(plan.failed, exc if exc is not None else GeneratorExit())
+    added = [record for record in map(recall_task, _members(batch)) if record is not None]
+    for run, record in [*plan.expected, *((record.run, record) for record in added)]:
+        if run is not None and is_pending(run):
             ledger = record.scope.account.ledger
             ledger.give_up(run, Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, detail)
             record.scope.release(run)
     drain()
 
 
-def _close_unnoticed(plan: Plan, batch: Any, on_missed: Callable[[], None]) -> None:
-    """Close the runs of members that were called while another tool had taken our hook out."""
-    missed = False
-    for run, record in _unstarted(plan, batch):
+def _close_unnoticed(plan: Plan, on_missed: Callable[[], None]) -> None:
+    """Close the runs of a batch that ran to its end while another tool had taken our hook out."""
+    if not plan.expected or not all(is_pending(run) for run, _ in plan.expected):
+        return
+    for run, record in plan.expected:
         ledger = record.scope.account.ledger
-        if is_pending(run) and ledger.start(run):
-            missed = True
+        if ledger.start(run):
             ledger.finish(run, Outcome.SUCCEEDED, detail="it ran while another tool had removed our hook")
             record.scope.release(run)
-    if missed:
-        on_missed()
+    on_missed()

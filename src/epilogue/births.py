@@ -25,12 +25,14 @@ def is_container(task: Any) -> bool:
 
 def is_observable(task: Any) -> bool:
     """Return whether a task object is run by Starlette's own ``__call__``, where we can see it."""
-    return (
-        isinstance(task, BackgroundTask)
-        and not isinstance(task, BackgroundTasks)
-        and type(task).__call__ is BackgroundTask.__call__
-        and not is_container(task)
-    )
+    cls = type(task)
+    if cls is not BackgroundTask and (
+        not isinstance(task, BackgroundTask)
+        or isinstance(task, BackgroundTasks)
+        or cls.__call__ is not BackgroundTask.__call__
+    ):
+        return False
+    return not is_container(task)
 
 
 def task_born(task: Any) -> None:
@@ -53,15 +55,9 @@ def batch_born(batch: Any, injected: bool) -> None:
     if scope is None or scope.account.closed or telling():
         return
     record = remember_batch(batch, scope, injected=injected)
-    for member in batch.tasks:
-        adopt_member(member, record)
-
-
-def adopt_member(member: Any, batch: BatchRecord) -> None:
-    """Note that a task which was born by itself belongs to a batch."""
-    record = recall_task(member)
-    if record is not None and record.batch is None:
-        record.batch = batch
+    for member in map(recall_task, batch.tasks):
+        if member is not None and member.batch is None:
+            member.batch = record  # it was born by itself
 
 
 class Adding:

@@ -27,34 +27,35 @@ _current_run: ContextVar[TaskRun | None] = ContextVar("epilogue_run", default=No
 current_run = _current_run.get
 
 
-class _Call:
+class _Call(Probe):
     """One call of one task, from its begin to its end."""
 
-    __slots__ = ("behind_response", "caller", "plan", "probe", "record", "run", "token")
+    __slots__ = ("behind_response", "caller", "ledger", "plan", "record", "run", "token")
 
     def __init__(self, task: Any, run: TaskRun, record: TaskRecord, caller: RequestScope | None) -> None:
+        super().__init__(task.func)
         self.run = run
         self.record = record
         self.caller = caller
         self.behind_response = caller is not None and caller.complete
         self.plan = batches.current_plan()
-        self.probe = Probe(task.func)
+        self.ledger = record.scope.account.ledger
 
     def begin(self) -> None:
         if self.behind_response and self.caller is not None:
             self.caller.background_ran = True
-        self.record.scope.account.ledger.start(self.run)
+        self.ledger.start(self.run)
         self.token = _current_run.set(self.run)
 
     def succeeded(self) -> None:
-        self.probe.note_times(self.run)
-        if self.probe.unrun is None:
+        self.note_times(self.run)
+        if self.unrun is None:
             self._finish(Outcome.SUCCEEDED)
         else:
-            self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.probe.unrun)
+            self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
 
     def raised(self, exc: BaseException) -> None:
-        self.probe.note_times(self.run)
+        self.note_times(self.run)
         if verdict.is_cancellation(exc):
             self._finish(Outcome.CANCELLED, Reason.CANCELLED, "it was cancelled while it ran", exc)
         else:
@@ -66,12 +67,12 @@ class _Call:
     def torn_down(self) -> None:
         """End a run whose coroutine was destroyed; called later, from a drain."""
         self.run.torn_down = True
-        self.probe.note_times(self.run)
+        self.note_times(self.run)
         batches.note_failure(self.plan, self.run, self.record)
         self._finish(Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran")
 
     def _finish(self, outcome: Outcome, *why: Any) -> None:
-        self.record.scope.account.ledger.finish(self.run, outcome, *why)
+        self.ledger.finish(self.run, outcome, *why)
         self.record.scope.release(self.run)
 
 
@@ -81,25 +82,25 @@ async def run_task(task: Any, original: Original, choose: Callable[[Account], Or
     if call is None:
         await original(task)
         return
-    guard = call.record.scope.account.guard
-    chosen = choose(call.record.scope.account)
+    account = call.record.scope.account
+    chosen = choose(account)
     try:
-        await chosen(Shadow(task, call.probe, named=chosen.__module__ != BackgroundTask.__module__))
+        await chosen(Shadow(task, call, named=chosen.__module__ != BackgroundTask.__module__))
     except GeneratorExit:
         # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
         defer(call.torn_down)
         raise
     except BaseException as exc:
-        guard("ending a task", call.raised, exc)
+        account.guard("ending a task", call.raised, exc)
         _current_run.reset(call.token)
         drain()
         if call.run.outcome is Outcome.FAILED:
             await _alert(call, exc)
         raise
-    guard("ending a task", call.succeeded)
+    account.guard("ending a task", call.succeeded)
     _current_run.reset(call.token)
     drain()
-    if call.probe.unrun is not None:
+    if call.unrun is not None:
         await _alert(call, None)
 
 
@@ -123,7 +124,8 @@ def _begin(task: Any) -> _Call | None:
 
 def _open(task: Any, caller: RequestScope | None) -> Birth | None:
     """Find the run that a call belongs to: the one it was planned for, the one it was born with, or a new one."""
-    planned = batches.take(task)
+    plan = batches.current_plan()
+    planned = batches.take(plan, task) if plan is not None else None
     if planned is not None:
         return planned
     record = recall_task(task)

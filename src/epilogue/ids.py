@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from opentelemetry.trace import SpanContext, format_span_id, format_trace_id, get_current_span
+from opentelemetry.trace import SpanContext, get_current_span
 
 
 def hex_ids(context: SpanContext) -> tuple[str, str] | tuple[None, None]:
     """Return the trace id and span id of a span context, or two ``None`` if it is not valid."""
     if not context.is_valid:
         return None, None
-    return format_trace_id(context.trace_id), format_span_id(context.span_id)
+    return f"{context.trace_id:032x}", f"{context.span_id:016x}"
 
 
 def current_ids() -> tuple[str, str] | tuple[None, None]:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import get_ident
 from time import perf_counter, time
 from typing import Any
 
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 
 _log = logging.getLogger("epilogue")
+
+Listener = Callable[..., None]
 
 _pending: dict[TaskRun, None] = {}
 _running: dict[TaskRun, None] = {}
@@ -35,7 +37,7 @@ def running() -> list[TaskRun]:
 
 def telling() -> bool:
     """Return whether this thread is inside an observer, whose own tasks are not accounted for."""
-    return threading.get_ident() in _telling
+    return get_ident() in _telling
 
 
 def is_pending(run: TaskRun) -> bool:
@@ -48,11 +50,22 @@ def unended() -> bool:
     return bool(_pending or _running)
 
 
+def _listeners(observers: Sequence[TaskObserver], transition: str) -> list[Listener]:
+    """Return the methods that listen to a transition, without those that observers have not overridden."""
+    ignored = getattr(TaskObserver, transition)
+    methods = [getattr(observer, transition) for observer in observers]
+    return [method for method in methods if getattr(method, "__func__", None) is not ignored]
+
+
 class Ledger:
     """The account of one instrumented application: moves its runs along and tells its observers."""
 
     def __init__(self, observers: Sequence[TaskObserver] = ()) -> None:
         self.observers = tuple(observers)
+        self._scheduled, self._started, self._ended, self._request_failed = (
+            _listeners(self.observers, transition)
+            for transition in ("scheduled", "started", "ended", "request_failed")
+        )
         self._faulty: set[tuple[str, str]] = set()
 
     def schedule(self, run: TaskRun) -> TaskRun:
@@ -60,7 +73,7 @@ class Ledger:
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
         _pending[run] = None
-        self._tell("scheduled", run)
+        self._tell(self._scheduled, run)
         return run
 
     def start(self, run: TaskRun) -> bool:
@@ -74,7 +87,7 @@ class Ledger:
         run._started_tick = tick
         run.wait = tick - run._scheduled_tick
         _running[run] = None
-        self._tell("started", run)
+        self._tell(self._started, run)
         return True
 
     def finish(
@@ -108,7 +121,7 @@ class Ledger:
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""
-        self._tell("request_failed", info, exc)
+        self._tell(self._request_failed, info, exc)
 
     def _end(
         self,
@@ -125,19 +138,19 @@ class Ledger:
             run.error_type = full_name(exc) if exc is not None else reason
         run.exception = exc
         run.outcome = outcome
-        self._tell("ended", run)
+        self._tell(self._ended, run)
         run.exception = None  # whoever keeps the run must not keep the frames of the task
 
-    def _tell(self, transition: str, *subjects: Any) -> None:
-        thread = threading.get_ident()
+    def _tell(self, listeners: list[Listener], *subjects: Any) -> None:
+        thread = get_ident()
         nested = thread in _telling
         _telling.add(thread)
         try:
-            for observer in self.observers:
+            for listener in listeners:
                 try:
-                    getattr(observer, transition)(*subjects)
+                    listener(*subjects)
                 except Exception as fault:  # noqa: BLE001  an observer never disturbs the task
-                    self.fault(type(observer).__name__, transition, fault)
+                    self.fault(type(listener.__self__).__name__, listener.__name__, fault)  # type: ignore[attr-defined]
         finally:
             if not nested:
                 _telling.discard(thread)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import uuid
 from enum import StrEnum
+from random import getrandbits
 from typing import Any
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
@@ -81,78 +81,59 @@ class TaskRun:
     Times are seconds; the ``*_at`` times are since the epoch. What is not known yet is ``None``.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_id",
-        "_scheduled_tick",
-        "_started_tick",
-        "detail",
-        "duration",
-        "ended_at",
-        "error_type",
-        "exception",
-        "function",
-        "index",
-        "is_async",
-        "name",
-        "outcome",
-        "reason",
-        "request",
-        "sampled",
-        "scheduled_at",
-        "span_id",
-        "started_at",
-        "thread_wait",
-        "torn_down",
-        "trace_id",
-        "wait",
-    )
+    # What a run does not know yet stands here, on the class: most of it is never written.
+    _id: str | None = None
+    _scheduled_tick = 0.0
+    _started_tick = 0.0
+
+    name: str
+    """The task's name: a label, bounded in number (``other`` beyond the bound)."""
+    function: str
+    """The function's own full name, unbounded: for spans and logs, never a label."""
+    request: RequestInfo | None
+    """The request it was scheduled in."""
+    index: int
+    """Its place among the runs of the same request, from 0."""
+    is_async: bool
+    """Starlette's verdict: awaited on the event loop, or run in a worker thread."""
+    scheduled_at = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    wait: float | None = None
+    """From scheduled to started."""
+    thread_wait: float | None = None
+    """Waiting for a worker thread; only for functions that are not async."""
+    duration: float | None = None
+    """Running, without the wait for a thread; ``None`` for a run that never ran."""
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    detail: str | None = None
+    """What happened, in prose, and what to do about it."""
+    exception: BaseException | None = None
+    """The exception, while observers are told; ``None`` again afterwards."""
+    error_type: str | None = None
+    """The exception's full name (``ValueError`` for builtins); the reason for a failure without one."""
+    trace_id: str | None = None
+    span_id: str | None = None
+    sampled = False
+    """Whether its span is sampled, so that an exemplar can link to it."""
+    torn_down = False
+    """Ended outside its own context (its coroutine was closed or collected)."""
 
     def __init__(
         self, name: str, function: str, request: RequestInfo | None, index: int, *, is_async: bool
     ) -> None:
-        self._id: str | None = None
-        self._scheduled_tick = 0.0
-        self._started_tick = 0.0
         self.name = name
-        """The task's name: a label, bounded in number (``other`` beyond the bound)."""
         self.function = function
-        """The function's own full name, unbounded: for spans and logs, never a label."""
         self.request = request
-        """The request it was scheduled in."""
         self.index = index
-        """Its place among the runs of the same request, from 0."""
         self.is_async = is_async
-        """Starlette's verdict: awaited on the event loop, or run in a worker thread."""
-        self.scheduled_at = 0.0
-        self.started_at: float | None = None
-        self.ended_at: float | None = None
-        self.wait: float | None = None
-        """From scheduled to started."""
-        self.thread_wait: float | None = None
-        """Waiting for a worker thread; only for functions that are not async."""
-        self.duration: float | None = None
-        """Running, without the wait for a thread; ``None`` for a run that never ran."""
-        self.outcome: Outcome | None = None
-        self.reason: Reason | None = None
-        self.detail: str | None = None
-        """What happened, in prose, and what to do about it."""
-        self.exception: BaseException | None = None
-        """The exception, while observers and ``on_task_failure`` are told; ``None`` again afterwards."""
-        self.error_type: str | None = None
-        """The exception's full name (``ValueError`` for builtins); the reason for a run without one."""
-        self.trace_id: str | None = None
-        self.span_id: str | None = None
-        self.sampled = False
-        """Whether its span is sampled, so that an exemplar can link to it."""
-        self.torn_down = False
-        """Ended outside its own context (its coroutine was closed or collected)."""
 
     @property
     def id(self) -> str:
-        """A random UUID, made when it is first asked for."""
+        """128 random bits as hexadecimal digits, made when they are first asked for."""
         if self._id is None:
-            self._id = str(uuid.uuid4())
+            self._id = f"{getrandbits(128):032x}"
         return self._id
 
     @property

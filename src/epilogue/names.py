@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from .model import Outcome
@@ -186,9 +187,19 @@ def function_name(func: Any) -> str:
         return _type_name(innermost)
 
 
+def identify(func: Any) -> tuple[str, str]:
+    """Return a task's label (``@task(name=...)`` or its function's name, bounded in number) and its function."""
+    if type(func) is FunctionType and not func.__dict__:  # nothing is noted on it, and it wraps nothing
+        function = f"{func.__module__}.{func.__qualname__}"
+        if len(function) <= _MAX_LENGTH:
+            return TASK_NAMES.admit(function), function
+    function = function_name(func)
+    return TASK_NAMES.admit(task_options(func).name or function), function
+
+
 def task_name(func: Any) -> str:
-    """Return the label of a task: ``@task(name=...)`` or its function's name, bounded in number."""
-    return TASK_NAMES.admit(task_options(func).name or function_name(func))
+    """Return the label of a task."""
+    return identify(func)[0]
 
 
 def unwrap(func: Any) -> Any:

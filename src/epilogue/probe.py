@@ -18,6 +18,7 @@ from .names import unwrap
 class Probe:
     """Watches one call of a user's function; in a worker thread it only notes clock readings."""
 
+    # one object for each call of a task: what was not read stands on the class of the call
     __slots__ = ("began", "finished", "func", "unrun")
 
     def __init__(self, func: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from .ids import current_ids
 from .ledger import is_pending
 from .lifetimes import drain, sweeper
 from .model import RequestInfo, TaskRun
-from .names import function_name, task_name
+from .names import identify
 from .routes import route_template
 
 if TYPE_CHECKING:
@@ -161,8 +161,10 @@ class RequestScope:
 
     def schedule(self, record: TaskRecord, func: Any, *, is_async: bool) -> TaskRun:
         """Open a run for a task that belongs to this request."""
-        self.locate()
-        run = TaskRun(task_name(func), function_name(func), self.info, next(self._index), is_async=is_async)
+        if self.info.route is None:
+            self.locate()
+        name, function = identify(func)
+        run = TaskRun(name, function, self.info, next(self._index), is_async=is_async)
         if not self.settled:
             self.runs[run] = record
         sweeper.start()

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 from .. import names
 from ..model import TaskRun
+
+_ABSENT: Any = object()
 
 
 class OldestRuns:
     """Keeps the unended runs in the order of their age; a dictionary keeps its first entry at hand."""
 
     def __init__(self) -> None:
-        self._runs: dict[str, dict[TaskRun, float]] = {names.STATE_PENDING: {}, names.STATE_RUNNING: {}}
-        self._pending, self._running = self._runs.values()
+        self._pending: dict[TaskRun, None] = {}
+        self._running: dict[TaskRun, None] = {}
 
     def scheduled(self, run: TaskRun) -> None:
         """Enter a run as pending."""
-        self._pending[run] = perf_counter()
+        self._pending[run] = None
 
     def started(self, run: TaskRun) -> None:
         """Move a run to the running ones."""
         self._pending.pop(run, None)
-        self._running[run] = perf_counter()
+        self._running[run] = None
 
     def ended(self, run: TaskRun) -> None:
         """Forget a run."""
-        self._pending.pop(run, None)
-        self._running.pop(run, None)
+        if self._running.pop(run, _ABSENT) is _ABSENT:
+            self._pending.pop(run, None)
 
     def age(self, state: str) -> float:
         """Return the age in seconds of the oldest run in a state, 0 if there is none."""
+        runs = self._pending if state == names.STATE_PENDING else self._running
         while True:
             try:
-                since = next(iter(self._runs[state].values()), None)
+                run = next(iter(runs), None)
             except RuntimeError:  # another thread changed it between two bytecodes
                 continue
-            return 0.0 if since is None else perf_counter() - since
+            if run is None:
+                return 0.0
+            return perf_counter() - (run._scheduled_tick if runs is self._pending else run._started_tick)

@@ -30,7 +30,7 @@ class OtelMetrics(TaskObserver):
 
     def __init__(self, meter_provider: MeterProvider) -> None:
         meter = meter_provider.get_meter(names.SCOPE, __version__)
-        self._tallies = Tallies()
+        self._tallies = Tallies(timed=False)
         self._oldest = OldestRuns()
         self._proxy = type(meter_provider).__name__ == _PROXY
 

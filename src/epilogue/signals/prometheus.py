@@ -38,7 +38,7 @@ class Series:
         if several_processes():
             self.tasks = ProcessSeries(registry)
         else:
-            self.tasks = Tallies()
+            self.tasks = Tallies(timed=True)
             registry.register(TallyCollector(self.tasks))
         self.lost = counter(names.LOST)
         self.request_errors = counter(names.REQUEST_ERRORS)

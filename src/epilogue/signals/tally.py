@@ -60,7 +60,7 @@ class Distribution:
 
 
 class Tally:
-    """The numbers of one task name."""
+    """The numbers of one task name; ``timed`` adds the histograms."""
 
     __slots__ = (
         "_lock",
@@ -73,12 +73,14 @@ class Tally:
         "scheduled",
         "started",
         "thread_wait",
+        "timed",
         "wait",
     )
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, timed: bool) -> None:
         self._lock = threading.RLock()
         self.name = name
+        self.timed = timed
         self.scheduled = 0
         self.started = 0
         self.pending = 0
@@ -102,7 +104,8 @@ class Tally:
             self.started += 1
             self.pending -= 1
             self.running += 1
-            self.wait.observe(run.wait or 0.0, run)
+            if self.timed:
+                self.wait.observe(run.wait or 0.0, run)
 
     def count_ended(self, run: TaskRun) -> None:
         """Count a run's outcome."""
@@ -113,14 +116,15 @@ class Tally:
                 self.pending -= 1
             else:
                 self.running -= 1
-                self._observe_times(run, outcome)
+                if self.timed:
+                    self._observe_times(run, outcome)
             if run.outcome is Outcome.FAILED:
                 kind = names.ERROR_TYPES.admit(str(run.error_type or run.reason))
                 self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def copy(self) -> Tally:
         """Return a copy in which the law holds."""
-        twin = Tally(self.name)
+        twin = Tally(self.name, timed=self.timed)
         with self._lock:
             twin.scheduled, twin.started = self.scheduled, self.started
             twin.pending, twin.running = self.pending, self.running
@@ -144,13 +148,14 @@ class Tally:
 class Tallies:
     """The tallies of all task names."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, timed: bool) -> None:
+        self._timed = timed
         self._of_name: dict[str, Tally] = {}
 
     def of(self, name: str) -> Tally:
         """Return the tally of a name, made when it is first asked for."""
         tally = self._of_name.get(name)
-        return tally if tally is not None else self._of_name.setdefault(name, Tally(name))
+        return tally if tally is not None else self._of_name.setdefault(name, Tally(name, timed=self._timed))
 
     def copies(self) -> list[Tally]:
         """Return a copy of every tally."""

@@ -49,6 +49,7 @@ class Tracing(TaskObserver):
         self._tracer = get_tracer(names.SCOPE, __version__, tracer_provider)
         self._new_trace = new_trace
         self._open: dict[TaskRun, _Open] = {}
+        self._last_parent: tuple[Span, tuple[str | None, str | None]] = INVALID_SPAN, (None, None)
         # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
         opt_in = os.environ.get("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "").split(",")
         self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
@@ -57,7 +58,12 @@ class Tracing(TaskObserver):
         """Remember the span that schedules the task, to be the parent."""
         parent = get_current_span()
         self._open[run] = _Open(parent)
-        run.trace_id, run.span_id = hex_ids(parent.get_span_context())
+        # the tasks of one request have one parent: its ids are put into text once
+        last, ids = self._last_parent
+        if parent is not last:
+            ids = hex_ids(parent.get_span_context())
+            self._last_parent = parent, ids
+        run.trace_id, run.span_id = ids
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open around the call, or open ours and make it current."""
@@ -69,12 +75,12 @@ class Tracing(TaskObserver):
             current.update_name(names.SPAN_PREFIX + run.name)
             # Its owner ends it even while the task's coroutine is destroyed, when we must not touch it: until
             # the outcome is known, it is that one.
-            current.set_attribute(names.TASK_OUTCOME, str(Outcome.CANCELLED))
+            current.set_attributes({**_attributes(run), names.TASK_OUTCOME: str(Outcome.CANCELLED)})
         else:
-            entry.span = self._start(run, entry.parent if _valid(entry.parent) else current)
+            parent = entry.parent if entry.parent.get_span_context().is_valid else current
+            entry.span = self._start(run, parent)
             entry.token = otel.attach(set_span_in_context(entry.span))
         self._identify(run, entry.span)
-        entry.span.set_attributes(_attributes(run))
 
     def ended(self, run: TaskRun) -> None:
         """Write the outcome on the span, and end it if it is ours."""
@@ -85,8 +91,8 @@ class Tracing(TaskObserver):
         if span is None:
             span = self._start(run, entry.parent, int(run.scheduled_at * _NANOSECONDS))
             self._identify(run, span)
-            span.set_attributes(_attributes(run))
-        self._write_outcome(run, span, entry)
+        if span.is_recording():
+            self._write_outcome(run, span, entry)
         if entry.adopted:
             return  # whoever opened it ends it
         if entry.token is not None and not run.torn_down:
@@ -94,13 +100,13 @@ class Tracing(TaskObserver):
         span.end()
 
     def _start(self, run: TaskRun, parent: Span, start_time: int | None = None) -> Span:
-        name = names.SPAN_PREFIX + run.name
-        if not self._new_trace:
-            context = set_span_in_context(parent)
-            return self._tracer.start_span(name, context, SpanKind.INTERNAL, start_time=start_time)
-        links = [Link(parent.get_span_context())] if _valid(parent) else []
-        root = set_span_in_context(INVALID_SPAN)
-        return self._tracer.start_span(name, root, SpanKind.INTERNAL, links=links, start_time=start_time)
+        name, attributes = names.SPAN_PREFIX + run.name, _attributes(run)
+        links = []
+        if self._new_trace:
+            cause = parent.get_span_context()
+            links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
+        context = set_span_in_context(parent)
+        return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
 
     @staticmethod
     def _identify(run: TaskRun, span: Span) -> None:
@@ -109,27 +115,23 @@ class Tracing(TaskObserver):
         run.sampled = context.trace_flags.sampled
 
     def _write_outcome(self, run: TaskRun, span: Span, entry: _Open) -> None:
-        if not span.is_recording():
-            return
-        span.set_attribute(names.TASK_OUTCOME, str(run.outcome))
+        attributes: dict[str, Any] = {names.TASK_OUTCOME: str(run.outcome)}
         if run.thread_wait is not None:
-            span.set_attribute(names.TASK_THREAD_WAIT, run.thread_wait)
+            attributes[names.TASK_THREAD_WAIT] = run.thread_wait
         if run.reason is not None:
-            span.set_attribute(names.TASK_REASON, str(run.reason))
-        if run.outcome is Outcome.SUCCEEDED:
-            return
+            attributes[names.TASK_REASON] = str(run.reason)
+        succeeded = run.outcome is Outcome.SUCCEEDED
         error_type = run.error_type if run.started else run.reason
-        if error_type is not None:
-            span.set_attribute(names.ERROR_TYPE, str(error_type))
+        if error_type is not None and not succeeded:
+            attributes[names.ERROR_TYPE] = str(error_type)
+        span.set_attributes(attributes)
+        if succeeded:
+            return
         # contrib's span records the exception by itself as it passes
         records = self._record_exceptions and entry.adopted != _CONTRIB
         if run.outcome is Outcome.FAILED and run.exception is not None and records:
             span.record_exception(run.exception)
         span.set_status(Status(StatusCode.ERROR, run.detail))
-
-
-def _valid(span: Span) -> bool:
-    return span.get_span_context().is_valid
 
 
 def _attributes(run: TaskRun) -> dict[str, Any]:
