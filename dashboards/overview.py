@@ -1,0 +1,220 @@
+"""*Background tasks — overview*: the account of all tasks, of one process or a fleet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
+
+from . import causes, panels, queries, requests, sections
+from .frame import frame, link
+from .layout import Grid
+from .parts import (
+    ORANGE,
+    OVERVIEW_UID,
+    RED,
+    TASK_UID,
+    YELLOW,
+    Metric,
+    Now,
+    links_value,
+    moment,
+    steps,
+    steps_value,
+    to_task,
+)
+
+_NAME = queries.TASK
+_ON_NAME = f"__field.labels.{_NAME}"
+
+
+def build() -> Dashboard:
+    """Return the dashboard."""
+    dashboard = frame(
+        OVERVIEW_UID,
+        "Background tasks — overview",
+        "Every background task of the selected processes, scheduled or not, ran or not. Accounts by Epilogue.",
+        other=link("One task", TASK_UID),
+        every_task=True,
+    )
+    grid = Grid(dashboard)
+    uid = OVERVIEW_UID
+    grid.beside(
+        sections.never_ran_number(uid),
+        6,
+        8,
+        (sections.scheduled_number(), sections.succeeded_number(), sections.failed_number(uid)),
+        (sections.never_ran_rate(uid), sections.failure_number(uid), sections.oldest_number()),
+    )
+    grid.line(10, every_task())
+    grid.row("Flow")
+    grid.line(9, sections.throughput(), sections.in_flight())
+    grid.line(9, sections.ratios(uid), never_ran_by_task())
+    grid.row("Time")
+    grid.line(
+        9, sections.duration(by_task=False), sections.wait(by_task=False), sections.thread_wait(by_task=False)
+    )
+    grid.line(9, sections.threads(), fullest(), slowest())
+    grid.row("Causes")
+    grid.line(9, failing(), causes.exceptions(20), lost_by_task(), widths=(7, 10, 7))
+    grid.line(10, causes.lost_lines(), ids={0: causes.LOST_LINES_PANEL})
+    grid.line(10, causes.unhappy_lines(), ids={0: causes.UNHAPPY_LINES_PANEL})
+    grid.line(9, causes.unhappy_spans())
+    grid.row("Requests that failed")
+    grid.line(9, requests.errors(), requests.by_error())
+    grid.line(9, requests.log_lines(), ids={0: causes.REQUEST_LINES_PANEL})
+    grid.row("Epilogue itself")
+    grid.line(6, observer_errors(), versions())
+    return dashboard
+
+
+def every_task() -> Any:
+    """Return the table with one row per task."""
+    seconds = [DynamicConfigValue("unit", "s")]
+    ratio = [
+        DynamicConfigValue("unit", "percentunit"),
+        DynamicConfigValue("thresholds", steps_value("text", (0.01, YELLOW), (0.05, RED))),
+        DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+    ]
+    count = [DynamicConfigValue("unit", "short"), DynamicConfigValue("decimals", 0)]
+    name = [
+        links_value(
+            to_task("__value.raw"),
+            to_task("__value.raw", "Its lines of tasks that failed or never ran", causes.UNHAPPY_LINES_PANEL),
+        ),
+        DynamicConfigValue("custom.minWidth", 260),
+    ]
+
+    def red(colour: str) -> list[DynamicConfigValue]:
+        cell = DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
+        return [*count, DynamicConfigValue("thresholds", steps_value("text", (0.01, colour))), cell]
+
+    by = (_NAME,)
+    return panels.rows(
+        "Tasks",
+        "One row per task, over the time range; pending and running are of now. **When a number is red:** click "
+        "the task's name for its own dashboard or its log lines.",
+        Now(queries.count(queries.SCHEDULED, by=by)),
+        Now(queries.count(queries.ENDED, queries.SUCCEEDED, by=by)),
+        Now(queries.count(queries.ENDED, queries.FAILED, by=by)),
+        Now(queries.count(queries.ENDED, queries.CANCELLED, by=by)),
+        Now(queries.never_ran_count(*by)),
+        Now(queries.failed_share(*by)),
+        Now(queries.now(queries.PENDING, *by)),
+        Now(queries.now(queries.RUNNING, *by)),
+        Now(queries.slowness(queries.WAIT, *by)),
+        Now(queries.slowness(queries.THREAD_WAIT, *by)),
+        Now(queries.slowness(queries.DURATION, *by)),
+        columns=[
+            (_NAME, "Task", name),
+            ("Value #E", "Never ran", red(RED)),
+            ("Value #C", "Failed", red(RED)),
+            ("Value #F", "Failure ratio", ratio),
+            ("Value #D", "Cancelled", red(ORANGE)),
+            ("Value #A", "Scheduled", count),
+            ("Value #B", "Succeeded", count),
+            ("Value #G", "Pending", count),
+            ("Value #H", "Running", count),
+            ("Value #I", "Wait p95", seconds),
+            ("Value #J", "Thread wait p95", seconds),
+            ("Value #K", "Duration p95", seconds),
+        ],
+        order="Scheduled",
+    )
+
+
+def never_ran_by_task() -> Any:
+    """Return which tasks never ran, over time."""
+    return panels.lines(
+        "Never ran, by task",
+        "Tasks that were given up, per second. **When a line rises:** click it for the task's log lines. "
+        "`skipped`: mend the task before it; `dropped`: `@task(run_on_request_error=True)`; `abandoned`: attach "
+        "it to the response that is really sent.",
+        Metric(
+            queries.never_ran_per_second(_NAME, queries.OUTCOME),
+            "{{background_task_name}} {{background_task_outcome}}",
+        ),
+        unit="ops",
+        stacked=True,
+        links=(to_task(_ON_NAME, "Its log lines", causes.LOST_LINES_PANEL),),
+    )
+
+
+def fullest() -> Any:
+    """Return how full the fullest process is."""
+    return panels.lines(
+        "Fullest process",
+        "Part of the worker threads that is taken in the process where it is largest. **When it stays at 100 "
+        "%:** that process starves while the others may be idle; select it as instance and look for the slow "
+        "`def` task.",
+        Metric(queries.fullest_process(), "threads taken"),
+        unit="percentunit",
+        top=1,
+    )
+
+
+def slowest() -> Any:
+    """Return the slowest tasks."""
+    return panels.bars(
+        "Slowest tasks",
+        "The largest p95 of the duration in the time range. **When a task is here that should be fast:** click "
+        "it, then click an exemplar in its heatmap for a trace.",
+        moment(
+            queries.at_most(10, queries.quantile(0.95, queries.DURATION, _NAME, over="$__range")),
+            f"{{{{{_NAME}}}}}",
+        ),
+        unit="s",
+        links=(to_task(_ON_NAME),),
+        thresholds=steps("blue"),
+    )
+
+
+def failing() -> Any:
+    """Return the tasks that fail most."""
+    return panels.bars(
+        "Top failing tasks",
+        "Failures in the time range. **When there is a bar:** click it for the task's log lines with the error.",
+        moment(queries.at_most(10, queries.count(queries.ENDED, queries.FAILED, by=(_NAME,))), f"{{{{{_NAME}}}}}"),
+        unit="short",
+        links=(to_task(_ON_NAME, "Its log lines", causes.UNHAPPY_LINES_PANEL), to_task(_ON_NAME)),
+        thresholds=steps(RED),
+    )
+
+
+def lost_by_task() -> Any:
+    """Return the tasks that never ran."""
+    return panels.bars(
+        "Tasks that never ran",
+        "How many, and how they were lost, in the time range. **When there is a bar:** click it for the log "
+        "lines; each says what to change.",
+        moment(
+            queries.at_most(10, queries.never_ran_count(_NAME, queries.OUTCOME)),
+            "{{background_task_name}} {{background_task_outcome}}",
+        ),
+        unit="short",
+        links=(to_task(_ON_NAME, "Its log lines", causes.LOST_LINES_PANEL),),
+        thresholds=steps("purple"),
+    )
+
+
+def observer_errors() -> Any:
+    """Return the errors of observers."""
+    return panels.lines(
+        "Observer errors",
+        "Exceptions of the application's own `TaskObserver`s. They never disturb a task. **When there are "
+        "any:** the observer is logged once with its traceback; mend it.",
+        Metric(queries.per_second(queries.OBSERVER_ERRORS, by=("epilogue_observer",)), "{{epilogue_observer}}"),
+        unit="ops",
+    )
+
+
+def versions() -> Any:
+    """Return the processes that report."""
+    return panels.lines(
+        "Instances that report",
+        "Instances that are accounted for, by Epilogue's version. **When there are fewer than expected:** the "
+        "others are down, not scraped, or have no `instrument(app)`.",
+        Metric(queries.total(queries.select(queries.INFO), "version", function="count"), "{{version}}"),
+        unit="short",
+    )

@@ -1,0 +1,239 @@
+"""The kinds of panels; each takes a title, what to do when it is red, and its queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grafana_foundation_sdk.builders import bargauge, common, heatmap, logs, stat, table, timeseries
+from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.models.common import (
+    BarGaugeDisplayMode,
+    BarGaugeNamePlacement,
+    BarGaugeValueMode,
+    BigValueColorMode,
+    BigValueGraphMode,
+    BigValueTextMode,
+    GraphGradientMode,
+    HeatmapCellLayout,
+    LegendDisplayMode,
+    LegendPlacement,
+    LineInterpolation,
+    LogsDedupStrategy,
+    LogsSortOrder,
+    ScaleDistribution,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+    VizOrientation,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DataTransformerConfig,
+    DynamicConfigValue,
+    FieldColorModeId,
+)
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+
+from .parts import (
+    LOKI,
+    OUTCOME_COLOURS,
+    PROMETHEUS,
+    TEMPO,
+    Link,
+    Query,
+    by_threshold,
+    fixed,
+    letters,
+    steps,
+)
+
+
+def _finish(panel: Any, title: str, description: str, queries: tuple[Query, ...], source: Any = PROMETHEUS) -> Any:
+    return panel.title(title).description(description).datasource(source).targets(letters(queries))
+
+
+def _as_built(links: tuple[Link, ...]) -> list[Any]:
+    # the SDK types a link on a value as a link of a dashboard, which has more fields than Grafana reads here
+    return list(links)
+
+
+def number(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    thresholds: ThresholdsConfig | None = None,
+    loud: bool = False,
+    links: tuple[Link, ...] = (),
+    decimals: int | None = None,
+    none: str = "–",
+) -> Any:
+    """Return one big number; ``loud`` colours all of its background."""
+    panel = (
+        stat.Panel()
+        .unit(unit)
+        .no_value(none)
+        .thresholds(thresholds or steps("text"))
+        .color_scheme(by_threshold())
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .color_mode(BigValueColorMode.BACKGROUND_SOLID if loud else BigValueColorMode.VALUE)
+        .graph_mode(BigValueGraphMode.NONE if loud else BigValueGraphMode.AREA)
+        .text_mode(BigValueTextMode.AUTO if len(queries) == 1 else BigValueTextMode.VALUE_AND_NAME)
+        .data_links(_as_built(links))
+    )
+    if decimals is not None:
+        panel = panel.decimals(decimals)
+    return _finish(panel, title, description, queries)
+
+
+def lines(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    stacked: bool = False,
+    links: tuple[Link, ...] = (),
+    top: float | None = None,
+) -> Any:
+    """Return lines over time."""
+    legend = (
+        common.VizLegendOptions()
+        .display_mode(LegendDisplayMode.TABLE)
+        .placement(LegendPlacement.BOTTOM)
+        .show_legend(True)
+        .calcs(["lastNotNull", "max"])
+    )
+    panel = (
+        timeseries.Panel()
+        .unit(unit)
+        .min(0)
+        .legend(legend)
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
+        .line_width(1)
+        .line_interpolation(LineInterpolation.LINEAR)
+        .fill_opacity(40 if stacked else 10)
+        .gradient_mode(GraphGradientMode.OPACITY)
+        .show_points(VisibilityMode.AUTO)
+        .span_nulls(False)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL if stacked else StackingMode.NONE).group("A"))
+        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .data_links(_as_built(links))
+    )
+    if top is not None:
+        panel = panel.max(top)
+    return _finish(panel, title, description, queries)
+
+
+def outcome_colours(panel: Any) -> Any:
+    """Give every series that is named after an outcome that outcome's colour."""
+    for outcome, colour in OUTCOME_COLOURS.items():
+        panel = panel.override_by_name(outcome, [fixed(colour)])
+    return panel
+
+
+def logarithmic(panel: Any) -> Any:
+    """Give times a logarithmic axis: they lie between milliseconds and minutes."""
+    return panel.scale_distribution(common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10)).min(
+        0.001
+    )
+
+
+def bars(
+    title: str,
+    description: str,
+    *queries: Query,
+    unit: str,
+    links: tuple[Link, ...] = (),
+    thresholds: ThresholdsConfig | None = None,
+    none: str = "none",
+) -> Any:
+    """Return the largest values as horizontal bars."""
+    panel = (
+        bargauge.Panel()
+        .unit(unit)
+        .min(0)
+        .no_value(none)
+        .thresholds(thresholds or steps("orange"))
+        .color_scheme(by_threshold())
+        .orientation(VizOrientation.HORIZONTAL)
+        .display_mode(BarGaugeDisplayMode.BASIC)
+        .value_mode(BarGaugeValueMode.TEXT)
+        .name_placement(BarGaugeNamePlacement.TOP)
+        .show_unfilled(False)
+        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        .data_links(_as_built(links))
+    )
+    return _finish(panel, title, description, queries)
+
+
+Column = tuple[str, str, list[DynamicConfigValue]]
+"""A column: the name of the field in the result, its heading, and how it is shown."""
+
+
+def rows(title: str, description: str, *queries: Query, columns: list[Column], order: str) -> Any:
+    """Return a table, merged of all queries by the labels they share, the largest of ``order`` first."""
+    organize = {
+        "excludeByName": {"Time": True},
+        "indexByName": {field: index for index, (field, _, _) in enumerate(columns)},
+        "renameByName": {field: heading for field, heading, _ in columns},
+    }
+    panel = (
+        table.Panel()
+        .show_header(True)
+        .filterable(True)
+        .no_value("–")
+        .thresholds(steps("text"))
+        .sort_by([common.TableSortByFieldState().display_name(order).desc(True)])
+        .with_transformation(DataTransformerConfig("merge", options={}))
+        .with_transformation(DataTransformerConfig("organize", options=organize))
+    )
+    for _, heading, properties in columns:
+        if properties:
+            panel = panel.override_by_name(heading, properties)
+    return _finish(panel, title, description, queries)
+
+
+def buckets(title: str, description: str, query: Query) -> Any:
+    """Return a heatmap of a histogram's buckets, with exemplars on it."""
+    panel = (
+        heatmap.Panel()
+        .calculate(False)
+        .color(
+            heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5)
+        )
+        .cell_gap(1)
+        .cell_values(heatmap.CellValues().unit("short").decimals(0))
+        .filter_values(heatmap.FilterValueRange().le(1e-9))
+        .rows_frame(heatmap.RowsHeatmapOptions().layout(HeatmapCellLayout.AUTO))
+        .y_axis(heatmap.YAxisConfig().unit("s"))
+        .show_value(VisibilityMode.NEVER)
+        .mode(TooltipDisplayMode.SINGLE)
+        .show_y_histogram()
+        .show_color_scale(True)
+        .show_legend()
+        .exemplars_color("rgba(50,116,217,0.9)")
+    )
+    return _finish(panel, title, description, (query,))
+
+
+def log_lines(title: str, description: str, *queries: Query, wrap: bool = True) -> Any:
+    """Return log lines, the newest first; the details of each line have the link to its trace."""
+    panel = (
+        logs.Panel()
+        .show_time(True)
+        .show_labels(False)
+        .show_common_labels(False)
+        .wrap_log_message(wrap)
+        .prettify_log_message(False)
+        .enable_log_details(True)
+        .show_log_context_toggle(False)
+        .sort_order(LogsSortOrder.DESCENDING)
+        .dedup_strategy(LogsDedupStrategy.NONE)
+    )
+    return _finish(panel, title, description, queries, LOKI)
+
+
+def spans(title: str, description: str, *queries: Query) -> Any:
+    """Return spans, each with a link to its trace."""
+    panel = table.Panel().show_header(True).filterable(True).no_value("none")
+    return _finish(panel, title, description, queries, TEMPO)

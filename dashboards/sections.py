@@ -1,0 +1,219 @@
+"""Panels that both dashboards have: of all tasks there, of ``$task`` here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import panels, queries
+from .causes import LOST_LINES_PANEL, UNHAPPY_LINES_PANEL
+from .parts import GREEN, ORANGE, RED, YELLOW, Metric, dashed, fixed, moment, steps, to_panel
+
+PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+
+
+# --- the account at a glance ------------------------------------------------------------------------------------
+
+
+def never_ran_number(uid: str) -> Any:
+    """Return the red number."""
+    return panels.number(
+        "Tasks that never ran",
+        "Tasks that were scheduled in this time range and that nobody ever called: skipped, dropped, abandoned, "
+        "or lost with their process.\n\n**When it is red:** click it for their log lines. Each says which "
+        "request lost the task, why, and what to change; its `trace_id` leads to the trace.",
+        moment(queries.never_ran_count(), "never ran"),
+        unit="short",
+        decimals=0,
+        thresholds=steps(GREEN, (0.01, RED)),
+        loud=True,
+        links=(to_panel(uid, "Their log lines", LOST_LINES_PANEL),),
+    )
+
+
+def scheduled_number() -> Any:
+    """Return how many tasks are scheduled."""
+    return panels.number(
+        "Scheduled",
+        "Calls of `add_task`, and tasks made by hand, per second. **When it drops to nothing:** requests no "
+        "longer reach the code that schedules, or the scrape fails.",
+        Metric(queries.per_second(queries.SCHEDULED), "scheduled"),
+        unit="ops",
+    )
+
+
+def succeeded_number() -> Any:
+    """Return how many succeed."""
+    return panels.number(
+        "Succeeded",
+        "Tasks whose function returned, per second. **When it is below Scheduled:** the difference failed, "
+        "never ran, or still waits; the numbers next to this one say which.",
+        Metric(queries.per_second(queries.ENDED, queries.SUCCEEDED), "succeeded"),
+        unit="ops",
+        thresholds=steps(GREEN),
+    )
+
+
+def failed_number(uid: str) -> Any:
+    """Return how many fail."""
+    return panels.number(
+        "Failed",
+        "Tasks that raised, or returned something that nobody awaits, per second. **When it is red:** click it "
+        "for the log lines with the error, and from there go to the trace. A failure skips the tasks behind it "
+        "in its batch.",
+        Metric(queries.per_second(queries.ENDED, queries.FAILED), "failed"),
+        unit="ops",
+        thresholds=steps(GREEN, (1e-9, RED)),
+        links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
+    )
+
+
+def never_ran_rate(uid: str) -> Any:
+    """Return how many never run, per second."""
+    return panels.number(
+        "Never ran",
+        "Tasks that were given up without having been called, per second. **When it is red:** a mistake in the "
+        "code loses work right now; click it for the log lines, which say what to change.",
+        Metric(queries.never_ran_per_second(), "never ran"),
+        unit="ops",
+        thresholds=steps(GREEN, (1e-9, RED)),
+        links=(to_panel(uid, "Their log lines", LOST_LINES_PANEL),),
+    )
+
+
+def failure_number(uid: str) -> Any:
+    """Return the failure ratio now."""
+    return panels.number(
+        "Failure ratio",
+        "Failed tasks among all that ended. **When it is red:** find the task under *Causes*; if all of them "
+        "fail, look for what they share, such as a mail server or a database.",
+        Metric(queries.failure_ratio(), "failed"),
+        unit="percentunit",
+        thresholds=steps(GREEN, (0.01, YELLOW), (0.05, RED)),
+        links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
+        none="no task ended",
+    )
+
+
+def oldest_number() -> Any:
+    """Return the age of the oldest run."""
+    return panels.number(
+        "Oldest",
+        "Age of the oldest task that waits, and of the oldest that runs, of all tasks of the processes. **When "
+        "it is red:** a task hangs, or its response never ends (a stream); a task without a timeout is the "
+        "usual cause. `epilogue.running()` in that process names it.",
+        Metric(queries.now(queries.OLDEST, queries.STATE, function="max"), "{{background_task_state}}"),
+        unit="s",
+        thresholds=steps("text", (60, YELLOW), (600, RED)),
+        none="none",
+    )
+
+
+# --- flow -------------------------------------------------------------------------------------------------------
+
+
+def throughput() -> Any:
+    """Return what becomes of tasks, over time."""
+    panel = panels.lines(
+        "Throughput by outcome",
+        "What became of the tasks that ended, per second. **When anything but green grows:** purple tasks never "
+        "ran (skipped, dropped, abandoned, lost), red ones failed, orange ones were cut off, mostly by a deploy.",
+        Metric(queries.outcomes_per_second(queries.OUTCOME), "{{background_task_outcome}}"),
+        unit="ops",
+        stacked=True,
+    )
+    return panels.outcome_colours(panel)
+
+
+def in_flight() -> Any:
+    """Return what waits and what runs."""
+    return panels.lines(
+        "Pending and running",
+        "Tasks that are scheduled but not begun, and tasks that run. **When pending grows without end:** "
+        "responses do not complete, or worker threads are taken; compare with *Worker threads*. **When running "
+        "grows:** a task hangs or has become slow.",
+        Metric(queries.now(queries.PENDING), "pending"),
+        Metric(queries.now(queries.RUNNING), "running"),
+        unit="short",
+    )
+
+
+def ratios(uid: str) -> Any:
+    """Return the parts of the tasks that did not succeed, over time."""
+    panel = panels.lines(
+        "Failure ratio",
+        "Parts of the tasks that ended. No line where none ended. **When it rises:** a step up that coincides "
+        "with *process started* is a deploy to roll back; otherwise look at *Causes* for the exception.",
+        Metric(queries.failure_ratio(), "failed"),
+        Metric(queries.never_ran_ratio(), "never ran"),
+        Metric(queries.cancelled_ratio(), "cancelled"),
+        unit="percentunit",
+        links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
+    )
+    colours = (("failed", RED), ("never ran", "purple"), ("cancelled", ORANGE))
+    for name, colour in colours:
+        panel = panel.override_by_name(name, [fixed(colour)])
+    return panel
+
+
+# --- time -------------------------------------------------------------------------------------------------------
+
+
+def percentiles(title: str, description: str, histogram: str, *, by_task: bool) -> Any:
+    """Return p50, p95 and p99 of a time, with exemplars that lead to traces."""
+    by, suffix = ((queries.TASK,), " {{background_task_name}}") if by_task else ((), "")
+    measured = [
+        Metric(queries.quantile(q, histogram, *by), name + suffix, exemplars=name == "p99")
+        for q, name in PERCENTILES
+    ]
+    return panels.logarithmic(panels.lines(title, description, *measured, unit="s"))
+
+
+def wait(*, by_task: bool) -> Any:
+    """Return the wait until tasks start."""
+    return percentiles(
+        "Wait",
+        "Time from `add_task` to the start: the rest of the request, its response, and the tasks before. **When "
+        "it grows:** a slow response or stream holds its tasks up, or an earlier task of the batch is slow. A "
+        "dot is an exemplar: it leads to the trace of one task.",
+        queries.WAIT,
+        by_task=by_task,
+    )
+
+
+def thread_wait(*, by_task: bool) -> Any:
+    """Return the wait for a worker thread."""
+    return percentiles(
+        "Thread wait",
+        "Time that `def` tasks waited for a worker thread, which is not part of their duration. **When it "
+        "grows:** the threads are taken, by these tasks or by `def` endpoints. Make the slow ones `async`, or "
+        "raise the limiter's `total_tokens`.",
+        queries.THREAD_WAIT,
+        by_task=by_task,
+    )
+
+
+def duration(*, by_task: bool) -> Any:
+    """Return how long tasks run."""
+    return percentiles(
+        "Duration",
+        "Time that tasks ran, without their waits. **When it grows:** click an exemplar and look in the trace "
+        "for the span that takes the time. What takes minutes belongs into a job queue.",
+        queries.DURATION,
+        by_task=by_task,
+    )
+
+
+def threads() -> Any:
+    """Return the worker threads."""
+    panel = panels.lines(
+        "Worker threads",
+        "Threads that `def` tasks, endpoints and dependencies share, of all selected processes, and who waits "
+        "for one. **When anybody waits:** make slow `def` functions `async`, or raise "
+        "`anyio.to_thread.current_default_thread_limiter().total_tokens`.",
+        Metric(queries.now(queries.BUSY), "busy"),
+        Metric(queries.now(queries.WAITING), "waiting"),
+        Metric(queries.now(queries.LIMIT), "limit"),
+        unit="short",
+    )
+    panel = panel.override_by_name("waiting", [fixed(RED)]).override_by_name("busy", [fixed(GREEN)])
+    return panel.override_by_name("limit", [fixed("text"), *dashed()])
