@@ -44,6 +44,7 @@ class _Call(Probe):
     def begin(self) -> None:
         if self.behind_response and self.caller is not None:
             self.caller.background_ran = True
+        self.record.doom = None
         self.ledger.start(self.run)
         self.token = _current_run.set(self.run)
 

@@ -133,7 +133,7 @@ async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: An
     rescued, failure.rescued = failure.rescued, []
     await calls.run_each(scope, rescued)
     handlers = scope.account.settings.on_request_error
-    if handlers and scope.asgi is not None:
+    if handlers and scope.asgi is not None and not failure.inside:
         await calls.run_quietly(scope, handlers, connection or _connection(scope.asgi), failure.exc)
 
 

@@ -276,7 +276,8 @@ def _leave(here: RequestScope, token: Any, parent: RequestScope | None, scope: A
     request.leave(token)
     if parent is not None:
         scope[request.SCOPE_KEY] = parent
-    _remove_when_idle()
+    if here.account.closed:
+        _remove_when_idle()
 
 
 def _guarded(what: str, action: Callable[..., Any], *args: Any) -> None:

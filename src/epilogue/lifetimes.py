@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from starlette.background import BackgroundTask, BackgroundTasks
 
     from .model import TaskRun
-    from .request import RequestScope
+    from .request import Failure, RequestScope
 
 _SWEEP_SECONDS = 1.0
 
@@ -46,12 +46,14 @@ class BatchRecord(weakref.ref["BackgroundTasks"]):
 class TaskRecord(weakref.ref["BackgroundTask"]):
     """What is known of one ``BackgroundTask``: its birthplace and its latest run."""
 
-    __slots__ = ("batch", "key", "quiet", "run", "scope", "unsent")
+    __slots__ = ("batch", "doom", "key", "quiet", "run", "scope", "unsent")
 
     key: int
     scope: RequestScope
     run: TaskRun | None
     batch: BatchRecord | None
+    doom: Failure | None
+    """The error that reached the exception middleware before the task could start."""
     quiet: bool
     """A failure alert: its own failure raises no alert."""
     unsent: bool
@@ -65,6 +67,7 @@ class TaskRecord(weakref.ref["BackgroundTask"]):
         record.scope = scope
         record.run = None
         record.batch = batch
+        record.doom = None
         record.quiet = record.unsent = False
         return record
 

@@ -45,7 +45,17 @@ def joined(scope: Any) -> RequestScope | None:
 class Failure:
     """One exception that reached the exception middleware, and what has been done about it."""
 
-    __slots__ = ("answered", "before_response", "exc", "kind", "reported", "rescued", "span_id", "trace_id")
+    __slots__ = (
+        "answered",
+        "before_response",
+        "exc",
+        "inside",
+        "kind",
+        "reported",
+        "rescued",
+        "span_id",
+        "trace_id",
+    )
 
     def __init__(self, exc: BaseException, *, before_response: bool) -> None:
         self.exc = exc
@@ -53,6 +63,8 @@ class Failure:
         self.before_response = before_response
         """It came before a response had begun, so that a handler or a middleware could still answer."""
         self.reported = False
+        self.inside = False
+        """It was reported by an application mounted inside."""
         self.answered = False
         """The user's error tasks have been run for it."""
         self.rescued: list[Any] = []
@@ -65,57 +77,44 @@ class Failure:
 class RequestScope:
     """One request (or WebSocket) of an instrumented application, from its first to its last instruction."""
 
-    __slots__ = (
-        "_app",
-        "_asgi",
-        "_index",
-        "_root_path",
-        "account",
-        "alerts",
-        "background_ran",
-        "complete",
-        "doomed",
-        "failures",
-        "info",
-        "inner_status",
-        "kind",
-        "lost_client",
-        "parent",
-        "reported_inside",
-        "runs",
-        "settled",
-        "started",
-        "status",
-        "task_failed",
-    )
+    # Most requests schedule nothing and fail nowhere: what they need not know stands here, on the class.
+    parent: RequestScope | None = None
+    runs: dict[TaskRun, TaskRecord]
+    """Its runs that have not ended."""
+    failures: list[Failure]
+    alerts: list[tuple[TaskRun, TaskRecord, BaseException | None]]
+    """Failed tasks whose alert waits for the response to go out."""
+    status: int | None = None
+    inner_status: int | None = None
+    lost_client: OSError | None = None
+    """What the server raised when a message could not be written to the client."""
+    started = False
+    """The innermost application's response has begun."""
+    complete = False
+    """The innermost application's response has been sent to its end: from here on, tasks run behind it."""
+    background_ran = False
+    """A task was called behind the response."""
+    task_failed = False
+    """A task that was called behind the response failed; what is raised from now on is its doing."""
+    settled = False
+    reported_inside: tuple[BaseException, ...] = ()
+    """Errors that applications mounted inside have reported, by settings of their own."""
 
     def __init__(self, account: Account, asgi: Any, app: Any, parent: RequestScope | None) -> None:
         self.account = account
-        self.parent = parent
         self.kind: str = asgi["type"]
-        self.runs: dict[TaskRun, TaskRecord] = {}
-        self.failures: list[Failure] = []
-        self.doomed: dict[TaskRun, Failure] = {}
-        self.alerts: list[tuple[TaskRun, TaskRecord, BaseException | None]] = []
-        self.reported_inside: list[BaseException] = []
+        self.runs = {}
+        self.failures = []
+        self.alerts = []
         self.info = RequestInfo(asgi.get("method"))
-        self.status: int | None = None
-        self.inner_status: int | None = None
-        self.lost_client: OSError | None = None
-        """What the server raised when a message could not be written to the client."""
-        self.started = False
-        """The innermost application's response has begun."""
-        self.complete = False
-        """The innermost application's response has been sent to its end: from here on, tasks run behind it."""
-        self.background_ran = False
-        """A task was called behind the response."""
-        self.task_failed = False
-        """A task that was called behind the response failed; what is raised from now on is its doing."""
-        self.settled = False
         self._index = itertools.count()  # a thread may schedule, too
         self._asgi = asgi
-        self._app: Any = parent._app if parent is not None else app
-        self._root_path: str = parent._root_path if parent is not None else asgi.get("root_path", "")
+        if parent is None:
+            self._app: Any = app
+            self._root_path: str = asgi.get("root_path", "")
+        else:
+            self.parent = parent
+            self._app, self._root_path = parent._app, parent._root_path
         asgi[SCOPE_KEY] = self
 
     # --- how far the response got -----------------------------------------------------------------------------
@@ -199,8 +198,8 @@ class RequestScope:
         self.locate()
         for run, record in list(self.runs.items()):
             # what hangs on an error response was attached because of this error: it may yet run
-            if is_pending(run) and run not in self.doomed and not record.unsent:
-                self.doomed[run] = failure
+            if is_pending(run) and record.doom is None and not record.unsent:
+                record.doom = failure
                 verdict.keep_for_rescue(failure, record)
         return failure
 
@@ -218,7 +217,7 @@ class RequestScope:
         failure = Failure(exc, before_response=not self.started)
         if exc is self.lost_client:
             failure.kind = verdict.DISCONNECTED
-        failure.reported = any(verdict.same_error(exc, told) for told in self.reported_inside)
+        failure.reported = failure.inside = any(verdict.same_error(exc, told) for told in self.reported_inside)
         self.failures.append(failure)
         return failure
 
@@ -237,7 +236,7 @@ class RequestScope:
             return
         failure.reported = True
         if self.parent is not None:
-            self.parent.reported_inside.append(failure.exc)
+            self.parent.reported_inside = (*self.parent.reported_inside, failure.exc)
         if self.is_request_error(failure):
             self.locate()
             info = self.info
@@ -254,6 +253,14 @@ class RequestScope:
         if self.settled:
             return
         drain()
+        if self.runs or self.failures:
+            self._settle_runs()
+        self.settled = True
+        self._asgi = self._app = self.parent = self.lost_client = None
+        self.reported_inside = ()
+        self.alerts.clear()
+
+    def _settle_runs(self) -> None:
         self.locate()
         self.settled = True
         for failure in self.failures:
@@ -261,12 +268,8 @@ class RequestScope:
         for run, record in list(self.runs.items()):
             if is_pending(run):
                 verdict.settle(self, run, record)
-        self._asgi = self._app = self.parent = self.lost_client = None
         self.runs.clear()
-        self.doomed.clear()
         self.failures.clear()
-        self.alerts.clear()
-        self.reported_inside.clear()
         drain()
 
     def locate(self) -> None:

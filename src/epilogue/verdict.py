@@ -88,15 +88,15 @@ def settle(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
     """
     batch = record.batch
     nobody_holds_it = record() is None or record.unsent
-    if run in scope.doomed or nobody_holds_it or (batch is not None and (batch.injected or batch.finished)):
+    if record.doom is not None or nobody_holds_it or (batch is not None and (batch.injected or batch.finished)):
         give_up(scope, run, record)
 
 
 def give_up(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
     """End a run that nothing will ever call, with the best reason there is."""
-    failure = scope.doomed.get(run)
-    if failure is not None:
-        _drop(scope, run, failure)
+    if record.doom is not None:
+        _drop(scope, run, record.doom)
+        record.doom = None  # its exception is not kept
     else:
         outcome, reason, detail = _why(scope, record)
         scope.account.ledger.give_up(run, outcome, reason, detail)
