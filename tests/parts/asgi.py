@@ -60,9 +60,12 @@ def http_scope(path: str, method: str = "GET", headers: Headers = ()) -> dict[st
 async def call(app: Any, path: str = "/", method: str = "GET", headers: Headers = (), body: bytes = b"") -> Answer:
     """Send one request; errors that leave the application are kept in the answer."""
     answer = Answer()
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not requests:
+            await asyncio.Event().wait()  # the client stays
+        return requests.pop()
 
     async def send(message: Any) -> None:
         answer.messages.append(message)

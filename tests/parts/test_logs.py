@@ -209,18 +209,32 @@ def test_structlog_on_top_of_the_standard_library(bench: Bench, caplog):
     assert lines[0]["logger"] == "epilogue"
 
 
-@pytest.mark.parametrize("wrapper", [structlog.stdlib.AsyncBoundLogger])
-def test_an_async_logger_is_used_without_awaiting(bench: Bench, wrapper):
-    """With structlog's asynchronous logger nothing is lost and nothing stays un-awaited."""
+@pytest.mark.parametrize("wrapper", [structlog.stdlib.AsyncBoundLogger, structlog.BoundLogger])
+def test_loggers_of_other_kinds(bench: Bench, caplog, wrapper):
+    """With structlog's asynchronous or generic logger every line is written once, and nothing else."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, bench.accounts.lines],
         wrapper_class=wrapper,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+    caplog.set_level(logging.DEBUG, "epilogue")
     ask(bench.app_with(bench.works("mail"), metrics_path=None))
-    assert len(bench.lines("background_task.succeeded")) == 1
-    assert len(bench.lines("background_task.started")) == 1
+    events = [line["event"] for line in bench.accounts.lines.entries]
+    assert events == [f"background_task.{event}" for event in ("scheduled", "started", "succeeded")]
+
+
+def test_a_level_that_is_off_in_the_standard_library(bench: Bench, caplog):
+    """Lines below the level of the stdlib logger `epilogue` are not even put together."""
+    structlog.configure(
+        processors=[bench.accounts.lines],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    caplog.set_level(logging.INFO, "epilogue")
+    ask(bench.app_with(bench.works("mail"), metrics_path=None))
+    assert [line["event"] for line in bench.accounts.lines.entries] == ["background_task.succeeded"]
 
 
 def test_a_filtering_logger_filters(bench: Bench):

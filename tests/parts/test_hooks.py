@@ -1,0 +1,311 @@
+"""The patches of foreign classes: installed once, taken away, never in another tool's way."""
+
+import asyncio
+import contextlib
+import functools
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from starlette.background import BackgroundTask
+
+import epilogue
+from epilogue import hooks
+from tests.parts.asgi import ask, call
+from tests.parts.bench import Bench
+from tests.support.originals import assert_originals_are_back
+from tests.support.story import succeeded
+
+
+def contrib(bench: Bench, app) -> None:
+    """Apply OpenTelemetry contrib's instrumentation to an application."""
+    providers = {key: bench.settings[key] for key in ("tracer_provider", "meter_provider")}
+    FastAPIInstrumentor.instrument_app(app, **providers)
+
+
+def wrap_call(notes: list):
+    """Put another tool's wrapper around `BackgroundTask.__call__`; return what takes it out again."""
+    below = BackgroundTask.__call__
+
+    @functools.wraps(below)
+    async def wrapper(self) -> None:
+        notes.append("other tool")
+        await below(self)
+
+    BackgroundTask.__call__ = wrapper
+
+    def restore() -> None:
+        BackgroundTask.__call__ = below
+
+    return restore
+
+
+def test_instrumenting_many_times_leaves_the_classes_as_they_were(bench: Bench):
+    """After any number of rounds the classes are untouched, and in each round every task counts once."""
+    for _ in range(20):
+        app = bench.app_with(bench.works("mail"))
+        ask(app)
+        epilogue.uninstrument(app)
+        assert_originals_are_back()
+    bench.assert_story(*[succeeded("mail")] * 20)
+
+
+def test_hooks_are_installed_once_for_several_applications(bench: Bench):
+    """A second application adds no second layer, and the first to go takes none away."""
+    first = bench.app_with(bench.works("mail"))
+    hook = BackgroundTask.__call__
+    second = bench.app_with(bench.works("mail"))
+    assert BackgroundTask.__call__ is hook
+    epilogue.uninstrument(second)
+    ask(first)
+    bench.assert_story(succeeded("mail"))
+
+
+def test_hooks_look_like_what_they_replace(bench: Bench):
+    """A patched method has the name and the documentation of the original, and leads to it."""
+    bench.app()
+    for patch in hooks._patches:
+        hook = patch.cls.__dict__[patch.name]
+        assert hook.__wrapped__ is patch.original
+        assert hook.__name__ == patch.original.__name__
+        assert hook.__module__ == patch.original.__module__
+
+
+def test_an_application_that_is_not_instrumented_has_no_account(bench: Bench):
+    """Beside an instrumented application another one works as ever, and nothing of it is told."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("foreign"))
+        background.add_task(bench.works_in_thread("foreign thread"))
+
+    app = bench.app_with(bench.works("mail"))
+    foreign = bench.fastapi()
+    foreign.get("/")(endpoint)
+    ask(foreign)
+    ask(app)
+    assert bench.did == ["foreign", "foreign thread", "mail"]
+    bench.assert_story(succeeded("mail"))
+
+
+def test_a_foreign_application_called_inside_a_request_joins_nothing(bench: Bench):
+    """An application that a request calls in this process, as a client would, is not part of that request."""
+
+    async def inside(background: BackgroundTasks) -> dict:
+        background.add_task(bench.works("foreign"))
+        return {}
+
+    foreign = bench.fastapi()
+    foreign.get("/inside")(inside)
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        transport = httpx.ASGITransport(foreign)
+        async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
+            assert (await client.get("/inside")).status_code == 200
+        background.add_task(bench.works("audit"))
+
+    ask(bench.app(endpoint))
+    assert bench.did == ["foreign", "mail", "audit"]
+    bench.assert_story(succeeded("mail"), succeeded("audit"))
+
+
+def test_a_foreign_error_inside_a_request_is_its_own(bench: Bench):
+    """An error of an application called inside a request is no error of that request."""
+
+    async def inside() -> None:
+        raise KeyError("inside")
+
+    foreign = bench.fastapi()
+    foreign.get("/inside")(inside)
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        assert type((await call(foreign, "/inside")).error) is KeyError
+
+    assert ask(bench.app(endpoint)).status == 200
+    bench.assert_story(succeeded("mail"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_contrib_beside_us(bench: Bench, when):
+    """With contrib's instrumentation before or after ours, each task has one span and is counted once."""
+    app = bench.fastapi()
+    app.get("/")(scheduling(bench))
+    if when == "before":
+        contrib(bench, app)
+    bench.instrument(app)
+    if when == "after":
+        contrib(bench, app)
+    ask(app)
+    bench.assert_story(succeeded("mail"))
+    FastAPIInstrumentor.uninstrument_app(app)
+
+
+def scheduling(bench: Bench):
+    """Make an endpoint that schedules one task."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+
+    return endpoint
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_contrib_taken_out_in_the_middle(bench: Bench, when):
+    """When contrib restores what it found, our hook is back with the next request, and contrib's patch is not."""
+    app, other = bench.fastapi(), bench.fastapi()
+    app.get("/")(scheduling(bench))
+    if when == "before":
+        contrib(bench, other)
+    bench.instrument(app)
+    if when == "after":
+        contrib(bench, other)
+    ask(app)
+    FastAPIInstrumentor.uninstrument_app(other)
+    for _ in range(2):
+        ask(app)
+    assert bench.outcomes == [("mail", "succeeded")] * 3
+    assert len(bench.accounts.spans.of_runs()) == 3
+    epilogue.uninstrument(app)
+    assert_originals_are_back()
+
+
+def test_a_hook_lost_between_a_request_and_its_tasks(bench: Bench):
+    """If our hook is taken out while a request runs, its tasks are accounted for, and the hook returns."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        BackgroundTask.__call__ = BackgroundTask.__call__.__wrapped__
+
+    app = bench.app(endpoint)
+    ask(app)
+    assert bench.did == ["mail"]
+    assert bench.outcomes == [("mail", "succeeded")]
+    assert BackgroundTask.__call__ is hooks._call_patch.hook
+
+
+def test_a_hook_is_put_back_so_often_only(bench: Bench):
+    """A tool that takes our hook out again and again has the last word, and every task still runs."""
+    app = bench.app_with(bench.works("mail"))
+    original = BackgroundTask.__call__.__wrapped__
+    for _ in range(30):
+        BackgroundTask.__call__ = original
+        ask(app)
+    assert BackgroundTask.__call__ is original
+    assert len(bench.did) == 30
+    bench.accounts.prometheus.assert_law()
+
+
+def test_a_wrapper_above_ours_stays(bench: Bench):
+    """Another tool's wrapper around our hook is called, and is left where it is when we go."""
+    notes = []
+    app = bench.app_with(bench.works("mail"))
+    restore = wrap_call(notes)
+    try:
+        for _ in range(2):
+            ask(app)
+        assert notes == ["other tool"] * 2
+        bench.assert_story(succeeded("mail"), succeeded("mail"))
+        above = BackgroundTask.__call__
+        epilogue.uninstrument(app)
+        assert BackgroundTask.__call__ is above
+        ask(app)
+        assert notes == ["other tool"] * 3
+        assert bench.did == ["mail"] * 3
+    finally:
+        restore()
+        BackgroundTask.__call__ = original_of(BackgroundTask.__call__)
+    bench.assert_story(succeeded("mail"), succeeded("mail"))
+
+
+def original_of(function):
+    """Return what is under all wrappers."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def test_a_wrapper_above_ours_that_is_removed(bench: Bench):
+    """When another tool removes its wrapper properly, ours is on top again and nothing is counted twice."""
+    notes = []
+    app = bench.app_with(bench.works("mail"))
+    restore = wrap_call(notes)
+    ask(app)
+    restore()
+    ask(app)
+    assert notes == ["other tool"]
+    bench.assert_story(succeeded("mail"), succeeded("mail"))
+
+
+def test_instrumenting_again_under_a_wrapper(bench: Bench):
+    """A hook that stayed behind under another tool's wrapper calls straight through; the new one counts once."""
+    first = bench.app_with(bench.works("mail"))
+    restore = wrap_call([])
+    epilogue.uninstrument(first)
+    app = bench.app_with(bench.works("report"))
+    ask(app)
+    ask(first)
+    assert bench.did == ["report", "mail"]
+    bench.assert_story(succeeded("report"))
+    epilogue.uninstrument(app)
+    restore()
+    BackgroundTask.__call__ = original_of(BackgroundTask.__call__)
+
+
+def test_a_patch_that_was_removed_is_never_resurrected(bench: Bench):
+    """A patch that its owner has taken out below us does not come back when we go."""
+    notes = []
+    original = BackgroundTask.__call__
+    restore = wrap_call(notes)
+    app = bench.app_with(bench.works("mail"))
+    restore()
+    ask(app)
+    assert bench.outcomes == [("mail", "succeeded")]
+    epilogue.uninstrument(app)
+    assert BackgroundTask.__call__ is original
+    ask(app)
+    assert notes == []
+
+
+def test_the_lifespan_passes_through(bench: Bench):
+    """Startup and shutdown of an instrumented application are its own."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app):
+        bench.did.append("up")
+        yield
+        bench.did.append("down")
+
+    async def live() -> None:
+        messages = asyncio.Queue()
+        for kind in ("lifespan.startup", "lifespan.shutdown"):
+            messages.put_nowait({"type": kind})
+        sent = asyncio.Queue()
+        await app({"type": "lifespan", "state": {}}, messages.get, sent.put)
+        assert [sent.get_nowait()["type"] for _ in range(2)] == [
+            "lifespan.startup.complete",
+            "lifespan.shutdown.complete",
+        ]
+
+    app = bench.instrument(bench.fastapi(lifespan=lifespan))
+    asyncio.run(live())
+    assert bench.did == ["up", "down"]
+
+
+@pytest.mark.parametrize("kind", ["fastapi", "native"])
+def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind):
+    """If we fail when a task is made, the task still runs and the fault is counted."""
+    from epilogue import births
+
+    def fail(*_) -> None:
+        raise RuntimeError("broken")
+
+    app = getattr(bench, kind)()
+    app.get("/")(scheduling(bench))
+    bench.instrument(app)
+    monkeypatch.setattr(births, "task_born", fail)
+    monkeypatch.setattr(births, "batch_born", fail)
+    assert ask(app).status == 200
+    assert bench.did == ["mail"]
+    assert bench.observer_errors("epilogue") == 2
