@@ -89,6 +89,7 @@ async def run_task(task: Any, original: Original, choose: Callable[[Account], Or
         await chosen(Shadow(task, call, named=chosen.__module__ != BackgroundTask.__module__))
     except GeneratorExit:
         # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
+        call.ledger.tear_down(call.run)
         defer(call.torn_down)
         raise
     except BaseException as exc:

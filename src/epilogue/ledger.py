@@ -62,9 +62,9 @@ class Ledger:
 
     def __init__(self, observers: Sequence[TaskObserver] = ()) -> None:
         self.observers = tuple(observers)
-        self._scheduled, self._started, self._ended, self._request_failed = (
+        self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
             _listeners(self.observers, transition)
-            for transition in ("scheduled", "started", "ended", "request_failed")
+            for transition in ("scheduled", "started", "ended", "request_failed", "tearing_down")
         )
         self._faulty: set[tuple[str, str]] = set()
 
@@ -118,6 +118,12 @@ class Ledger:
             return False
         self._end(run, outcome, reason, detail, exc)
         return True
+
+    def tear_down(self, run: TaskRun) -> None:
+        """Tell whom it cannot wait for that a task is being destroyed; a fault here cannot even be logged."""
+        for listener in self._tearing_down:
+            with contextlib.suppress(Exception):
+                listener(run)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""

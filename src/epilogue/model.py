@@ -166,6 +166,12 @@ class TaskObserver:
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Take note of a request that failed; called once per error, after the response."""
 
+    def tearing_down(self, run: TaskRun) -> None:
+        """Take note that a running task's coroutine is being destroyed, perhaps by the garbage collector.
+
+        Whatever lock there is may be held by this very thread: take none. ``ended`` comes later, elsewhere.
+        """
+
     def observer_failed(self, observer: str) -> None:
         """Take note that an observer raised; ``observer`` is its class's name."""
 

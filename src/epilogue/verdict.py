@@ -186,6 +186,6 @@ def skipped(failed: TaskRun | None, exc: BaseException) -> str:
 def never_awaited(result: Any) -> str:
     """Say what is wrong with a task that returned something to be run."""
     return (
-        f"it returned a {type(result).__name__}, which nobody awaits or iterates: its body never ran; schedule "
+        f"it returned something that nobody awaits or iterates ({type(result).__name__}): its body never ran; schedule "
         "the function itself, not a lambda around it, and no generator function"
     )

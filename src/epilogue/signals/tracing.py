@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 from .. import names
 from .._version import __version__
 from ..ids import hex_ids
-from ..model import Outcome, TaskObserver, TaskRun
+from ..model import Outcome, Reason, TaskObserver, TaskRun
 
 _NATIVE = ("fastapi", "fastapi.background_task")
 _CONTRIB = "opentelemetry.instrumentation.fastapi"
@@ -73,9 +73,7 @@ class Tracing(TaskObserver):
         if adopted:
             entry.span, entry.adopted = current, adopted
             current.update_name(names.SPAN_PREFIX + run.name)
-            # Its owner ends it even while the task's coroutine is destroyed, when we must not touch it: until
-            # the outcome is known, it is that one.
-            current.set_attributes({**_attributes(run), names.TASK_OUTCOME: str(Outcome.CANCELLED)})
+            current.set_attributes(_attributes(run))
         else:
             parent = entry.parent if entry.parent.get_span_context().is_valid else current
             entry.span = self._start(run, parent)
@@ -98,6 +96,18 @@ class Tracing(TaskObserver):
         if entry.token is not None and not run.torn_down:
             otel.detach(entry.token)
         span.end()
+
+    def tearing_down(self, run: TaskRun) -> None:
+        """Write the outcome on an adopted span, which its owner ends in this very moment.
+
+        The one lock that this takes is the span's own, and the owner takes it next.
+        """
+        entry = self._open.get(run)
+        if entry is not None and entry.adopted and entry.span is not None:
+            cancelled = str(Outcome.CANCELLED)
+            entry.span.set_attributes({names.TASK_OUTCOME: cancelled, names.TASK_REASON: str(Reason.CANCELLED)})
+            entry.span.set_status(Status(StatusCode.ERROR))
+            del self._open[run]
 
     def _start(self, run: TaskRun, parent: Span, start_time: int | None = None) -> Span:
         name, attributes = names.SPAN_PREFIX + run.name, _attributes(run)
