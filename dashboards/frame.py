@@ -35,8 +35,13 @@ class _Occasions(models.AnnotationQuery):
     tag_keys: str
 
     def to_json(self) -> dict[str, object]:
-        extra = {"titleFormat": self.title_format, "textFormat": self.text_format, "tagKeys": self.tag_keys}
-        return super().to_json() | extra
+        """Return what Grafana reads: the expression where older and where newer versions look for it."""
+        return super().to_json() | {
+            "target": {"refId": "Anno", "datasource": self.datasource, "expr": self.expr, "queryType": "range"},
+            "titleFormat": self.title_format,
+            "textFormat": self.text_format,
+            "tagKeys": self.tag_keys,
+        }
 
 
 def occasions(
@@ -101,7 +106,10 @@ def variables(*, every_task: bool) -> list[Any]:
     instance.include_all(True).all_value(".*").current(ALL)
     if every_task:
         task.include_all(True).all_value(".+").current(ALL)
-    return [*sources, job, instance, task]
+    every: list[Any] = [*sources, job, instance, task]
+    for variable in every:  # the SDK writes an interval's settings on every variable
+        variable._internal.auto = variable._internal.auto_min = variable._internal.auto_count = None
+    return every
 
 
 def _values(name: str, label: str, expr: str, description: str) -> QueryVariable:

@@ -132,11 +132,10 @@ def never_ran_by_task() -> Any:
         "`skipped`: mend the task before it; `dropped`: `@task(run_on_request_error=True)`; `abandoned`: attach "
         "it to the response that is really sent.",
         Metric(
-            queries.never_ran_per_second(_NAME, queries.OUTCOME),
+            queries.never_ran_per_second(_NAME, queries.OUTCOME) + " > 0",
             "{{background_task_name}} {{background_task_outcome}}",
         ),
         unit="ops",
-        stacked=True,
         links=(to_task(_ON_NAME, "Its log lines", causes.LOST_LINES_PANEL),),
     )
 

@@ -106,6 +106,7 @@ def lines(
     panel = (
         timeseries.Panel()
         .unit(unit)
+        .no_value("none in this time range")
         .min(0)
         .legend(legend)
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
