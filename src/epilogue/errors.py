@@ -19,7 +19,8 @@ from . import calls, request
 from .lifetimes import recall_task
 
 if TYPE_CHECKING:
-    from .request import Failure, RequestScope
+    from .request import RequestScope
+    from .verdict import Failure
 
 
 class Handler:

@@ -20,9 +20,8 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from . import batches, births, calls, errors, ledger, lifetimes, request
+from . import batches, births, calls, errors, ledger, request, serving
 from .account import Account, account_of
-from .request import RequestScope
 
 _MAX_REINSTALLS = 10
 _MAX_CLOSURES = 50
@@ -206,78 +205,16 @@ def _server_error_middleware(patch: Patch, original: Function) -> Function:
 def _application(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
         account = account_of(self) if patch.hook is hook else None
-        if account is None:
-            await _foreign(self, scope, receive, send, original)
-        elif scope["type"] in ("http", "websocket") and not _is_scrape(account, scope):
-            await _request(self, account, scope, receive, send, original)
-        else:
-            await _unaccounted(self, scope, receive, send, original)
+        if account is not None:
+            _call_patch.check()
+        elif not _users:
+            _remove_when_idle()
+        await serving.choose(account, scope)(self, account, scope, receive, send, original)
+        if account is not None and account.closed:
+            _remove_when_idle()
 
     hook = __call__
     return hook
-
-
-def _is_scrape(account: Account, scope: Any) -> bool:
-    route = account.route
-    return route is not None and scope["path"].removeprefix(scope.get("root_path", "")) == route.path
-
-
-async def _foreign(app: Any, scope: Any, receive: Any, send: Any, original: Function) -> None:
-    """Call an application that is not instrumented: mounted, it joins the account; else it has none."""
-    if not _users:
-        _remove_when_idle()
-    if request.current() is None or request.joined(scope) is not None:
-        await original(app, scope, receive, send)
-    else:
-        await _unaccounted(app, scope, receive, send, original)
-
-
-async def _unaccounted(app: Any, scope: Any, receive: Any, send: Any, original: Function) -> None:
-    token = request.enter(None)
-    try:
-        await original(app, scope, receive, send)
-    except GeneratorExit:
-        raise
-    except BaseException:
-        request.leave(token)
-        raise
-    request.leave(token)
-    lifetimes.drain()  # the lifespan's end is among these
-
-
-async def _request(app: Any, account: Account, scope: Any, receive: Any, send: Any, original: Function) -> None:
-    _call_patch.check()
-    parent = request.joined(scope)
-    here = RequestScope(account, scope, app, parent)
-    token = request.enter(here)
-    try:
-        await original(app, scope, receive, here.outer_send(send))
-        if here.failures or here.alerts:
-            await errors.finish(here)
-    except GeneratorExit:
-        # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
-        lifetimes.defer(here.settle)
-        raise
-    except BaseException as exc:
-        failure = account.guard("judging an error", here.error_reached, exc)
-        if account.settings.logs and (here.task_failed or failure is not None):
-            request.reported_exception.set(id(exc))
-        try:
-            if isinstance(exc, Exception):
-                await errors.finish(here)
-        finally:
-            _leave(here, token, parent, scope)
-        raise
-    _leave(here, token, parent, scope)
-
-
-def _leave(here: RequestScope, token: Any, parent: RequestScope | None, scope: Any) -> None:
-    here.account.guard("settling a request", here.settle)
-    request.leave(token)
-    if parent is not None:
-        scope[request.SCOPE_KEY] = parent
-    if here.account.closed:
-        _remove_when_idle()
 
 
 def _guarded(what: str, action: Callable[..., Any], *args: Any) -> None:

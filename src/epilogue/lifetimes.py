@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from starlette.background import BackgroundTask, BackgroundTasks
 
     from .model import TaskRun
-    from .request import Failure, RequestScope
+    from .request import RequestScope
+    from .verdict import Failure
 
 _SWEEP_SECONDS = 1.0
 

@@ -7,15 +7,14 @@ unit and ``_total`` are appended), so one dashboard serves a scrape and an OTLP 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
+from .bounds import TASK_NAMES
 from .model import Outcome
 
 SCOPE: Final = "epilogue"
-OTHER: Final = "other"
 SPAN_PREFIX: Final = "background_task "
 
 
@@ -135,7 +134,6 @@ LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name
 _OPTIONS: Final = "__epilogue_task__"
 _MAX_UNWRAP: Final = 20
 _MAX_LENGTH: Final = 200
-_MAX_NAMES: Final = 100
 
 
 class TaskOptions(NamedTuple):
@@ -250,35 +248,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("not a name")
     return value
-
-
-class Bound:
-    """Admits the first so many distinct values of a label; the rest are ``other``."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self._seen: dict[str, str] = {}
-
-    def admit(self, value: str) -> str:
-        """Return the value, or ``other`` once the bound is reached."""
-        known = self._seen.get(value)
-        if known is not None:
-            return known
-        if len(self._seen) >= self.limit:
-            return OTHER
-        return self._seen.setdefault(value, value)
-
-
-def _limit(variable: str, default: int) -> int:
-    try:
-        return max(1, int(os.environ.get(variable, "")))
-    except ValueError:
-        return default
-
-
-TASK_NAMES = Bound(_limit("EPILOGUE_MAX_TASK_NAMES", _MAX_NAMES))
-"""Distinct task names of this process, at most 100 (``EPILOGUE_MAX_TASK_NAMES``)."""
-ROUTES = Bound(_limit("EPILOGUE_MAX_ROUTES", 1000))
-"""Distinct routes on metrics of this process, at most 1000 (``EPILOGUE_MAX_ROUTES``)."""
-ERROR_TYPES = Bound(_limit("EPILOGUE_MAX_ERROR_TYPES", 100))
-"""Distinct error types on metrics of this process, at most 100 (``EPILOGUE_MAX_ERROR_TYPES``)."""

@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import verdict
-from .ids import current_ids
 from .ledger import is_pending
 from .lifetimes import drain, sweeper
 from .model import RequestInfo, TaskRun
@@ -42,38 +41,6 @@ def joined(scope: Any) -> RequestScope | None:
     return found if found is not None and not found.settled else None
 
 
-class Failure:
-    """One exception that reached the exception middleware, and what has been done about it."""
-
-    __slots__ = (
-        "answered",
-        "before_response",
-        "exc",
-        "inside",
-        "kind",
-        "reported",
-        "rescued",
-        "span_id",
-        "trace_id",
-    )
-
-    def __init__(self, exc: BaseException, *, before_response: bool) -> None:
-        self.exc = exc
-        self.kind = verdict.failure_kind(exc)
-        self.before_response = before_response
-        """It came before a response had begun, so that a handler or a middleware could still answer."""
-        self.reported = False
-        self.inside = False
-        """It was reported by an application mounted inside."""
-        self.answered = False
-        """The user's error tasks have been run for it."""
-        self.rescued: list[Any] = []
-        """The tasks that asked to run although their request failed."""
-        self.trace_id: str | None
-        self.span_id: str | None
-        self.trace_id, self.span_id = current_ids()
-
-
 class RequestScope:
     """One request (or WebSocket) of an instrumented application, from its first to its last instruction."""
 
@@ -81,7 +48,7 @@ class RequestScope:
     parent: RequestScope | None = None
     runs: dict[TaskRun, TaskRecord]
     """Its runs that have not ended."""
-    failures: list[Failure]
+    failures: list[verdict.Failure]
     alerts: list[tuple[TaskRun, TaskRecord, BaseException | None]]
     """Failed tasks whose alert waits for the response to go out."""
     status: int | None = None
@@ -185,7 +152,7 @@ class RequestScope:
 
     # --- its errors -------------------------------------------------------------------------------------------
 
-    def error_reached(self, exc: BaseException) -> Failure | None:
+    def error_reached(self, exc: BaseException) -> verdict.Failure | None:
         """Judge an exception that reached the exception middleware or left the application.
 
         It dooms the runs that are unstarted at this moment; a retrying middleware may yet try again. ``None`` if
@@ -203,7 +170,7 @@ class RequestScope:
                 verdict.keep_for_rescue(failure, record)
         return failure
 
-    def _known(self, exc: BaseException) -> Failure | None:
+    def _known(self, exc: BaseException) -> verdict.Failure | None:
         for failure in self.failures:
             if verdict.same_error(exc, failure.exc):
                 return failure
@@ -213,15 +180,15 @@ class RequestScope:
                 return failure
         return None
 
-    def _new_failure(self, exc: BaseException) -> Failure:
-        failure = Failure(exc, before_response=not self.started)
+    def _new_failure(self, exc: BaseException) -> verdict.Failure:
+        failure = verdict.Failure(exc, before_response=not self.started)
         if exc is self.lost_client:
             failure.kind = verdict.DISCONNECTED
         failure.reported = failure.inside = any(verdict.same_error(exc, told) for told in self.reported_inside)
         self.failures.append(failure)
         return failure
 
-    def is_request_error(self, failure: Failure) -> bool:
+    def is_request_error(self, failure: verdict.Failure) -> bool:
         """Return whether a failure counts as a failed request."""
         status = self.status or self.inner_status
         if failure.kind == verdict.DISCONNECTED:
@@ -230,7 +197,7 @@ class RequestScope:
             return status is not None and status >= 400
         return not (failure.before_response and status is not None and status < 400)
 
-    def report(self, failure: Failure) -> None:
+    def report(self, failure: verdict.Failure) -> None:
         """Tell the observers of a failed request, once per error, here or in an application mounted inside."""
         if failure.reported:
             return

@@ -8,13 +8,14 @@ import anyio
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
+from .ids import current_ids
 from .model import Outcome, Reason, full_name
 from .names import task_options
 
 if TYPE_CHECKING:
     from .lifetimes import TaskRecord
     from .model import TaskRun
-    from .request import Failure, RequestScope
+    from .request import RequestScope
 
 ERROR: Final = "error"
 CANCELLED: Final = "cancelled"
@@ -69,6 +70,38 @@ def failure_kind(exc: BaseException) -> str:
     if isinstance(exc, ClientDisconnect | WebSocketDisconnect) or isinstance(exc.__cause__, ClientDisconnect):
         return DISCONNECTED
     return CANCELLED if is_cancellation(exc) else ERROR
+
+
+class Failure:
+    """One exception that reached the exception middleware, and what has been done about it."""
+
+    __slots__ = (
+        "answered",
+        "before_response",
+        "exc",
+        "inside",
+        "kind",
+        "reported",
+        "rescued",
+        "span_id",
+        "trace_id",
+    )
+
+    def __init__(self, exc: BaseException, *, before_response: bool) -> None:
+        self.exc = exc
+        self.kind = failure_kind(exc)
+        self.before_response = before_response
+        """It came before a response had begun, so that a handler or a middleware could still answer."""
+        self.reported = False
+        self.inside = False
+        """It was reported by an application mounted inside."""
+        self.answered = False
+        """The user's error tasks have been run for it."""
+        self.rescued: list[Any] = []
+        """The tasks that asked to run although their request failed."""
+        self.trace_id: str | None
+        self.span_id: str | None
+        self.trace_id, self.span_id = current_ids()
 
 
 # --- runs that never ran ----------------------------------------------------------------------------------------
@@ -186,6 +219,6 @@ def skipped(failed: TaskRun | None, exc: BaseException) -> str:
 def never_awaited(result: Any) -> str:
     """Say what is wrong with a task that returned something to be run."""
     return (
-        f"it returned something that nobody awaits or iterates ({type(result).__name__}): its body never ran; schedule "
-        "the function itself, not a lambda around it, and no generator function"
+        f"it returned something that nobody awaits or iterates ({type(result).__name__}), so its body never "
+        "ran; schedule the function itself, not a lambda around it, and no generator function"
     )

@@ -16,6 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 
 from .. import names
 from .._version import __version__
+from ..bounds import ERROR_TYPES, ROUTES
 from ..model import RequestInfo, TaskObserver, TaskRun, full_name
 from .oldest import OldestRuns
 from .tally import Tallies, Tally
@@ -108,11 +109,11 @@ class OtelMetrics(TaskObserver):
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
-        attributes: dict[str, str | int] = {names.ERROR_TYPE: names.ERROR_TYPES.admit(full_name(exc))}
+        attributes: dict[str, str | int] = {names.ERROR_TYPE: ERROR_TYPES.admit(full_name(exc))}
         if info.method is not None:
             attributes[names.HTTP_METHOD] = info.method
         if info.route is not None:
-            attributes[names.HTTP_ROUTE] = names.ROUTES.admit(info.route)
+            attributes[names.HTTP_ROUTE] = ROUTES.admit(info.route)
         if info.status is not None:
             attributes[names.HTTP_STATUS] = info.status
         self._request_errors.add(1, attributes)

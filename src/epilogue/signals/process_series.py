@@ -7,6 +7,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from .. import names
+from ..bounds import ERROR_TYPES
 from ..model import Outcome, TaskRun
 
 
@@ -82,7 +83,7 @@ class TaskSeries:
             self._observe_times(run, outcome)
         self._ended[outcome].inc()
         if outcome is Outcome.FAILED:
-            kind = names.ERROR_TYPES.admit(str(run.error_type or run.reason))
+            kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
             self._series.failures.labels(self._name, kind).inc()
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from .. import names
 from .._version import __version__
+from ..bounds import ERROR_TYPES, ROUTES, TASK_NAMES
 from ..model import RequestInfo, TaskObserver, TaskRun, full_name
 from .families import TallyCollector
 from .now import several_processes, watch_now
@@ -52,7 +53,7 @@ class Series:
 
     def count_lost(self, name: str, count: float) -> None:
         """Count runs that were found in a dead process."""
-        self.lost.labels(names.TASK_NAMES.admit(name)).inc(count)
+        self.lost.labels(TASK_NAMES.admit(name)).inc(count)
 
 
 _of_registry: weakref.WeakKeyDictionary[CollectorRegistry, Series] = weakref.WeakKeyDictionary()
@@ -111,9 +112,9 @@ class Prometheus(TaskObserver):
         """Count a failed request."""
         self._series.request_errors.labels(
             info.method or "",
-            names.ROUTES.admit(info.route or ""),
+            ROUTES.admit(info.route or ""),
             "" if info.status is None else str(info.status),
-            names.ERROR_TYPES.admit(full_name(exc)),
+            ERROR_TYPES.admit(full_name(exc)),
         ).inc()
 
     def observer_failed(self, observer: str) -> None:

@@ -12,6 +12,7 @@ from time import time
 from typing import NamedTuple
 
 from .. import names
+from ..bounds import ERROR_TYPES
 from ..model import Outcome, TaskRun
 
 _BOUNDS = (*names.BUCKETS, float("inf"))
@@ -119,7 +120,7 @@ class Tally:
                 if self.timed:
                     self._observe_times(run, outcome)
             if run.outcome is Outcome.FAILED:
-                kind = names.ERROR_TYPES.admit(str(run.error_type or run.reason))
+                kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
                 self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def copy(self) -> Tally:

@@ -1,0 +1,79 @@
+"""One call of an application: whose request it is, how it begins, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from . import errors, lifetimes, request
+from .account import Account
+from .request import RequestScope
+
+Call = Callable[..., Awaitable[None]]
+
+
+def choose(account: Account | None, scope: Any) -> Call:
+    """Return how to call an application: accounted for, without an account, or as if we were not there."""
+    if account is None:
+        # not instrumented: what is mounted joins the account around it, a stranger has none
+        stranger = request.current() is not None and request.joined(scope) is None
+        return _unaccounted if stranger else _untouched
+    if scope["type"] in ("http", "websocket") and not _is_scrape(account, scope):
+        return _accounted
+    return _unaccounted
+
+
+def _is_scrape(account: Account, scope: Any) -> bool:
+    route = account.route
+    return route is not None and scope["path"].removeprefix(scope.get("root_path", "")) == route.path
+
+
+async def _untouched(app: Any, account: None, scope: Any, receive: Any, send: Any, original: Call) -> None:
+    await original(app, scope, receive, send)
+
+
+async def _unaccounted(
+    app: Any, account: Account | None, scope: Any, receive: Any, send: Any, original: Call
+) -> None:
+    token = request.enter(None)
+    try:
+        await original(app, scope, receive, send)
+    except GeneratorExit:
+        raise
+    except BaseException:
+        request.leave(token)
+        raise
+    request.leave(token)
+    lifetimes.drain()  # the lifespan's end is among these
+
+
+async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send: Any, original: Call) -> None:
+    parent = request.joined(scope)
+    here = RequestScope(account, scope, app, parent)
+    token = request.enter(here)
+    try:
+        await original(app, scope, receive, here.outer_send(send))
+        if here.failures or here.alerts:
+            await errors.finish(here)
+    except GeneratorExit:
+        # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
+        lifetimes.defer(here.settle)
+        raise
+    except BaseException as exc:
+        failure = account.guard("judging an error", here.error_reached, exc)
+        if account.settings.logs and (here.task_failed or failure is not None):
+            request.reported_exception.set(id(exc))
+        try:
+            if isinstance(exc, Exception):
+                await errors.finish(here)
+        finally:
+            _leave(here, token, parent, scope)
+        raise
+    _leave(here, token, parent, scope)
+
+
+def _leave(here: RequestScope, token: Any, parent: RequestScope | None, scope: Any) -> None:
+    here.account.guard("settling a request", here.settle)
+    request.leave(token)
+    if parent is not None:
+        scope[request.SCOPE_KEY] = parent
