@@ -11,6 +11,7 @@ from fastapi import BackgroundTasks, FastAPI
 from starlette.applications import Starlette
 
 import epilogue
+from epilogue import TaskRun, hooks, ledger
 from tests.support.accounts import Accounts
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
@@ -97,7 +98,19 @@ class Bench(Stage):
         for app in reversed(self.instrumented):
             epilogue.uninstrument(app)
         self.accounts.shutdown()
+        unended = _forget_unended()
+        assert not unended, f"never ended: {unended}"
         assert_originals_are_back()
+
+
+def _forget_unended() -> list[TaskRun]:
+    """Return the runs that a failed test has left behind, which would keep the hooks for the tests to come."""
+    left = [*ledger.pending(), *ledger.running()]
+    for runs in (ledger._pending, ledger._running):
+        runs.clear()
+    if left:
+        hooks._remove_when_idle()
+    return left
 
 
 @contextmanager

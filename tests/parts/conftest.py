@@ -10,15 +10,15 @@ import pytest
 from opentelemetry.exporter import prometheus as otel_prometheus
 from prometheus_client import CollectorRegistry
 
-from epilogue import names
+from epilogue import bounds, names
 from tests.parts.bench import Bench, restored_structlog
 
 
 @pytest.fixture(autouse=True)
 def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every test count its names from zero: the bounds are the process's."""
-    for bound in ("TASK_NAMES", "ROUTES", "ERROR_TYPES"):
-        monkeypatch.setattr(names, bound, names.Bound(getattr(names, bound).limit))
+    for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
+        monkeypatch.setattr(bound, "_seen", {})
     monkeypatch.setattr(names, "_declared", {})
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from epilogue.names import function_name
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 
@@ -92,12 +93,12 @@ def test_a_function_with_names_of_the_wrong_kind(bench: Bench, attribute):
     def mail() -> None:
         bench.did.append("ran")
 
-    value = "" if attribute != "__module__" else 3
-    setattr(mail, attribute, value)
+    setattr(mail, attribute, "" if attribute != "__module__" else 3)
     assert ask(bench.app_with(mail)).error is None
     assert bench.did == ["ran"]
     [run] = bench.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"
+    assert run.name == run.function == function_name(mail)
 
 
 def test_a_name_of_10_000_characters(bench: Bench):

@@ -9,7 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
 import epilogue
-from epilogue import names
+from epilogue import bounds, names
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 
@@ -133,10 +133,10 @@ def test_options_of_the_wrong_kind_are_ignored():
 
 def test_names_are_bounded():
     """The 101st name is `other`; the first hundred keep theirs."""
-    admitted = [names.TASK_NAMES.admit(f"task {i}") for i in range(150)]
+    admitted = [bounds.TASK_NAMES.admit(f"task {i}") for i in range(150)]
     assert admitted[:100] == [f"task {i}" for i in range(100)]
-    assert set(admitted[100:]) == {names.OTHER}
-    assert names.TASK_NAMES.admit("task 7") == "task 7"
+    assert set(admitted[100:]) == {bounds.OTHER}
+    assert bounds.TASK_NAMES.admit("task 7") == "task 7"
 
 
 def test_the_law_holds_with_10_000_names(bench: Bench):
@@ -176,7 +176,7 @@ def test_bounds_come_from_the_environment(monkeypatch, value, limit):
     monkeypatch.delenv("EPILOGUE_MAX_TASK_NAMES", raising=False)
     if value is not None:
         monkeypatch.setenv("EPILOGUE_MAX_TASK_NAMES", value)
-    assert names._limit("EPILOGUE_MAX_TASK_NAMES", 100) == limit
+    assert bounds._limit("EPILOGUE_MAX_TASK_NAMES", 100) == limit
 
 
 def test_there_are_metrics_to_check():

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Iterator
 
 import anyio.to_thread
@@ -15,9 +14,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import epilogue
-from epilogue import names
+from epilogue import bounds, names
 from epilogue.signals import threads
-from epilogue.signals.oldest import OldestRuns
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 
@@ -78,20 +76,27 @@ def test_pending_and_running_are_what_they_say(bench: Bench):
         assert bench.sample("background_task_oldest_age_seconds", background_task_state=state) == 0
 
 
-def test_the_oldest_age_is_of_the_oldest():
+def test_the_oldest_age_is_of_the_oldest(bench: Bench):
     """Of several runs in a state the first one counts, and the next one when that has ended."""
-    oldest, first, second = OldestRuns(), object(), object()
-    assert oldest.age("pending") == 0
-    oldest.scheduled(first)
-    time.sleep(0.02)
-    oldest.scheduled(second)
-    assert oldest.age("pending") >= 0.02
-    oldest.started(first)
-    assert 0 <= oldest.age("pending") < 0.02
-    assert oldest.age("running") < 0.02
-    oldest.ended(first)
-    oldest.ended(second)
-    assert oldest.age("pending") == oldest.age("running") == 0
+    ages = []
+
+    def look() -> None:
+        ages.append(bench.sample("background_task_oldest_age_seconds", background_task_state="pending"))
+
+    async def sleeps() -> None:
+        await asyncio.sleep(0.03)
+        look()
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(sleeps)
+        background.add_task(bench.works("mail"))
+        await asyncio.sleep(0.1)
+        background.add_task(look)
+        background.add_task(bench.works("audit"))
+
+    ask(bench.app(endpoint))
+    assert 0.13 <= ages[0] < 5
+    assert 0.03 <= ages[1] <= ages[0] - 0.05
 
 
 @pytest.fixture
@@ -143,7 +148,7 @@ def test_the_version_is_a_series(bench: Bench):
 
 def test_routes_and_error_types_are_bounded(bench: Bench, monkeypatch):
     """Error types beyond their bound are `other`, in both kinds of metrics."""
-    monkeypatch.setattr(names, "ERROR_TYPES", names.Bound(1))
+    monkeypatch.setattr(bounds.ERROR_TYPES, "limit", 1)
     ask(bench.app_with(bench.fails("mail"), bench.works("x")))
     ask(bench.app_with(bench.fails("mail", KeyError("boom"))))
     assert bench.sample("background_task_failures_total", **NAME, error_type="ValueError") == 1

@@ -35,13 +35,26 @@ class Notes(TaskObserver):
 
 
 class Faulty(TaskObserver):
-    """Raises whenever it is told of some transition."""
+    """Raises when it is told of one kind of transition."""
 
-    def __init__(self, transition: str, also: type[TaskObserver] | None = None) -> None:
-        def fail(*subjects) -> None:
+    def __init__(self, transition: str) -> None:
+        self.transition = transition
+
+    def _told(self, transition: str) -> None:
+        if transition == self.transition:
             raise RuntimeError(f"faulty {transition}")
 
-        setattr(self, transition, fail)
+    def scheduled(self, run) -> None:
+        self._told("scheduled")
+
+    def started(self, run) -> None:
+        self._told("started")
+
+    def ended(self, run) -> None:
+        self._told("ended")
+
+    def request_failed(self, info, exc) -> None:
+        self._told("request_failed")
 
 
 class FaultyTwice(Faulty):
@@ -49,6 +62,17 @@ class FaultyTwice(Faulty):
 
     def observer_failed(self, observer: str) -> None:
         raise RuntimeError("twice")
+
+
+def patched_faulty(transition: str) -> TaskObserver:
+    """Make an observer whose method has been replaced by a plain function, as test doubles do."""
+
+    def fail(*subjects) -> None:
+        raise RuntimeError(f"faulty {transition}")
+
+    observer = TaskObserver()
+    setattr(observer, transition, fail)
+    return observer
 
 
 class Schedules(TaskObserver):
@@ -112,6 +136,16 @@ def test_a_faulty_observer_disturbs_nobody(bench: Bench, caplog, transition, kin
     [record] = faults(caplog)
     assert f"{kind.__name__}.{transition}" in record.getMessage()
     assert f"faulty {transition}" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_a_faulty_observer_need_not_have_methods(bench: Bench, caplog, transition):
+    """An observer's method may be any callable, such as a test double's; its fault is still only its own."""
+    ask(bench.app_with(bench.works("mail"), observers=[patched_faulty(transition)]))
+    assert bench.did == ["mail"]
+    bench.assert_story(succeeded("mail"))
+    assert bench.observer_errors("TaskObserver") == 1
+    assert len(faults(caplog)) == 1
 
 
 def test_a_faulty_observer_of_failed_requests(bench: Bench, caplog):
