@@ -22,15 +22,18 @@ class OldestRuns:
         """Enter a run as pending."""
         self._pending[run] = None
 
-    def started(self, run: TaskRun) -> None:
-        """Move a run to the running ones."""
-        self._pending.pop(run, None)
+    def started(self, run: TaskRun) -> bool:
+        """Move a run to the running ones; false if it was never entered."""
+        if self._pending.pop(run, _ABSENT) is _ABSENT:
+            return False
         self._running[run] = None
+        return True
 
-    def ended(self, run: TaskRun) -> None:
-        """Forget a run."""
-        if self._running.pop(run, _ABSENT) is _ABSENT:
-            self._pending.pop(run, None)
+    def ended(self, run: TaskRun) -> bool:
+        """Forget a run; false if it was never entered."""
+        if self._running.pop(run, _ABSENT) is not _ABSENT:
+            return True
+        return self._pending.pop(run, _ABSENT) is not _ABSENT
 
     def age(self, state: str) -> float:
         """Return the age in seconds of the oldest run in a state, 0 if there is none."""

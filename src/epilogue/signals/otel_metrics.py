@@ -24,6 +24,7 @@ from .threads import note_limiter, worker_threads
 
 _Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
 _PROXY = "_ProxyMeterProvider"
+_ASK_SECONDS = 1.0
 
 
 class OtelMetrics(TaskObserver):
@@ -34,6 +35,7 @@ class OtelMetrics(TaskObserver):
         self._tallies = Tallies(timed=False)
         self._oldest = OldestRuns()
         self._proxy = type(meter_provider).__name__ == _PROXY
+        self._asked = 0.0
 
         def counter(metric: names.Metric) -> Any:
             return meter.create_counter(metric.name, metric.unit, metric.help)
@@ -82,24 +84,27 @@ class OtelMetrics(TaskObserver):
         self._tallies.of(name)
 
     def scheduled(self, run: TaskRun) -> None:
-        """Count it in."""
+        """Count it in, if anybody listens: a run that was not counted in is not counted on."""
+        if self._proxy and not self._has_listener(run.scheduled_at):
+            return
         self._oldest.scheduled(run)
         self._tallies.of(run.name).count_scheduled()
 
     def started(self, run: TaskRun) -> None:
         """Move it from pending to running."""
-        self._oldest.started(run)
+        if not self._oldest.started(run):
+            return
         if not run.is_async:
             note_limiter()
         self._tallies.of(run.name).count_started(run)
-        if self._has_listener():
-            self._wait.record(run.wait or 0.0, {names.TASK_NAME: run.name}, _exemplar_context(run))
+        self._wait.record(run.wait or 0.0, {names.TASK_NAME: run.name}, _exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
-        self._oldest.ended(run)
+        if not self._oldest.ended(run):
+            return
         self._tallies.of(run.name).count_ended(run)
-        if run.started_at is None or not self._has_listener():
+        if run.started_at is None:
             return
         context = _exemplar_context(run)
         attributes = {names.TASK_NAME: run.name}
@@ -122,9 +127,10 @@ class OtelMetrics(TaskObserver):
         """Count a fault of an observer."""
         self._observer_errors.add(1, {names.OBSERVER: observer})
 
-    def _has_listener(self) -> bool:
-        """Return whether there is an SDK behind the instruments; the global one may come later."""
-        if self._proxy:
+    def _has_listener(self, now: float) -> bool:
+        """Return whether an SDK has come behind the global provider; it costs something to ask, so not often."""
+        if now - self._asked >= _ASK_SECONDS:
+            self._asked = now
             self._proxy = type(get_meter_provider()).__name__ == _PROXY
         return not self._proxy
 

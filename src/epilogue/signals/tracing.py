@@ -75,7 +75,9 @@ class Tracing(TaskObserver):
             current.update_name(names.SPAN_PREFIX + run.name)
             current.set_attributes(_attributes(run))
         else:
-            parent = entry.parent if entry.parent.get_span_context().is_valid else current
+            parent: Span | None = entry.parent
+            if entry.parent is current or not entry.parent.get_span_context().is_valid:
+                parent = None
             entry.span = self._start(run, parent)
             entry.token = otel.attach(set_span_in_context(entry.span))
         self._identify(run, entry.span)
@@ -109,13 +111,14 @@ class Tracing(TaskObserver):
             entry.span.set_status(Status(StatusCode.ERROR))
             del self._open[run]
 
-    def _start(self, run: TaskRun, parent: Span, start_time: int | None = None) -> Span:
+    def _start(self, run: TaskRun, parent: Span | None, start_time: int | None = None) -> Span:
+        """Start our span; without a parent it is a child of the current one."""
         name, attributes = names.SPAN_PREFIX + run.name, _attributes(run)
-        links = []
+        links: list[Link] = []
         if self._new_trace:
-            cause = parent.get_span_context()
+            cause = (parent or get_current_span()).get_span_context()
             links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
-        context = set_span_in_context(parent)
+        context = set_span_in_context(parent) if parent is not None else None
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
 
     @staticmethod
@@ -125,18 +128,16 @@ class Tracing(TaskObserver):
         run.sampled = context.trace_flags.sampled
 
     def _write_outcome(self, run: TaskRun, span: Span, entry: _Open) -> None:
-        attributes: dict[str, Any] = {names.TASK_OUTCOME: str(run.outcome)}
+        span.set_attribute(names.TASK_OUTCOME, str(run.outcome))
         if run.thread_wait is not None:
-            attributes[names.TASK_THREAD_WAIT] = run.thread_wait
-        if run.reason is not None:
-            attributes[names.TASK_REASON] = str(run.reason)
-        succeeded = run.outcome is Outcome.SUCCEEDED
-        error_type = run.error_type if run.started else run.reason
-        if error_type is not None and not succeeded:
-            attributes[names.ERROR_TYPE] = str(error_type)
-        span.set_attributes(attributes)
-        if succeeded:
+            span.set_attribute(names.TASK_THREAD_WAIT, run.thread_wait)
+        if run.outcome is Outcome.SUCCEEDED:
             return
+        if run.reason is not None:
+            span.set_attribute(names.TASK_REASON, str(run.reason))
+        error_type = run.error_type if run.started else run.reason
+        if error_type is not None:
+            span.set_attribute(names.ERROR_TYPE, str(error_type))
         # contrib's span records the exception by itself as it passes
         records = self._record_exceptions and entry.adopted != _CONTRIB
         if run.outcome is Outcome.FAILED and run.exception is not None and records:
