@@ -184,7 +184,7 @@ def failing() -> Any:
 def lost_by_task() -> Any:
     """Return the tasks that never ran."""
     return panels.bars(
-        "Tasks that never ran",
+        "Top tasks that never ran",
         "How many, and how they were lost, in the time range. **When there is a bar:** click it for the log "
         "lines; each says what to change.",
         moment(

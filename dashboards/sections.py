@@ -140,7 +140,7 @@ def in_flight() -> Any:
 def ratios(uid: str) -> Any:
     """Return the parts of the tasks that did not succeed, over time."""
     panel = panels.lines(
-        "Failure ratio",
+        "Failure ratio over time",
         "Parts of the tasks that ended. No line where none ended. **When it rises:** a step up that coincides "
         "with *process started* is a deploy to roll back; otherwise look at *Causes* for the exception.",
         Metric(queries.failure_ratio(), "failed"),

@@ -47,6 +47,13 @@ def test_panel_ids_are_unique(uid):
 
 
 @each_dashboard
+def test_titles_are_unique(uid):
+    """No two panels of a dashboard have the same title."""
+    titles = [panel["title"] for panel in expressions.panels(DASHBOARDS[uid])]
+    assert len(titles) == len(set(titles))
+
+
+@each_dashboard
 def test_grid_has_no_overlap(uid):
     """No panel lies on another one, none is wider than the grid, and no line has a gap."""
     places = [panel["gridPos"] for panel in expressions.panels(DASHBOARDS[uid])]
