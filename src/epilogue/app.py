@@ -78,8 +78,8 @@ def instrument(
         traces=traces,
         metrics=metrics,
         logs=logs,
-        tracer_provider=tracer_provider,
-        meter_provider=meter_provider,
+        tracer_provider=_checked_provider("tracer_provider", tracer_provider, "get_tracer"),
+        meter_provider=_checked_provider("meter_provider", meter_provider, "get_meter"),
         registry=_checked_registry(registry),
         metrics_path=_checked_path(path),
         on_request_error=_checked_functions("on_request_error", on_request_error),
@@ -88,13 +88,13 @@ def instrument(
         new_trace=new_trace,
     )
     known = account_of(app)
-    if known is not None:
-        if known.settings == settings:
-            return
-        uninstrument(app)
+    if known is not None and known.settings == settings:
+        return
     if path_given and path is not None and _taken(app, path):
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
     account = Account(settings, Ledger(_observers(settings)))
+    if known is not None:
+        uninstrument(app)
     if metrics and registry is not None and path is not None and not _taken(app, path):
         account.route = exposition.add_route(app, path, registry)
         request_tracing.exclude(app, path)
@@ -193,6 +193,13 @@ def _taken(app: Starlette, path: str) -> bool:
 def _check_app(app: Any) -> None:
     if not isinstance(app, Starlette):
         raise TypeError(f"app: a FastAPI or Starlette application is needed, not {app!r}")
+
+
+def _checked_provider(argument: str, provider: Any, method: str) -> Any:
+    # by its method, since vendors' providers need not inherit from OpenTelemetry's
+    if provider is not None and not callable(getattr(provider, method, None)):
+        raise TypeError(f"{argument}: an OpenTelemetry provider or None is needed, not {provider!r}")
+    return provider
 
 
 def _checked_registry(registry: Any) -> CollectorRegistry | None:

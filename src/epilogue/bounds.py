@@ -22,7 +22,8 @@ class Bound:
             return known
         if len(self._seen) >= self.limit:
             return OTHER
-        return self._seen.setdefault(value, value)
+        # what cannot be encoded cannot be scraped: a name may have been set to anything
+        return self._seen.setdefault(value, value.encode(errors="backslashreplace").decode())
 
 
 def _limit(variable: str, default: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -35,18 +36,21 @@ class Emitter:
         bound = self._logger.bind()
         if isinstance(bound, structlog.stdlib.AsyncBoundLogger):
             bound = bound.sync_bl  # this is no place to await
-        enabled = getattr(bound, "is_enabled_for", None) or getattr(bound, "isEnabledFor", None)
-        if enabled is not None and not enabled(_NUMBERS[level]):
+        # asked of the class: some bound loggers hand any attribute on to the logger they wrap
+        cls = type(bound)
+        enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
+        if enabled is not None and not enabled(bound, _NUMBERS[level]):
             return None
         line: Line = getattr(bound, level)
         return line
 
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:
-    """Write one line that is not on the path of every task."""
-    line = Emitter().line(level)
-    if line is not None:
-        line(event, **free_of_bound(keys))
+    """Write one line that no observer writes; a fault of the user's logging is left at that."""
+    with contextlib.suppress(Exception):
+        line = Emitter().line(level)
+        if line is not None:
+            line(event, **free_of_bound(keys))
 
 
 def free_of_bound(keys: dict[str, Any]) -> dict[str, Any]:

@@ -23,12 +23,18 @@ from .signals.threads import note_limiter
 class _YieldsToUser:
     """Gives way to a route of the user's at the same address, even one that is added later."""
 
+    path: str
+    neighbours: Any = ()
+    """The application's list of routes, this one among them."""
+
+    def gives_way(self) -> bool:
+        """Return whether the user has a route at this address."""
+        return path_taken(self.neighbours, self.path)
+
     def matches(self, scope: Any) -> tuple[Match, Any]:
         match, child_scope = super().matches(scope)  # type: ignore[misc]
-        if match is not Match.NONE:
-            routes = getattr(scope.get("router"), "routes", ())
-            if path_taken(routes, self.path):  # type: ignore[attr-defined]
-                return Match.NONE, {}
+        if match is not Match.NONE and self.gives_way():
+            return Match.NONE, {}
         return match, child_scope
 
 
@@ -70,6 +76,7 @@ def add_route(app: Any, path: str, registry: CollectorRegistry) -> Any:
     else:
         routes.append(_PlainRoute(path, metrics, include_in_schema=False))
     route = routes.pop()
+    route.neighbours = routes
     routes.insert(0, route)
     emit("info", names.EVENT_METRICS, {names.KEY_PATH: path})
     return route

@@ -50,11 +50,11 @@ def unended() -> bool:
     return bool(_pending or _running)
 
 
-def _listeners(observers: Sequence[TaskObserver], transition: str) -> list[Listener]:
-    """Return the methods that listen to a transition, without those that observers have not overridden."""
+def _listeners(observers: Sequence[TaskObserver], transition: str) -> list[tuple[Listener, str, str]]:
+    """Return who listens to a transition, with what to call it in a fault; not those that do nothing."""
     ignored = getattr(TaskObserver, transition)
-    methods = [getattr(observer, transition) for observer in observers]
-    return [method for method in methods if getattr(method, "__func__", None) is not ignored]
+    methods = [(getattr(observer, transition), type(observer).__name__, transition) for observer in observers]
+    return [listener for listener in methods if getattr(listener[0], "__func__", None) is not ignored]
 
 
 class Ledger:
@@ -121,7 +121,7 @@ class Ledger:
 
     def tear_down(self, run: TaskRun) -> None:
         """Tell whom it cannot wait for that a task is being destroyed; a fault here cannot even be logged."""
-        for listener in self._tearing_down:
+        for listener, _, _ in self._tearing_down:
             with contextlib.suppress(Exception):
                 listener(run)
 
@@ -147,16 +147,16 @@ class Ledger:
         self._tell(self._ended, run)
         run.exception = None  # whoever keeps the run must not keep the frames of the task
 
-    def _tell(self, listeners: list[Listener], *subjects: Any) -> None:
+    def _tell(self, listeners: list[tuple[Listener, str, str]], *subjects: Any) -> None:
         thread = get_ident()
         nested = thread in _telling
         _telling.add(thread)
         try:
-            for listener in listeners:
+            for listener, who, transition in listeners:
                 try:
                     listener(*subjects)
                 except Exception as fault:  # noqa: BLE001  an observer never disturbs the task
-                    self.fault(type(listener.__self__).__name__, listener.__name__, fault)  # type: ignore[attr-defined]
+                    self.fault(who, transition, fault)
         finally:
             if not nested:
                 _telling.discard(thread)

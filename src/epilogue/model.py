@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from random import getrandbits
+from os import urandom
 from typing import Any
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
@@ -133,7 +133,7 @@ class TaskRun:
     def id(self) -> str:
         """128 random bits as hexadecimal digits, made when they are first asked for."""
         if self._id is None:
-            self._id = f"{getrandbits(128):032x}"
+            self._id = urandom(16).hex()  # not from random, which an application may seed
         return self._id
 
     @property

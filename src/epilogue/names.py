@@ -187,7 +187,8 @@ def function_name(func: Any) -> str:
 
 def identify(func: Any) -> tuple[str, str]:
     """Return a task's label (``@task(name=...)`` or its function's name, bounded in number) and its function."""
-    if type(func) is FunctionType and not func.__dict__:  # nothing is noted on it, and it wraps nothing
+    if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
+        # nothing is noted on it, and it wraps nothing
         function = f"{func.__module__}.{func.__qualname__}"
         if len(function) <= _MAX_LENGTH:
             return TASK_NAMES.admit(function), function
@@ -239,8 +240,8 @@ def _describe(func: Any) -> str:
 
 def _type_name(cls: Any) -> str:
     cls = cls if isinstance(cls, type) else type(cls)
-    # type's own descriptors, so that a metaclass or a class attribute cannot interfere
-    module, qualname = cls.__dict__.get("__module__"), type.__dict__["__qualname__"].__get__(cls)
+    # type's own descriptors, so that a metaclass cannot interfere
+    module, qualname = (type.__dict__[name].__get__(cls) for name in ("__module__", "__qualname__"))
     return f"{module}.{qualname}"[:_MAX_LENGTH] if isinstance(module, str) else str(qualname)[:_MAX_LENGTH]
 
 

@@ -25,7 +25,9 @@ def choose(account: Account | None, scope: Any) -> Call:
 
 def _is_scrape(account: Account, scope: Any) -> bool:
     route = account.route
-    return route is not None and scope["path"].removeprefix(scope.get("root_path", "")) == route.path
+    if route is None or scope["path"].removeprefix(scope.get("root_path", "")) != route.path:
+        return False
+    return not route.gives_way()
 
 
 async def _untouched(app: Any, account: None, scope: Any, receive: Any, send: Any, original: Call) -> None:
@@ -61,7 +63,7 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
         raise
     except BaseException as exc:
         failure = account.guard("judging an error", here.error_reached, exc)
-        if account.settings.logs and (here.task_failed or failure is not None):
+        if account.settings.logs and (here.task_failed or (failure and here.is_request_error(failure))):
             request.reported_exception.set(id(exc))
         try:
             if isinstance(exc, Exception):

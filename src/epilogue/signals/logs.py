@@ -134,7 +134,7 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
             keys[names.KEY_ERROR_TYPE] = run.error_type
         if run.exception is not None and run.started:
             if run.outcome is Outcome.FAILED:
-                keys["exc_info"] = _exc_info(run.exception)
+                keys["exc_info"] = _exc_info(run.exception, _validation_places(run.exception))
         elif run.detail is not None:
             keys[names.KEY_DETAIL] = run.detail
     return keys

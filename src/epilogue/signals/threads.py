@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 
-_limiters: weakref.WeakSet[CapacityLimiter] = weakref.WeakSet()
+# each limiter with its event loop, where that is asyncio's: a closed loop has no threads to give
+_limiters: weakref.WeakKeyDictionary[CapacityLimiter, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
 
 
 class WorkerThreads(NamedTuple):
@@ -21,13 +23,19 @@ class WorkerThreads(NamedTuple):
 
 def note_limiter() -> None:
     """Remember the running event loop's limiter: it can only be asked for there, a scrape is elsewhere."""
-    _limiters.add(anyio.to_thread.current_default_thread_limiter())
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    if limiter not in _limiters:
+        loop = asyncio._get_running_loop()
+        _limiters[limiter] = weakref.ref(loop) if loop is not None else None
 
 
 def worker_threads() -> WorkerThreads:
     """Return the use of the worker threads now."""
     busy = limit = waiting = 0.0
-    for limiter in list(_limiters):
+    for limiter, loop_ref in list(_limiters.items()):
+        loop = loop_ref() if loop_ref is not None else None
+        if loop_ref is not None and (loop is None or loop.is_closed()):
+            continue
         statistics = limiter.statistics()
         busy += statistics.borrowed_tokens
         limit += statistics.total_tokens

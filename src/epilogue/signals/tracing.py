@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 from .. import names
 from .._version import __version__
 from ..ids import hex_ids
-from ..model import Outcome, Reason, TaskObserver, TaskRun
+from ..model import Outcome, Reason, TaskObserver, TaskRun, full_name
 
 _NATIVE = ("fastapi", "fastapi.background_task")
 _CONTRIB = "opentelemetry.instrumentation.fastapi"
@@ -91,13 +91,14 @@ class Tracing(TaskObserver):
         if span is None:
             span = self._start(run, entry.parent, int(run.scheduled_at * _NANOSECONDS))
             self._identify(run, span)
-        if span.is_recording():
-            self._write_outcome(run, span, entry)
-        if entry.adopted:
-            return  # whoever opened it ends it
-        if entry.token is not None and not run.torn_down:
-            otel.detach(entry.token)
-        span.end()
+        try:
+            if span.is_recording():
+                self._write_outcome(run, span, entry)
+        finally:
+            if entry.token is not None and not run.torn_down:
+                otel.detach(entry.token)
+            if not entry.adopted:  # else whoever opened it ends it
+                span.end()
 
     def tearing_down(self, run: TaskRun) -> None:
         """Write the outcome on an adopted span, which its owner ends in this very moment.
@@ -141,7 +142,7 @@ class Tracing(TaskObserver):
         # contrib's span records the exception by itself as it passes
         records = self._record_exceptions and entry.adopted != _CONTRIB
         if run.outcome is Outcome.FAILED and run.exception is not None and records:
-            span.record_exception(run.exception)
+            _record(span, run.exception)
         span.set_status(Status(StatusCode.ERROR, run.detail))
 
 
@@ -168,3 +169,10 @@ def _foreign_kind(span: Any) -> str:
     if (scope, name) == _NATIVE:
         return str(scope)
     return _CONTRIB if scope == _CONTRIB and name.startswith("BackgroundTask ") else ""
+
+
+def _record(span: Span, exc: BaseException) -> None:
+    try:
+        span.record_exception(exc)
+    except Exception:  # noqa: BLE001  its text cannot be had
+        span.add_event("exception", {"exception.type": full_name(exc)})
