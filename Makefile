@@ -8,7 +8,7 @@ OLDEST := .venv-oldest
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-newest test-oldest lint format clean help
+.PHONY: demo dashboards test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,8 +23,12 @@ test-newest: $(NEWEST)/test.stamp
 	$(NEWEST)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(NEWEST)/bin/python -m coverage combine -q && $(NEWEST)/bin/python -m coverage report
 
+# dashboards and benchmarks depend on no version of FastAPI: once is enough
 test-oldest: $(OLDEST)/test.stamp
-	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+	$(OLDEST)/bin/python -m pytest --ignore=tests/dashboards --ignore=tests/benchmarks $(PYTEST_ARGS)
+
+dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json anew
+	$(NEWEST)/bin/python -m dashboards.build
 
 lint: $(NEWEST)/lint.stamp  ## ruff and mypy --strict
 	$(NEWEST)/bin/ruff check .
@@ -59,7 +63,7 @@ $(NEWEST)/lint.stamp: $(NEWEST)/test.stamp
 	@touch $@
 
 $(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
-	$(NEWEST)/bin/pip install -q -e . --group test --group demo
+	$(NEWEST)/bin/pip install -q -e . --group test --group demo --group dashboards
 	@touch $@
 
 $(OLDEST)/test.stamp: $(OLDEST)/python.stamp pyproject.toml tests/oldest.txt

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from dashboards.expressions import Expression, expressions, interpolate
 
 from .grafana_node import node_environment, run

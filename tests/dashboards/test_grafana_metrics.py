@@ -7,11 +7,11 @@ import re
 
 import httpx
 import pytest
-from dashboards.expressions import expressions
 from fastapi import BackgroundTasks, FastAPI, HTTPException
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from dashboards.expressions import expressions
 from epilogue import TaskObserver, TaskRun, instrument, uninstrument
 
 OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
