@@ -1,6 +1,7 @@
 """Several workers, one account, on real servers; one worker is killed in the middle."""
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -79,3 +80,27 @@ def test_the_directory_is_cleared_at_the_start(tmp_path: Path):
         with serve(gunicorn, directory, log) as address:
             visit(address, "/quick", 5)
             wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 5, log)
+
+
+@pytest.mark.parametrize("path", ["missing", "file"])
+def test_an_unusable_directory_harms_nobody(path: str, tmp_path: Path):
+    """Where the workers' directory is missing or none, the application runs, and the log says what is wrong."""
+    (tmp_path / "file").write_text("no directory")
+    log = tmp_path / "log"
+    with serve(uvicorn, tmp_path / path, log) as address:
+        visit(address, "/quick", 5)
+        scraped = httpx.get(f"{address}/metrics", timeout=10)
+        assert scraped.status_code == 200
+        assert "background_task_" not in scraped.text
+    assert "is not a directory; create it before the server starts" in log.read_text()
+
+
+def test_a_directory_that_vanishes_harms_nobody(tmp_path: Path):
+    """Where the directory is removed under running workers, requests and scrapes go on."""
+    directory, log = tmp_path / "metrics", tmp_path / "log"
+    directory.mkdir()
+    with serve(uvicorn, directory, log) as address:
+        visit(address, "/quick", 5)
+        shutil.rmtree(directory)
+        visit(address, "/quick", 5)
+        assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
