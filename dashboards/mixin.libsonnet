@@ -1,0 +1,9 @@
+// For users of monitoring mixins: the committed files. Override _config+:: { epilogue+: { grafanaUrl: … } }.
+local rules(file, config) = std.parseYaml(std.strReplace(std.strReplace(
+  file, 'http://localhost:3000', config.grafanaUrl), 'RUNBOOK.md', config.runbookUrl));
+{
+  _config+:: { epilogue: { grafanaUrl: 'http://localhost:3000', runbookUrl: 'RUNBOOK.md' } },
+  grafanaDashboards+:: { 'epilogue-overview.json': import 'grafana/overview.json', 'epilogue-task.json': import 'grafana/task.json' },
+  prometheusRules+:: { groups+: rules(importstr 'prometheus/recording.yml', $._config.epilogue).groups },
+  prometheusAlerts+:: { groups+: rules(importstr 'prometheus/alerts.yml', $._config.epilogue).groups },
+}
