@@ -104,7 +104,7 @@ def test_a_long_websocket_holds_no_ended_runs(bench: Bench):
         while (await socket.receive_text()) != "stop":
             for _ in range(TASKS // 10):
                 await BackgroundTask(nothing)()
-            held.append((len(request.current().runs), len(lifetimes._tasks) < TASKS // 10))
+            held.append((len(request.current().runs), len(lifetimes._tasks) - of_others < TASKS // 10))
             await socket.send_text("done")
 
     async def conversation(say, hear) -> None:
@@ -113,6 +113,7 @@ def test_a_long_websocket_holds_no_ended_runs(bench: Bench):
             await hear()
         await say("stop")
 
+    of_others = len(lifetimes._tasks)
     app = bench.fastapi()
     app.websocket("/ws")(endpoint)
     counts = silent(bench, app)
@@ -141,7 +142,7 @@ def test_a_long_stream_holds_no_ended_runs(bench: Bench):
     counts = silent(bench, app)
     assert ask(app).body == b"." * 10
     assert counts.ended_runs == TASKS
-    assert held == [0] * 10
+    assert max(held) <= 1  # the sweeping thread may be at work on one
 
 
 def test_a_run_keeps_no_exception(bench: Bench):
