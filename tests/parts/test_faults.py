@@ -1,0 +1,192 @@
+"""Our own faults and leftovers: hooks that stayed behind, queues with something broken in them."""
+
+import functools
+import inspect
+
+import pytest
+from fastapi import BackgroundTasks
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+
+import epilogue
+from epilogue import births, errors, hooks, ledger, lifetimes
+from epilogue.model import Outcome, Reason, TaskRun
+from tests.parts.asgi import ask
+from tests.parts.bench import Bench
+from tests.support.accounts import Recorder
+from tests.support.story import succeeded
+
+
+def original_of(function):
+    """Return what is under all wrappers."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
+def broken(*_) -> None:
+    """Fail."""
+    raise RuntimeError("broken")
+
+
+def faults(caplog) -> list[str]:
+    """Return what was logged as a fault of ours."""
+    return [r.getMessage() for r in caplog.records if r.name == "epilogue" and r.levelname == "ERROR"]
+
+
+def wrapped(hook):
+    """Wrap a method of either kind as other tools do."""
+
+    @functools.wraps(hook)
+    async def on_loop(*args, **kwargs):
+        return await hook(*args, **kwargs)
+
+    @functools.wraps(hook)
+    def plain(*args, **kwargs):
+        return hook(*args, **kwargs)
+
+    return on_loop if inspect.iscoroutinefunction(hook) else plain
+
+
+def with_empty_cell(original):
+    """Wrap a method in a closure, one of whose variables is not set yet."""
+
+    async def wrapper(self) -> None:
+        await original(self)
+        if self is None:
+            print(later)
+
+    if original is None:
+        later = "never"
+    return wrapper
+
+
+def busy_app(bench: Bench):
+    """Make an instrumented application with an endpoint that works and one that fails."""
+
+    async def fails(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("lost"))
+        raise KeyError("boom")
+
+    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))
+    app.add_exception_handler(Exception, lambda request, exc: PlainTextResponse("no", 500))
+    app.get("/fails")(fails)
+    return app
+
+
+@pytest.mark.parametrize("patch", hooks._patches, ids=lambda patch: f"{patch.cls.__name__}.{patch.name}")
+def test_a_hook_left_behind_calls_straight_through(bench: Bench, patch):
+    """A hook that another tool has wrapped stays when we go, and does nothing any more."""
+    app = busy_app(bench)
+    hook = patch.cls.__dict__[patch.name]
+    wrapper = wrapped(hook)
+    setattr(patch.cls, patch.name, wrapper)
+    try:
+        ask(app)
+        bench.assert_story(succeeded("mail"), succeeded("report"))
+        epilogue.uninstrument(app)
+        assert patch.cls.__dict__[patch.name] is wrapper
+        assert ask(app).text == '{"answer":"yes"}'
+        assert type(ask(app, "/fails").error) is KeyError
+    finally:
+        epilogue.uninstrument(app)
+        setattr(patch.cls, patch.name, original_of(wrapper))
+    assert bench.did == ["mail", "report"] * 2
+    bench.assert_story(succeeded("mail"), succeeded("report"))
+
+
+def test_a_wrapper_with_an_empty_cell_below(bench: Bench):
+    """A closure of another tool with a variable that has no value yet is no obstacle."""
+    original = BackgroundTask.__call__
+    wrapper = with_empty_cell(original)
+    BackgroundTask.__call__ = wrapper
+    try:
+        app = bench.app_with(bench.works("mail"))
+        ask(app)
+        epilogue.uninstrument(app)
+        assert BackgroundTask.__call__ is wrapper
+    finally:
+        BackgroundTask.__call__ = original
+    bench.assert_story(succeeded("mail"))
+
+
+def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
+    """If we fail at the birth of a task outside of any request, the task is made and the fault is logged."""
+    bench.app()
+    monkeypatch.setattr(births, "task_born", broken)
+    task = BackgroundTask(bench.works("mail"))
+    assert task.is_async
+    assert len(faults(caplog)) == 1
+
+
+def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypatch, caplog):
+    """If we fail when a task is called, the task still runs and the fault is counted."""
+    from epilogue import calls
+
+    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    monkeypatch.setattr(calls, "_open", broken)
+    assert ask(app).error is None
+    assert bench.did == ["mail"]
+    assert bench.observer_errors("epilogue") == 1
+    assert len(faults(caplog)) == 1
+
+
+def test_a_fault_while_draining_stops_nothing(caplog):
+    """If settling one destroyed task fails, the next is settled, and the fault is logged."""
+    settled = []
+    lifetimes.defer(broken)
+    lifetimes.defer(settled.append, "next")
+    lifetimes.drain()
+    assert settled == ["next"]
+    assert len(faults(caplog)) == 1
+
+
+def test_a_fault_in_wrapping_handlers(bench: Bench, monkeypatch):
+    """If the exception handlers cannot be wrapped, they are called as they are."""
+    monkeypatch.setattr(errors, "Handlers", broken)
+    app = busy_app(bench)
+    assert ask(app).text == '{"answer":"yes"}'
+    assert ask(app, "/missing").status == 404
+    assert bench.observer_errors("epilogue") == 2
+
+
+def new_run() -> TaskRun:
+    """Make a run that belongs to no request."""
+    return TaskRun("shop.mail", "shop.mail", None, 0, is_async=True)
+
+
+def test_every_transition_happens_once():
+    """A run begins once and ends once, whoever asks for it how often."""
+    recorder, run = Recorder(), new_run()
+    account = ledger.Ledger([recorder])
+    account.schedule(run)
+    assert account.start(run)
+    assert not account.start(run)
+    assert not account.give_up(run, Outcome.DROPPED, Reason.UNKNOWN, "too late")
+    assert account.finish(run, Outcome.SUCCEEDED)
+    assert not account.finish(run, Outcome.FAILED)
+    assert (len(recorder.started_runs), len(recorder.ended_runs)) == (1, 1)
+    assert run.outcome is Outcome.SUCCEEDED
+
+
+def test_a_run_that_was_given_up_does_not_begin():
+    """A run that ended without having begun can neither begin nor end again."""
+    recorder, run = Recorder(), new_run()
+    account = ledger.Ledger([recorder])
+    account.schedule(run)
+    assert account.give_up(run, Outcome.ABANDONED, Reason.NEVER_ATTACHED, "nobody called it")
+    assert not account.start(run)
+    assert not account.finish(run, Outcome.SUCCEEDED)
+    assert recorder.started_runs == []
+    assert run.duration is None
+
+
+def test_the_view_of_the_handlers_is_complete():
+    """Whoever looks through the wrapped table of exception handlers sees every handler there is."""
+    table = {404: print, KeyError: repr}
+    view = errors.Handlers(table)
+    assert list(view) == list(table)
+    assert len(view) == 2
+    assert (404 in view, 500 in view) == (True, False)
+    assert view[KeyError].handler is repr
+    assert view.get(500) is None
