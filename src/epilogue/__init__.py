@@ -6,9 +6,10 @@ instrument(app)
 """
 
 from ._version import __version__
-from .app import instrument, task, uninstrument
+from .app import instrument, uninstrument
 from .calls import current_run as current
 from .configure import configure
+from .decorator import task
 from .ledger import running
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
 

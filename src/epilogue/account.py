@@ -3,30 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from .ledger import Ledger
-from .model import TaskObserver
+from .settings import Settings
 
 _ATTRIBUTE = "_epilogue_account"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The arguments of ``instrument``, checked."""
-
-    traces: bool = True
-    metrics: bool = True
-    logs: bool = True
-    tracer_provider: Any = None
-    meter_provider: Any = None
-    registry: Any = None
-    metrics_path: str | None = None
-    on_request_error: tuple[Callable[..., Any], ...] = ()
-    on_task_failure: tuple[Callable[..., Any], ...] = ()
-    observers: tuple[TaskObserver, ...] = ()
-    new_trace: bool = False
 
 
 class Account:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -11,16 +11,15 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
 from . import exposition, hooks, multiprocess, names, request_tracing
-from .account import Account, Settings, account_of, set_account
+from .account import Account, account_of, set_account
 from .emit import emit
 from .ledger import Ledger
 from .model import TaskObserver
+from .settings import DEFAULT_PATH, Settings, checked
 from .signals.logs import Logs
 from .signals.otel_metrics import otel_metrics
 from .signals.prometheus import Prometheus, exported_by_opentelemetry
 from .signals.tracing import Tracing
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Default:
@@ -28,7 +27,6 @@ class _Default:
         return "'/metrics'"
 
 
-_DEFAULT_PATH: Final = "/metrics"
 _DEFAULT: Final = _Default()
 
 
@@ -73,37 +71,43 @@ def instrument(
     """
     _check_app(app)
     path_given = not isinstance(metrics_path, _Default)
-    path = _DEFAULT_PATH if isinstance(metrics_path, _Default) else metrics_path
-    settings = Settings(
+    settings = checked(
         traces=traces,
         metrics=metrics,
         logs=logs,
-        tracer_provider=_checked_provider("tracer_provider", tracer_provider, "get_tracer"),
-        meter_provider=_checked_provider("meter_provider", meter_provider, "get_meter"),
-        registry=_checked_registry(registry),
-        metrics_path=_checked_path(path),
-        on_request_error=_checked_functions("on_request_error", on_request_error),
-        on_task_failure=_checked_functions("on_task_failure", on_task_failure),
-        observers=_checked_observers(observers),
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        registry=registry,
+        metrics_path=metrics_path if path_given else DEFAULT_PATH,
+        path_given=path_given,
+        on_request_error=on_request_error,
+        on_task_failure=on_task_failure,
+        observers=observers,
         new_trace=new_trace,
     )
     known = account_of(app)
-    if known is not None and known.settings == settings:
-        return
-    if path_given and path is not None and _taken(app, path):
+    if known is None or known.settings != settings:
+        apply(app, settings)
+
+
+def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Account:
+    """Open an application's account, in place of one that it may have."""
+    path = settings.metrics_path
+    taken = path is not None and exposition.path_taken(app.router.routes, path)
+    if taken and settings.path_given:
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
     account = Account(settings, Ledger(_observers(settings)))
-    if known is not None:
-        uninstrument(app)
-    if metrics and registry is not None and path is not None and not _taken(app, path):
-        account.route = exposition.add_route(app, path, registry)
+    uninstrument(app)
+    if settings.metrics and settings.registry is not None and path is not None and not taken:
+        account.route = exposition.add_route(app, path, settings.registry)
         request_tracing.exclude(app, path)
-    if traces:
+    if settings.traces and trace_requests:
         account.traces_requests = request_tracing.trace(app, settings, path)
-    if new_trace:
+    if settings.new_trace:
         request_tracing.warn_of_adoption(app)
     set_account(app, account)
     hooks.install(app)
+    return account
 
 
 def uninstrument(app: Starlette) -> None:
@@ -124,41 +128,6 @@ def uninstrument(app: Starlette) -> None:
     if account.traces_requests:
         request_tracing.untrace(app)
     hooks.uninstall(app)
-
-
-@overload
-def task(name: Function) -> Function: ...
-
-
-@overload
-def task(name: str | None = None, *, run_on_request_error: bool = False) -> Callable[[Function], Function]: ...
-
-
-def task(name: Any = None, *, run_on_request_error: bool = False) -> Any:
-    """Describe a function that is used as a background task; a decorator that returns the function itself.
-
-    Args:
-        name: its name in all signals, instead of ``module.qualname``.
-        run_on_request_error: run it after the error response, instead of dropping it, if its request fails.
-
-    Raises:
-        TypeError: ``name`` is no string, or what is decorated is not callable or takes no attributes.
-    """
-    if callable(name):
-        return task()(name)
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name: a string is needed, not {name!r}")
-
-    def describe(function: Function) -> Function:
-        if not callable(function):
-            raise TypeError(f"task: a function is needed, not {function!r}")
-        try:
-            names.declare(function, names.TaskOptions(name, run_on_request_error))
-        except (AttributeError, TypeError) as exc:
-            raise TypeError(f"task: {function!r} takes no attributes; decorate a function around it") from exc
-        return function
-
-    return describe
 
 
 def _observers(settings: Settings) -> list[TaskObserver]:
@@ -186,53 +155,6 @@ def _can_hold_series(registry: CollectorRegistry) -> bool:
     return complaint is None and not exported_by_opentelemetry(registry)
 
 
-def _taken(app: Starlette, path: str) -> bool:
-    return exposition.path_taken(app.router.routes, path)
-
-
 def _check_app(app: Any) -> None:
     if not isinstance(app, Starlette):
         raise TypeError(f"app: a FastAPI or Starlette application is needed, not {app!r}")
-
-
-def _checked_provider(argument: str, provider: Any, method: str) -> Any:
-    # by its method, since vendors' providers need not inherit from OpenTelemetry's
-    if provider is not None and not callable(getattr(provider, method, None)):
-        raise TypeError(f"{argument}: an OpenTelemetry provider or None is needed, not {provider!r}")
-    return provider
-
-
-def _checked_registry(registry: Any) -> CollectorRegistry | None:
-    if registry is not None and not isinstance(registry, CollectorRegistry):
-        raise TypeError(f"registry: a prometheus_client.CollectorRegistry or None is needed, not {registry!r}")
-    return registry
-
-
-def _checked_path(path: Any) -> str | None:
-    if path is None:
-        return None
-    if not isinstance(path, str):
-        raise TypeError(f"metrics_path: a string or None is needed, not {path!r}")
-    if not path.startswith("/"):
-        raise ValueError(f"metrics_path: {path!r} must start with a slash")
-    return path
-
-
-def _checked_functions(argument: str, functions: Any) -> tuple[Callable[..., Any], ...]:
-    if callable(functions) or not isinstance(functions, Iterable) or isinstance(functions, str):
-        raise TypeError(f"{argument}: a list of functions is needed, not {functions!r}")
-    checked = tuple(functions)
-    for function in checked:
-        if not callable(function):
-            raise TypeError(f"{argument}: {function!r} is not callable")
-    return checked
-
-
-def _checked_observers(observers: Any) -> tuple[TaskObserver, ...]:
-    if isinstance(observers, TaskObserver) or not isinstance(observers, Iterable):
-        raise TypeError(f"observers: a list of TaskObserver instances is needed, not {observers!r}")
-    checked = tuple(observers)
-    for observer in checked:
-        if not isinstance(observer, TaskObserver):
-            raise TypeError(f"observers: {observer!r} is no TaskObserver instance")
-    return checked

@@ -205,6 +205,8 @@ def _server_error_middleware(patch: Patch, original: Function) -> Function:
 def _application(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
         account = account_of(self) if patch.hook is hook else None
+        if account is None and _on_sight is not None and request.joined(scope) is None:
+            account = _on_sight(self)
         if account is not None:
             _call_patch.check()
         elif not _users:
@@ -245,12 +247,19 @@ _patches = [
 if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
     _patches.append(Patch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
 
+_on_sight: Callable[[Any], Account | None] | None = None
 _users: weakref.WeakSet[Any] = weakref.WeakSet()
 _installed = False
 
 
+def on_sight(instrument: Callable[[Any], Account | None] | None) -> None:
+    """Let every application be instrumented when it is first called; ``None`` ends that."""
+    global _on_sight
+    _on_sight = instrument
+
+
 def install(app: Any) -> None:
-    """Patch the classes for an application, unless another one has already."""
+    """Patch the classes for a user, an application mostly, unless another one has already."""
     global _installed
     _users.add(app)
     if not _installed:

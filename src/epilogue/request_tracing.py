@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from .account import Settings
+from .settings import Settings
 
 _log = logging.getLogger("epilogue")
 

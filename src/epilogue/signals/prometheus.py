@@ -8,6 +8,7 @@ from typing import Any
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.registry import Collector
 
 from .. import names
 from .._version import __version__
@@ -56,6 +57,30 @@ class Series:
         self.lost.labels(TASK_NAMES.admit(name)).inc(count)
 
 
+class _Staging(CollectorRegistry):
+    """Takes collectors in, to register all of them or none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._staged: list[Collector] = []
+
+    def register(self, collector: Collector) -> None:
+        """Take a collector in."""
+        self._staged.append(collector)
+
+    def commit(self, registry: CollectorRegistry) -> None:
+        """Register everything; raises ``ValueError``, and leaves nothing, if a name is taken."""
+        done: list[Collector] = []
+        try:
+            for collector in self._staged:
+                registry.register(collector)
+                done.append(collector)
+        except ValueError:
+            for collector in done:
+                registry.unregister(collector)
+            raise
+
+
 _of_registry: weakref.WeakKeyDictionary[CollectorRegistry, Series] = weakref.WeakKeyDictionary()
 
 
@@ -65,9 +90,18 @@ def series_of(registry: CollectorRegistry) -> Series:
     Raises ``ValueError`` if somebody else has registered a metric of the same name.
     """
     series = _of_registry.get(registry)
-    if series is None:
-        series = _of_registry[registry] = Series(registry)
+    if series is None or not _is_registered(registry):
+        staging = _Staging()
+        series = Series(staging)
+        staging.commit(registry)
+        _of_registry[registry] = series
     return series
+
+
+def _is_registered(registry: CollectorRegistry) -> bool:
+    """Return whether our series are still there: test suites clear registries."""
+    found = registry.restricted_registry([names.INFO.prometheus]).collect()
+    return any(metric.samples for metric in found)
 
 
 def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:

@@ -1,0 +1,62 @@
+"""Zero code: ``opentelemetry-instrument uvicorn app:app`` accounts for the tasks of an unmodified application."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+from starlette.applications import Starlette
+
+from . import app as wiring
+from . import hooks
+from .account import Account
+from .ledger import log_fault
+from .settings import Settings, from_environment
+
+_SEEN = "_epilogue_seen"
+
+
+class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """Instruments every FastAPI and Starlette application of the process when it is first called.
+
+    Settings come from ``EPILOGUE_*`` and from the arguments of ``instrument``, which are those of
+    ``epilogue.instrument`` and win. An application that calls ``epilogue.instrument`` or
+    ``epilogue.uninstrument`` itself has the last word.
+    """
+
+    _settings: Settings | None = None
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Return what must be installed, as OpenTelemetry asks for it."""
+        return ("starlette >= 0.37.2",)
+
+    @staticmethod
+    def instrument_app(app: Starlette, **arguments: Any) -> None:
+        """Instrument one application; the arguments of ``epilogue.instrument`` win over the environment."""
+        wiring.apply(app, from_environment(**arguments))
+
+    @staticmethod
+    def uninstrument_app(app: Starlette) -> None:
+        """Take Epilogue out of one application."""
+        wiring.uninstrument(app)
+
+    def _instrument(self, **arguments: Any) -> None:
+        self._settings = from_environment(**arguments)
+        hooks.on_sight(self._see)
+        hooks.install(self)
+
+    def _uninstrument(self, **arguments: Any) -> None:
+        hooks.on_sight(None)
+        hooks.uninstall(self)
+
+    def _see(self, app: Any) -> Account | None:
+        """Instrument an application at its first call, unless its code has said something about it."""
+        if _SEEN in app.__dict__ or self._settings is None:
+            return None
+        app.__dict__[_SEEN] = True
+        try:
+            return wiring.apply(app, self._settings, trace_requests=False)
+        except Exception as fault:  # noqa: BLE001
+            log_fault(f"instrumenting {type(app).__name__} failed; it runs as if Epilogue were not there", fault)
+            return None
