@@ -28,6 +28,7 @@ class Bench(Stage):
     def __init__(self) -> None:
         super().__init__()
         self.accounts = Accounts()
+        self._methods = {(patch.cls, patch.name): patch.cls.__dict__[patch.name] for patch in hooks._patches}
         self.settings: dict[str, Any] = {
             "tracer_provider": self.accounts.spans.provider,
             "meter_provider": self.accounts.meter.provider,
@@ -99,8 +100,12 @@ class Bench(Stage):
             epilogue.uninstrument(app)
         self.accounts.shutdown()
         unended = _forget_unended()
-        assert not unended, f"never ended: {unended}"
-        assert_originals_are_back()
+        try:
+            assert not unended, f"never ended: {unended}"
+            assert_originals_are_back()
+        finally:
+            for (cls, name), method in self._methods.items():
+                setattr(cls, name, method)  # a failed test fails alone
 
 
 def _forget_unended() -> list[TaskRun]:
