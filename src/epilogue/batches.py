@@ -69,6 +69,10 @@ async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_m
     if (caller is None and record is None) or (outer is not None and outer.batch is batch):
         await original(batch)
         return
+    if record is not None and not batch.tasks:  # FastAPI injects a batch whether anything is added to it or not
+        record.called = record.finished = True
+        await original(batch)
+        return
     plan = Plan(batch, outer)
     scope = caller if caller is not None else record.scope  # type: ignore[union-attr]
     scope.account.guard("planning a batch", _plan_members, plan, batch, record, caller)

@@ -13,6 +13,7 @@ import structlog
 from opentelemetry import _logs, metrics, trace
 
 from .logs import add_context
+from .request_tracing import has_native
 
 _log = logging.getLogger("epilogue")
 
@@ -67,7 +68,7 @@ def _configure_structlog(as_json: bool) -> None:
 
 def _configure_opentelemetry(service_name: str | None) -> None:
     resource = _resource(service_name)
-    left_to_fastapi = os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
+    left_to_fastapi = has_native() and os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
     if _unconfigured(trace.get_tracer_provider()):
         _configure_traces(resource, [] if left_to_fastapi else _exporters("traces"))
     if _unconfigured(metrics.get_meter_provider()):

@@ -42,7 +42,7 @@ def include(app: Any) -> None:
 
 def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     """Let OpenTelemetry contrib trace the requests of an old FastAPI; return whether that was done here."""
-    if not isinstance(app, FastAPI) or _has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
+    if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
     if app.middleware_stack is not None:
         _log.warning("epilogue: the application is serving already; its requests cannot be traced any more")
@@ -76,7 +76,8 @@ def warn_of_adoption(app: Any) -> None:
         )
 
 
-def _has_native() -> bool:
+def has_native() -> bool:
+    """Return whether this FastAPI has telemetry of its own."""
     return importlib.util.find_spec("fastapi.telemetry") is not None
 
 
