@@ -110,6 +110,23 @@ def test_a_wrapper_with_an_empty_cell_below(bench: Bench):
     bench.assert_story(succeeded("mail"))
 
 
+@pytest.mark.parametrize("kind", ["fastapi", "native"])
+def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind):
+    """If we fail when a task is made, the task still runs and the fault is counted."""
+    app = getattr(bench, kind)()
+
+    @app.get("/")
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+
+    bench.instrument(app)
+    monkeypatch.setattr(births, "task_born", broken)
+    monkeypatch.setattr(births, "batch_born", broken)
+    assert ask(app).status == 200
+    assert bench.did == ["mail"]
+    assert bench.observer_errors("epilogue") == 2
+
+
 def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
     """If we fail at the birth of a task outside of any request, the task is made and the fault is logged."""
     bench.app()

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 
-import httpx
 import pytest
 from fastapi import BackgroundTasks
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -12,7 +11,7 @@ from starlette.background import BackgroundTask
 
 import epilogue
 from epilogue import hooks
-from tests.parts.asgi import ask, call
+from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.originals import assert_originals_are_back
 from tests.support.story import succeeded
@@ -70,61 +69,6 @@ def test_hooks_look_like_what_they_replace(bench: Bench):
         assert hook.__wrapped__ is patch.original
         assert hook.__name__ == patch.original.__name__
         assert hook.__module__ == patch.original.__module__
-
-
-def test_an_application_that_is_not_instrumented_has_no_account(bench: Bench):
-    """Beside an instrumented application another one works as ever, and nothing of it is told."""
-
-    async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("foreign"))
-        background.add_task(bench.works_in_thread("foreign thread"))
-
-    app = bench.app_with(bench.works("mail"))
-    foreign = bench.fastapi()
-    foreign.get("/")(endpoint)
-    ask(foreign)
-    ask(app)
-    assert bench.did == ["foreign", "foreign thread", "mail"]
-    bench.assert_story(succeeded("mail"))
-
-
-def test_a_foreign_application_called_inside_a_request_joins_nothing(bench: Bench):
-    """An application that a request calls in this process, as a client would, is not part of that request."""
-
-    async def inside(background: BackgroundTasks) -> dict:
-        background.add_task(bench.works("foreign"))
-        return {}
-
-    foreign = bench.fastapi()
-    foreign.get("/inside")(inside)
-
-    async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
-        transport = httpx.ASGITransport(foreign)
-        async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
-            assert (await client.get("/inside")).status_code == 200
-        background.add_task(bench.works("audit"))
-
-    ask(bench.app(endpoint))
-    assert bench.did == ["foreign", "mail", "audit"]
-    bench.assert_story(succeeded("mail"), succeeded("audit"))
-
-
-def test_a_foreign_error_inside_a_request_is_its_own(bench: Bench):
-    """An error of an application called inside a request is no error of that request."""
-
-    async def inside() -> None:
-        raise KeyError("inside")
-
-    foreign = bench.fastapi()
-    foreign.get("/inside")(inside)
-
-    async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
-        assert type((await call(foreign, "/inside")).error) is KeyError
-
-    assert ask(bench.app(endpoint)).status == 200
-    bench.assert_story(succeeded("mail"))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -291,21 +235,3 @@ def test_the_lifespan_passes_through(bench: Bench):
     app = bench.instrument(bench.fastapi(lifespan=lifespan))
     asyncio.run(live())
     assert bench.did == ["up", "down"]
-
-
-@pytest.mark.parametrize("kind", ["fastapi", "native"])
-def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind):
-    """If we fail when a task is made, the task still runs and the fault is counted."""
-    from epilogue import births
-
-    def fail(*_) -> None:
-        raise RuntimeError("broken")
-
-    app = getattr(bench, kind)()
-    app.get("/")(scheduling(bench))
-    bench.instrument(app)
-    monkeypatch.setattr(births, "task_born", fail)
-    monkeypatch.setattr(births, "batch_born", fail)
-    assert ask(app).status == 200
-    assert bench.did == ["mail"]
-    assert bench.observer_errors("epilogue") == 2

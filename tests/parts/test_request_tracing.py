@@ -19,7 +19,7 @@ native_only = pytest.mark.skipif(not NATIVE_TELEMETRY, reason="this FastAPI has 
 def no_native(request, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let our code take the installed FastAPI for one that cannot trace."""
     if "native" not in request.node.name:
-        monkeypatch.setattr(request_tracing, "_has_native", lambda: False)
+        monkeypatch.setattr(request_tracing, "has_native", lambda: False)
 
 
 def request_spans(bench: Bench) -> list[str]:

@@ -1,0 +1,63 @@
+"""Applications that are not instrumented, beside and inside of one that is."""
+
+import httpx
+from fastapi import BackgroundTasks
+
+from tests.parts.asgi import ask, call
+from tests.parts.bench import Bench
+from tests.support.story import succeeded
+
+
+def test_an_application_that_is_not_instrumented_has_no_account(bench: Bench):
+    """Beside an instrumented application another one works as ever, and nothing of it is told."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("foreign"))
+        background.add_task(bench.works_in_thread("foreign thread"))
+
+    app = bench.app_with(bench.works("mail"))
+    foreign = bench.fastapi()
+    foreign.get("/")(endpoint)
+    ask(foreign)
+    ask(app)
+    assert bench.did == ["foreign", "foreign thread", "mail"]
+    bench.assert_story(succeeded("mail"))
+
+
+def test_a_foreign_application_called_inside_a_request_joins_nothing(bench: Bench):
+    """An application that a request calls in this process, as a client would, is not part of that request."""
+
+    async def inside(background: BackgroundTasks) -> dict:
+        background.add_task(bench.works("foreign"))
+        return {}
+
+    foreign = bench.fastapi()
+    foreign.get("/inside")(inside)
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        transport = httpx.ASGITransport(foreign)
+        async with httpx.AsyncClient(transport=transport, base_url="http://inside") as client:
+            assert (await client.get("/inside")).status_code == 200
+        background.add_task(bench.works("audit"))
+
+    ask(bench.app(endpoint))
+    assert bench.did == ["foreign", "mail", "audit"]
+    bench.assert_story(succeeded("mail"), succeeded("audit"))
+
+
+def test_a_foreign_error_inside_a_request_is_its_own(bench: Bench):
+    """An error of an application called inside a request is no error of that request."""
+
+    async def inside() -> None:
+        raise KeyError("inside")
+
+    foreign = bench.fastapi()
+    foreign.get("/inside")(inside)
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        assert type((await call(foreign, "/inside")).error) is KeyError
+
+    assert ask(bench.app(endpoint)).status == 200
+    bench.assert_story(succeeded("mail"))
