@@ -103,6 +103,9 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[BackgroundTask]:
     """Return the tasks of a batch in order, through nested batches and containers; other members are not ours."""
     found: list[BackgroundTask] = []
     for member in tuple(getattr(batch, "tasks", None) or ()):
+        if is_observable(member):
+            found.append(member)
+            continue
         inner, levels = member, depth
         while levels and is_container(inner):
             inner, levels = inner.func, levels - 1

@@ -41,12 +41,12 @@ def task_born(task: Any) -> None:
     scope = batch.scope if batch is not None else current()
     if scope is None or scope.account.closed or telling():
         return
-    if isinstance(task, BackgroundTasks) or is_container(task):
-        return
-    record = remember_task(task, scope, batch)
     if is_observable(task):
+        record = remember_task(task, scope, batch)
         record.run = scope.schedule(record, task.func, is_async=bool(task.is_async))
-    # else: a subclass with a __call__ of its own makes a run each time it calls super()
+    elif not isinstance(task, BackgroundTasks) and not is_container(task):
+        # a subclass with a __call__ of its own makes a run each time it calls super()
+        remember_task(task, scope, batch)
 
 
 def batch_born(batch: Any, injected: bool) -> None:

@@ -13,7 +13,7 @@ from .births import Birth, fresh_run, is_observable
 from .ledger import is_pending, log_fault
 from .lifetimes import defer, drain, recall_task
 from .model import Outcome, Reason, TaskRun
-from .probe import Probe, Shadow
+from .probe import Probe
 
 if TYPE_CHECKING:
     from .account import Account
@@ -30,10 +30,8 @@ current_run = _current_run.get
 class _Call(Probe):
     """One call of one task, from its begin to its end."""
 
-    __slots__ = ("behind_response", "caller", "ledger", "plan", "record", "run", "token")
-
     def __init__(self, task: Any, run: TaskRun, record: TaskRecord, caller: RequestScope | None) -> None:
-        super().__init__(task.func)
+        super().__init__(task)
         self.run = run
         self.record = record
         self.caller = caller
@@ -73,20 +71,22 @@ class _Call(Probe):
         self._finish(Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran")
 
     def _finish(self, outcome: Outcome, *why: Any) -> None:
+        self.release()
         self.ledger.finish(self.run, outcome, *why)
         self.record.scope.release(self.run)
 
 
 async def run_task(task: Any, original: Original, choose: Callable[[Account], Original]) -> None:
     """Call a task and account for it; ``choose`` may pick another original where our span is opened."""
-    call = None if isinstance(task, Shadow) else _begin(task)
+    call = None if isinstance(task, Probe) else _begin(task)
     if call is None:
         await original(task)
         return
     account = call.record.scope.account
     chosen = choose(account)
+    call.watch(task, named=chosen.__module__ != BackgroundTask.__module__)
     try:
-        await chosen(Shadow(task, call, named=chosen.__module__ != BackgroundTask.__module__))
+        await chosen(call)
     except GeneratorExit:
         # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
         call.ledger.tear_down(call.run)

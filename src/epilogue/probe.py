@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -15,33 +14,51 @@ from .model import TaskRun
 from .names import unwrap
 
 
-class Probe:
-    """Watches one call of a user's function; in a worker thread it only notes clock readings."""
+class Probe(BackgroundTask):
+    """A stand-in that the original ``__call__`` is given: it watches one call of the user's function.
 
-    # one object for each call of a task: what was not read stands on the class of the call
-    __slots__ = ("began", "finished", "func", "unrun")
+    The user's task is never changed: a module-level one may be called by many requests at once, and swapping its
+    function would be seen by all. In a worker thread the stand-in only notes clock readings.
+    """
 
-    def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
-        self.began: float | None = None
-        self.finished: float | None = None
-        self.unrun: str | None = None
-        """What is wrong with the value that was returned, if nobody will run it."""
+    began: float | None = None
+    finished: float | None = None
+    unrun: str | None = None
+    """What is wrong with the value that was returned, if nobody will run it."""
+
+    def __init__(self, task: Any) -> None:
+        # not BackgroundTask.__init__: this is no birth, and Starlette's verdict on the function is taken over
+        self.user_func = task.func
+        self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
+
+    def watch(self, task: Any, *, named: bool) -> None:
+        """Become what the original calls; ``named`` where another tool between us and Starlette may look."""
+        self.func = self.on_loop if self.is_async else self.in_thread
+        if named:
+            for attribute, value in task.__dict__.items():
+                self.__dict__.setdefault(attribute, value)
+            self.func = _named(self.func, self.user_func)
+
+    def release(self) -> None:
+        """Let go of itself: a bound method in one's own dictionary is work for the garbage collector."""
+        self.__dict__.pop("func", None)
 
     def in_thread(self, *args: Any, **kwargs: Any) -> Any:
         """Call a function that Starlette runs in a worker thread."""
         self.began = perf_counter()
         try:
-            result = self.func(*args, **kwargs)
+            result = self.user_func(*args, **kwargs)
         finally:
             self.finished = perf_counter()
-        self._look_at(result)
+        if result is not None:
+            self._look_at(result)
         return result
 
     async def on_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Call a function that Starlette awaits."""
-        result = await self.func(*args, **kwargs)
-        self._look_at(result)
+        result = await self.user_func(*args, **kwargs)
+        if result is not None:
+            self._look_at(result)
         return result
 
     def note_times(self, run: TaskRun) -> None:
@@ -54,22 +71,8 @@ class Probe:
         run.duration = (self.finished if self.finished is not None else now) - began
 
     def _look_at(self, result: Any) -> None:
-        if result is not None and _will_never_run(result, self.func):
+        if _will_never_run(result, self.user_func):
             self.unrun = verdict.never_awaited(result)
-
-
-class Shadow(BackgroundTask):
-    """A stand-in that the original ``__call__`` is given, so that the user's task is never changed.
-
-    A module-level task may be called by many requests at once; swapping its function would be seen by all.
-    """
-
-    def __init__(self, task: Any, probe: Probe, *, named: bool) -> None:
-        # not BackgroundTask.__init__: this is no birth, and Starlette's verdict on the function is taken over
-        self.__dict__.update(task.__dict__)
-        watched: Any = probe.on_loop if task.is_async else probe.in_thread
-        # another tool between us and Starlette may name its span after the function
-        self.func = _named(watched, probe.func) if named else watched
 
 
 def _named(watched: Any, func: Any) -> Any:

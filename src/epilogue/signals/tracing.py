@@ -67,7 +67,9 @@ class Tracing(TaskObserver):
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open around the call, or open ours and make it current."""
-        entry = self._open.setdefault(run, _Open(INVALID_SPAN))
+        entry = self._open.get(run)
+        if entry is None:
+            entry = self._open[run] = _Open(INVALID_SPAN)
         current = get_current_span()
         adopted = _foreign_kind(current)
         if adopted:
