@@ -1,0 +1,109 @@
+"""The configurations without a peer: bare, by hand, and Epilogue's."""
+
+import logging
+from typing import Annotated, Any
+
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
+from prometheus_client import CollectorRegistry
+
+from tests.benchmarks.shop import furnish, quiet_app
+from tests.benchmarks.surroundings import log_into_nothing, trace_into_nothing
+
+
+def _surround(*, sampled: bool = True, debug: bool = False) -> Any:
+    log_into_nothing(logging.DEBUG if debug else logging.INFO)
+    return trace_into_nothing(sampled=sampled)
+
+
+def _meter_provider() -> Any:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    return MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+
+
+def _native_app(provider: Any) -> FastAPI:
+    """Make an application whose requests and tasks FastAPI traces, and no more."""
+    return FastAPI(telemetry={"tracer_provider": provider, "metrics": False, "logs": False})
+
+
+def bare() -> FastAPI:
+    """Nothing observes the tasks."""
+    _surround()
+    return furnish(quiet_app())
+
+
+def furnish_by_hand(app: FastAPI, metrics: Any) -> FastAPI:
+    """Give an application endpoints whose tasks are observed by hand."""
+    from tests.benchmarks.handwritten import ObservedTasks
+
+    async def observed_tasks(request: Request, tasks: BackgroundTasks) -> ObservedTasks:
+        return ObservedTasks(request, tasks, metrics)
+
+    return furnish(app, Annotated[ObservedTasks, Depends(observed_tasks)], ObservedTasks.task)
+
+
+def by_hand(*, otel: bool = False, native: bool = False, scrape: bool = False, **surroundings: bool) -> FastAPI:
+    """Observe the tasks by hand."""
+    from tests.benchmarks.handwritten_metrics import OpenTelemetryMetrics, PrometheusMetrics
+
+    provider = _surround(**surroundings)
+    registry = CollectorRegistry()
+    metrics = OpenTelemetryMetrics(_meter_provider()) if otel else PrometheusMetrics(registry)
+    app = furnish_by_hand(_native_app(provider) if native else quiet_app(), metrics)
+    if scrape:
+        from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+        from starlette.responses import Response
+
+        @app.get("/metrics")
+        def expose() -> Response:
+            return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+def epilogue(
+    *, otel: bool = False, native: bool = False, scrape: bool = False, observers: int = 0, **surroundings: bool
+) -> FastAPI:
+    """Let Epilogue observe the tasks."""
+    from epilogue import TaskObserver, TaskRun, instrument
+
+    class Listener(TaskObserver):
+        """Somebody who listens to everything."""
+
+        def scheduled(self, run: TaskRun) -> None: ...
+
+        def started(self, run: TaskRun) -> None: ...
+
+        def ended(self, run: TaskRun) -> None: ...
+
+    provider = _surround(**surroundings)
+    app = furnish(_native_app(provider) if native else quiet_app())
+    options: dict[str, Any] = {"meter_provider": _meter_provider(), "registry": None} if otel else {}
+    if not otel:
+        options["registry"] = CollectorRegistry()
+    if not scrape:
+        options["metrics_path"] = None
+    instrument(app, observers=[Listener() for _ in range(observers)], **options)
+    return app
+
+
+class Toggled:
+    """One application that is bare, beside an instrumented one, or instrumented, by turns in one process."""
+
+    MODES = ("bare", "beside", "instrumented")
+
+    def __init__(self) -> None:
+        _surround()
+        self.app, self._other = furnish(quiet_app()), furnish(quiet_app())
+        self._registry = CollectorRegistry()
+
+    def turn(self, mode: str) -> None:
+        """Change the mode."""
+        from epilogue import instrument, uninstrument
+
+        uninstrument(self.app)
+        uninstrument(self._other)
+        if mode != "bare":
+            app = self.app if mode == "instrumented" else self._other
+            instrument(app, registry=self._registry, metrics_path=None)
