@@ -99,7 +99,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     account = Account(settings, Ledger(_observers(settings)))
     uninstrument(app)
     if settings.metrics and settings.registry is not None and path is not None and not taken:
-        account.route = exposition.add_route(app, path, settings.registry)
+        account.route = exposition.add_route(app, path)
         request_tracing.exclude(app, path)
     if settings.traces and trace_requests:
         account.traces_requests = request_tracing.trace(app, settings, path)

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount, Route
 
 from . import multiprocess, names
+from .account import account_of
 from .emit import emit
 from .lifetimes import drain
 from .signals.threads import note_limiter
@@ -55,18 +56,22 @@ def path_taken(routes: Any, path: str) -> bool:
     )
 
 
-def add_route(app: Any, path: str, registry: CollectorRegistry) -> Any:
+async def metrics(request: Request) -> Response:
+    """Answer a scrape of the application's registry."""
+    drain()
+    note_limiter()
+    account = account_of(request.app)
+    if account is None:  # un-instrumented a moment ago
+        return Response(status_code=404)
+    accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
+    wanted = request.query_params.getlist("name[]")
+    # off the event loop: no request waits while many series are rendered
+    body, headers = await run_in_threadpool(_render, account.settings.registry, accept, encoding, wanted)
+    return Response(body, headers=headers)
+
+
+def add_route(app: Any, path: str) -> Any:
     """Add the metrics route in front of all others and return it."""
-
-    async def metrics(request: Request) -> Response:
-        drain()
-        note_limiter()
-        accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
-        wanted = request.query_params.getlist("name[]")
-        # off the event loop: no request waits while many series are rendered
-        body, headers = await run_in_threadpool(_render, registry, accept, encoding, wanted)
-        return Response(body, headers=headers)
-
     routes = app.router.routes
     if isinstance(app, FastAPI):
         # as one of FastAPI's own, so that the application's dependencies (an API key, say) guard it

@@ -70,8 +70,8 @@ class Patch:
             self._trusted.add(top)  # a newer patch, which calls ours; ``reinstall`` if it turns out not to
 
     def reinstall(self) -> None:
-        """Put the hook on top again, unless that has been done too often."""
-        if self._reinstalls < _MAX_REINSTALLS:
+        """Put the hook on top again, unless it is there or that has been done too often."""
+        if self.cls.__dict__[self.name] is not self.hook and self._reinstalls < _MAX_REINSTALLS:
             self._reinstalls += 1
             self.install()
 

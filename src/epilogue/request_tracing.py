@@ -47,7 +47,7 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     if app.middleware_stack is not None:
         _log.warning("epilogue: the application is serving already; its requests cannot be traced any more")
         return False
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor, _InstrumentedFastAPI
 
     FastAPIInstrumentor.instrument_app(
         app,
@@ -55,6 +55,10 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
         meter_provider=settings.meter_provider,
         excluded_urls=_excluded_urls(metrics_path),
     )
+    # contrib before 0.63b0 remembers every application for good; we take ours out ourselves
+    remembered = getattr(_InstrumentedFastAPI, "_instrumented_fastapi_apps", None)
+    if isinstance(remembered, set):
+        remembered.discard(app)
     return True
 
 

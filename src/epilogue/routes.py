@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.routing import Match, Mount
+from starlette.routing import Host, Match, Mount
 
 _MAX_DEPTH = 10
 
@@ -37,7 +37,7 @@ def _leaf(scope: Any) -> str | None:
 def _find(routes: Sequence[Any], endpoint: Any, depth: int) -> str | None:
     """Find a route by its endpoint, where the framework does not say which route it was."""
     for route in routes:
-        if isinstance(route, Mount):
+        if isinstance(route, Mount | Host):
             found = _find(_routes_of(route), endpoint, depth - 1) if depth else None
             if found is not None:
                 return found
@@ -63,5 +63,5 @@ def _mounts(scope: Any, app: Any, root_path: str) -> str:
     return prefix
 
 
-def _routes_of(mount: Mount) -> Sequence[Any]:
+def _routes_of(mount: Mount | Host) -> Sequence[Any]:
     return mount.routes or ()
