@@ -1,0 +1,83 @@
+"""Mail servers for the shops, and whatever else runs beside the tests: one event loop in a thread."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from examples.shop.mailserver import SLOW, Mailroom, serve
+from examples.shop.traffic import CONCURRENCY, Traffic
+from examples.shop.visitors import plan
+
+
+class IllMailroom(Mailroom):
+    """Takes seconds for every mail, and never finishes with some."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        """Take a mail late, or never."""
+        never = any(address.endswith(SLOW) for address in envelope.rcpt_tos)
+        await asyncio.sleep(600 if never else 4)
+        return await super().handle_DATA(server, session, envelope)
+
+
+async def serve_silence() -> asyncio.Server:
+    """Take connections and never say a word."""
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    return await asyncio.start_server(silence, "127.0.0.1")
+
+
+class MailServer:
+    """A mail server that can go down."""
+
+    def __init__(self, portal: BlockingPortal, mailroom: Mailroom | None) -> None:
+        self._portal = portal
+        self._server = portal.call(serve_silence) if mailroom is None else portal.call(serve, mailroom)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+
+    def go_down(self) -> None:
+        """Close the port; again, if need be."""
+        self._portal.call(self._server.close)
+
+
+class Beside:
+    """What runs beside a test."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+        self.mail_servers: list[MailServer] = []
+
+    def mail_server(self, mailroom: Mailroom | None) -> MailServer:
+        """Start a mail server; without a mailroom, one that never answers."""
+        self.mail_servers.append(MailServer(self._portal, mailroom))
+        return self.mail_servers[-1]
+
+    def customers(
+        self,
+        url: str,
+        seconds: float,
+        rate: float,
+        *,
+        healthy: bool = False,
+        only: str | None = None,
+        concurrency: int = CONCURRENCY,
+    ) -> Any:
+        """Send customers to a shop and return their traffic's future."""
+        traffic = Traffic(url, plan(healthy=healthy, only=only), concurrency=concurrency)
+        return self._portal.start_task_soon(traffic.run, seconds, rate)
+
+
+@contextmanager
+def beside() -> Iterator[Beside]:
+    """Run an event loop in a thread; what it still does at the end is cancelled."""
+    with start_blocking_portal() as portal:
+        aside = Beside(portal)
+        yield aside
+        for server in aside.mail_servers:
+            server.go_down()
+        portal.call(portal.stop, True)  # True: cancel what remains

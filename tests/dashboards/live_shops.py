@@ -1,0 +1,96 @@
+"""Real shops as processes of their own, on loopback, each ended by its own pid."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from dashboards.prometheus.server import free_port
+
+ROOT = Path(__file__).parents[2]
+SHOP = "examples.shop.app:app"
+_open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+
+
+class Shop:
+    """A running shop."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process = process
+        self.address = f"127.0.0.1:{port}"
+        self.url = f"http://{self.address}"
+        self.log = log
+
+    def get(self, path: str) -> str:
+        """Return what the shop answers."""
+        with _open(self.url + path, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def is_open(self) -> bool:
+        """Tell whether it answers."""
+        with suppress(OSError):
+            return bool(self.get("/health"))
+        return False
+
+    def post(self, path: str) -> int:
+        """Send an empty request and return the status."""
+        try:
+            with _open(urllib.request.Request(self.url + path, b""), timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refusal:
+            refusal.close()
+            return refusal.code
+
+    def workers(self) -> list[int]:
+        """Return the pids of a server's worker processes."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def uvicorn(port: int, app: str = SHOP, *more: str) -> list[str]:
+    """Return the command line of the server."""
+    options = ["--no-access-log", "--timeout-graceful-shutdown", "1"]
+    return [sys.executable, "-m", "uvicorn", app, "--port", str(port), *options, *more]
+
+
+@contextmanager
+def shop(
+    directory: Path, mail_port: int, command: Callable[[int], list[str]] = uvicorn, **environment: str
+) -> Iterator[Shop]:
+    """Open a shop with a directory of its own; it is not awaited, so that several can open at a time."""
+    directory.mkdir(parents=True)
+    given = {"SHOP_DIRECTORY": str(directory), "SHOP_SMTP_PORT": str(mail_port), "PYTHONWARNINGS": ""}
+    port, log = free_port(), directory / "shop.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command(port),
+            cwd=ROOT,
+            env=os.environ | given | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield Shop(process, port, log)
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # workers that hold on to their tasks
+        process.wait(5)
+
+
+def until(condition: Callable[[], object], seconds: float, why: Callable[[], object] = lambda: "") -> None:
+    """Wait for a condition, at most so long."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, why()
+        time.sleep(0.2)

@@ -1,0 +1,141 @@
+"""Shops in trouble, all at a time, and one Prometheus that watches them with shortened rules.
+
+Each shop is a job of its own, so that an alert says by its job which trouble it is about.
+"""
+
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, start_http_server
+
+from dashboards.prometheus.server import Prometheus, configuration
+from examples.shop.mailserver import Mailroom
+
+from .live_mail import Beside, IllMailroom, beside
+from .live_shops import Shop, shop, until, uvicorn
+from .prometheus_rules import write_shortened
+
+FACTOR = 60
+"""A minute of the rules is a second here."""
+LEAST = 2.0
+"""Seconds that healthy tasks do not reach, on a machine that is busy with all these shops."""
+_LONG = 600.0
+_HIDDEN = {
+    "source_labels": ["__name__", "background_task_outcome"],
+    "regex": "background_task_ended_total;(dropped|abandoned)",
+    "action": "drop",
+}
+
+
+@contextmanager
+def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[object]]) -> Iterator[None]:
+    """Open the shops and Prometheus, let somebody watch it, and let the troubles begin."""
+    with ExitStack() as stack:
+        aside = stack.enter_context(beside())
+        good, dying, ill, silent = map(aside.mail_server, (Mailroom(), Mailroom(), IllMailroom(), None))
+
+        def neglected(port: int) -> list[str]:
+            return uvicorn(port, "tests.dashboards.live_neglected:app")
+
+        def workers(port: int) -> list[str]:
+            return uvicorn(port, "tests.dashboards.live_leisurely:app", "--workers", "2")
+
+        metrics = directory / "metrics"
+        metrics.mkdir()
+        shops = {
+            "healthy": shop(directory / "healthy", good.port),
+            "mail-down": shop(directory / "mail-down", dying.port),
+            "mail-ill": shop(directory / "mail-ill", ill.port, SHOP_SMTP_TIMEOUT="600"),
+            "starved": shop(directory / "starved", good.port, SHOP_THREADS="1"),
+            "careless": shop(directory / "careless", good.port),
+            "neglected": shop(directory / "neglected", good.port, neglected, EPILOGUE_MAX_TASK_NAMES="3"),
+            "workers": shop(
+                directory / "workers",
+                silent.port,
+                workers,
+                SHOP_SMTP_TIMEOUT="600",
+                PROMETHEUS_MULTIPROC_DIR=str(metrics),
+            ),
+        }
+        opened = {job: stack.enter_context(one) for job, one in shops.items()}
+        bare, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
+        stack.callback(lambda: (bare.shutdown(), bare.server_close(), thread.join()))
+        targets = {job: [one.address] for job, one in opened.items()}
+        targets["neglected"].append(f"127.0.0.1:{bare.server_port}")
+        targets["filtered"] = targets["careless"]
+        for one in opened.values():
+            until(one.is_open, 60, lambda one=one: one.log.read_text())
+        rules = write_shortened(directory, FACTOR, LEAST)
+        config = configuration(
+            targets, rules, interval="1s", scrape={"filtered": {"metric_relabel_configs": [_HIDDEN]}}
+        )
+        prometheus = stack.enter_context(Prometheus(directory, config))
+        stack.enter_context(watch(prometheus))
+        # for longer than a range of the rules, so that what comes now is news
+        until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 9, 40)
+        database = sqlite3.connect(directory / "starved" / "shop.sqlite3", check_same_thread=False)
+        stack.enter_context(_busy(stack.enter_context(closing(database))))
+        _trouble(opened, aside)
+        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 30)
+        _kill_one_worker(opened["workers"])
+        until(lambda: _count(prometheus, "workers", "background_task_lost_total"), 20)
+        _deploy(opened["workers"])
+        until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 30)
+        dying.go_down()
+        yield
+
+
+def _trouble(shops: dict[str, Shop], aside: Beside) -> None:
+    """Send the customers, each for as long as it takes."""
+    aside.customers(shops["healthy"].url, _LONG, 3, healthy=True)
+    aside.customers(shops["mail-down"].url, _LONG, 6, only="order, slow mail")
+    aside.customers(shops["mail-ill"].url, _LONG, 5, healthy=True, only="order")
+    aside.customers(shops["neglected"].url, _LONG, 2, healthy=True)
+    aside.customers(shops["workers"].url, _LONG, 2, only="order, slow mail")
+    aside.customers(shops["starved"].url, _LONG, 20, only="browse", concurrency=3)
+    # exactly one of each: the first event of a name
+    assert shops["careless"].post("/orders/2/refund") == 500
+    assert shops["careless"].post("/orders/1/return") == 202
+
+
+def _count(prometheus: Prometheus, job: str, metric: str) -> float:
+    found = prometheus.query(f'sum({metric}{{job="{job}"}})')
+    return float(found[0]["value"][1]) if found else 0.0
+
+
+def _kill_one_worker(server: Shop) -> None:
+    """Be the kernel, out of memory."""
+    os.kill(server.workers()[0], signal.SIGKILL)
+
+
+def _deploy(server: Shop) -> None:
+    """Replace the workers, as a deploy does; their tasks are given a second."""
+    until(lambda: len(server.workers()) == 2, 20)
+    server.process.send_signal(signal.SIGHUP)
+
+
+@contextmanager
+def _busy(database: sqlite3.Connection) -> Iterator[None]:
+    """Write to a shop's database most of the time, so that its own writers wait for it in their threads."""
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            database.execute("BEGIN IMMEDIATE")
+            stop.wait(0.15)
+            database.rollback()
+            stop.wait(0.03)
+
+    database.isolation_level = None
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,143 @@
+"""Each alert is fired by a real situation in a real shop, and none by healthy traffic."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from dashboards.prometheus.server import Prometheus
+
+from .live_shops import until
+from .live_stage import stage
+from .prometheus_rules import alerts
+
+pytestmark = pytest.mark.timeout(280)
+
+_PATIENCE = 110.0
+TASKS = "examples.shop.tasks."
+SITUATIONS = {
+    ("careless", "EpilogueTaskNeverRan"): "one request fails, and one makes its tasks by hand",
+    ("mail-down", "EpilogueTaskFailureRatioHigh"): "the mail server goes down",
+    ("mail-down", "EpilogueTaskStoppedSucceeding"): "the mail server stays down",
+    ("mail-down", "EpilogueTaskNeverRan"): "the tasks behind a mail are skipped",
+    ("mail-ill", "EpilogueTaskWaitHigh"): "the mail server is slow, so that what comes after a mail is late",
+    ("mail-ill", "EpilogueBacklogGrowing"): "the mail server holds some connections for ever",
+    ("mail-ill", "EpilogueTaskStuck"): "the mail server holds some connections for ever",
+    ("starved", "EpilogueWorkerThreadsExhausted"): "another program holds the database",
+    ("neglected", "EpilogueTooManyTaskNames"): "there are more tasks than the process may name",
+    ("neglected", "EpilogueObserverErrors"): "an observer of the user's raises",
+    ("neglected", "EpilogueMetricsMissing"): "an instance of the job serves metrics, but not ours",
+    ("filtered", "EpilogueAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
+    ("workers", "EpilogueTaskCancelled"): "a deploy replaces the workers while mails are sent",
+    ("workers", "EpilogueTaskNeverRan"): "a worker is killed with its tasks",
+}
+CONSEQUENCES = {
+    ("filtered", "EpilogueMetricsMissing"),
+    ("starved", "EpilogueTaskWaitHigh"),
+    ("starved", "EpilogueBacklogGrowing"),
+    ("workers", "EpilogueTaskStuck"),
+    ("workers", "EpilogueTaskStoppedSucceeding"),
+    ("workers", "EpilogueBacklogGrowing"),
+}
+"""What may come with a situation, though it is not what the situation is for."""
+
+
+class Watch:
+    """Looks at Prometheus all the time and notes what fired, and how."""
+
+    def __init__(self) -> None:
+        self.fired: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self.seconds: dict[tuple[str, str], float] = {}
+
+    @contextmanager
+    def over(self, prometheus: Prometheus) -> Iterator[None]:
+        """Watch for as long as the context lasts."""
+        stop, start = threading.Event(), time.monotonic()
+
+        def look() -> None:
+            while not stop.wait(0.5):
+                for alert in prometheus.api("alerts")["alerts"]:
+                    if alert["state"] == "firing":
+                        self._note(alert, time.monotonic() - start)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _note(self, alert: dict[str, Any], elapsed: float) -> None:
+        key = alert["labels"]["job"], alert["labels"]["alertname"]
+        self.seconds.setdefault(key, round(elapsed))
+        known = self.fired.setdefault(key, [])
+        if alert["labels"] not in [one["labels"] for one in known]:
+            known.append(alert)
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
+    """Watch the shops until every situation has fired its alert, or for as long as we have patience."""
+    watch = Watch()
+    with stage(tmp_path_factory.mktemp("stage"), watch.over), suppress(AssertionError):
+        until(lambda: SITUATIONS.keys() <= watch.fired.keys(), _PATIENCE)
+    return watch
+
+
+def test_every_alert_has_a_situation():
+    """No alert is left out."""
+    assert {alert for _, alert in SITUATIONS} == set(alerts())
+
+
+@pytest.mark.parametrize(("job", "alert"), SITUATIONS, ids=str)
+def test_a_real_situation_fires_the_alert(watch: Watch, job: str, alert: str):
+    """The situation fires the alert."""
+    assert (job, alert) in watch.fired, f"{SITUATIONS[job, alert]}; what fired: {watch.seconds}"
+
+
+def test_healthy_traffic_fires_nothing(watch: Watch):
+    """Alerts stay quiet where all tasks succeed."""
+    assert [alert for job, alert in watch.fired if job == "healthy"] == []
+
+
+def test_nothing_fires_that_has_no_reason(watch: Watch):
+    """Every alert that fired is about its situation, or follows from it."""
+    assert watch.fired.keys() - SITUATIONS.keys() - CONSEQUENCES == set()
+
+
+def test_the_very_first_event_fires_with_its_count(watch: Watch):
+    """A name that appears with its first lost run at 1 fires, by name and outcome."""
+    fired = watch.fired["careless", "EpilogueTaskNeverRan"]
+    tasks = {
+        (alert["labels"]["background_task_name"], alert["labels"]["background_task_outcome"], alert["value"])
+        for alert in fired
+    }
+    assert tasks == {
+        (f"{TASKS}write_audit_row", "dropped", "1e+00"),
+        (f"{TASKS}notify_warehouse", "abandoned", "1e+00"),
+    }
+
+
+def test_what_a_killed_worker_held_is_lost(watch: Watch):
+    """The runs of a killed worker fire as lost."""
+    fired = watch.fired["workers", "EpilogueTaskNeverRan"]
+    assert "lost" in {alert["labels"]["background_task_outcome"] for alert in fired}
+
+
+def test_links_lead_to_the_dashboard_of_what_fired(watch: Watch):
+    """The link of an alert has the alert's own labels filled in."""
+    for fired in watch.fired.values():
+        for alert in fired:
+            link = urlsplit(alert["annotations"]["dashboard_url"])
+            labels, values = alert["labels"], parse_qs(link.query)
+            wanted = {"var-job": [labels["job"]]}
+            if link.path == "/d/epilogue-task":
+                wanted["var-task"] = [labels.get("background_task_name", "other")]
+            if "instance" in labels:
+                wanted["var-instance"] = [labels["instance"]]
+            assert values == wanted
