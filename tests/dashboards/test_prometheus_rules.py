@@ -1,0 +1,119 @@
+"""The committed rules as promtool sees them, and as a user of them does."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import _jsonnet
+import pytest
+import yaml
+
+from dashboards.expressions import load as dashboards
+from dashboards.prometheus.server import HERE, RULES, configuration
+from epilogue import names
+
+from .prometheus_rules import RUNBOOK, TESTS, alerts, load, shorten
+
+ALERTS = alerts()
+CASES = yaml.safe_load(TESTS.read_text())["tests"]
+METRICS = [value for value in vars(names).values() if isinstance(value, names.Metric)]
+
+
+def promtool(*arguments: object) -> str:
+    """Run promtool and return what it says; any complaint is an error."""
+    done = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_rules_are_valid():
+    """Promtool has nothing against the rules, duplicates included."""
+    said = promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES)
+    assert said.count("SUCCESS") == len(RULES)
+
+
+def test_the_configuration_is_valid(tmp_path: Path):
+    """Promtool has nothing against the configuration that `make prometheus` writes."""
+    config = tmp_path / "prometheus.yml"
+    config.write_text(configuration({"shop": ["127.0.0.1:8000"]}))
+    assert f"{len(RULES)} rule files found" in promtool("check", "config", config)
+
+
+def test_the_unit_tests_of_the_rules_pass():
+    """Every alert fires and stays quiet when it should."""
+    assert "SUCCESS" in promtool("test", "rules", TESTS)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_has_a_firing_and_a_quiet_case(alert: str):
+    """The unit tests have a case where the alert fires, and one where it never does."""
+    expected = [
+        [bool(one["exp_alerts"]) for one in case["alert_rule_test"] if one["alertname"] == alert] for case in CASES
+    ]
+    assert any(True in firings for firings in expected)
+    assert any(firings and True not in firings for firings in expected)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_every_alert_says_what_to_do(alert: str):
+    """Severity, summary, description, and an entry of the runbook: what to look at, what to change."""
+    rule = ALERTS[alert]
+    assert rule["labels"]["severity"] in {"critical", "warning", "info"}
+    assert rule["annotations"].keys() == {"summary", "description", "dashboard_url", "runbook_url"}
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert (page, anchor) == (RUNBOOK.name, alert.lower())
+    entry = RUNBOOK.read_text().split(f"\n## {alert}\n")[1].split("\n## ")[0]
+    assert "**Look at**" in entry
+    assert "**Change**" in entry
+
+
+def test_the_runbook_has_no_other_entries():
+    """Every entry of the runbook is about an alert that exists."""
+    assert re.findall(r"^## (.*)$", RUNBOOK.read_text(), re.MULTILINE) == list(ALERTS)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_links_name_dashboards_and_variables_that_exist(alert: str):
+    """The dashboard of the link exists, and so does each variable in it."""
+    link = urlsplit(ALERTS[alert]["annotations"]["dashboard_url"])
+    dashboard = {one["uid"]: one for one in dashboards()}[link.path.removeprefix("/d/")]
+    variables = {f"var-{variable['name']}" for variable in dashboard["templating"]["list"]}
+    assert parse_qs(link.query).keys() <= variables
+
+
+def test_every_metric_that_the_rules_name_exists():
+    """The rules read our own metrics, `up` and the age of the process; and nothing is misspelt."""
+    ours = {metric.prometheus + suffix for metric in METRICS for suffix in ("", "_total", "_bucket")}
+    recorded = {rule["record"] for path in RULES for rule in load(path) if "record" in rule}
+    for path in RULES:
+        for rule in load(path):
+            named = set(re.findall(r"\b(?:background_task|epilogue|process|job)_[a-z0-9_:]*\b", rule["expr"]))
+            labels = {"background_task_name", "background_task_outcome", "background_task_state"}
+            labels |= {"epilogue_observer"}
+            assert named - labels <= ours | recorded | {"process_start_time_seconds"}
+
+
+def test_shortening_changes_durations_and_nothing_else():
+    """Ranges, offsets, `for` and marked thresholds are divided; names and other numbers stay."""
+    rule = "a:increase5m > 20 and x[5m] offset 1h > 600 # seconds\n  for: 10m\n"
+    shortened = "a:increase5m > 20 and x[5000ms] offset 60000ms > 10.0 # seconds\n  for: 10000ms\n"
+    assert shorten(rule, 60, 2) == shortened
+    assert "> 2 # seconds" in shorten("x > 10 # seconds", 60, 2)
+
+
+def test_the_mixin_imports_the_committed_files():
+    """A user of mixins gets the same dashboards and rules, with the addresses filled in."""
+    addresses = "grafanaUrl: 'https://grafana.example', runbookUrl: 'https://runbooks.example/epilogue'"
+    snippet = f"(import 'mixin.libsonnet') + {{ _config+:: {{ epilogue+: {{ {addresses} }} }} }}"
+    shown = (
+        f"local mixin = {snippet}; "
+        "[mixin.grafanaDashboards, mixin.prometheusRules.groups, mixin.prometheusAlerts.groups]"
+    )
+    given = json.loads(_jsonnet.evaluate_snippet(str(HERE.parent / "x"), shown))
+    assert sorted(one["uid"] for one in given[0].values()) == sorted(one["uid"] for one in dashboards())
+    for groups, path in zip(given[1:], RULES, strict=True):
+        text = path.read_text().replace("http://localhost:3000", "https://grafana.example")
+        text = text.replace("'RUNBOOK.md", "'https://runbooks.example/epilogue")
+        assert groups == yaml.safe_load(text)["groups"]
