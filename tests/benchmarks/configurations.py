@@ -38,6 +38,10 @@ CONFIGURATIONS: dict[str, Configuration] = {
     **_pair("-scrape", ", with /metrics", scrape=True),
     "epilogue-observers-1": Configuration("Epilogue, 1 observer", "ours.epilogue", {"observers": 1}),
     "epilogue-observers-10": Configuration("Epilogue, 10 observers", "ours.epilogue", {"observers": 10}),
+    "epilogue-core": Configuration("Epilogue, no signal", "ours.epilogue", {"signals": ""}),
+    "epilogue-traces": Configuration("Epilogue, traces only", "ours.epilogue", {"signals": "traces"}),
+    "epilogue-metrics": Configuration("Epilogue, metrics only", "ours.epilogue", {"signals": "metrics"}),
+    "epilogue-logs": Configuration("Epilogue, logs only", "ours.epilogue", {"signals": "logs"}),
     "native": Configuration("FastAPI native", "peers.native", {}, "native"),
     "contrib": Configuration("OpenTelemetry contrib", "peers.contrib", {}, "contrib"),
     "logfire": Configuration("Logfire", "peers.logfire", {}, "logfire"),
@@ -45,7 +49,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
     "datadog-writing": Configuration("Datadog, with its writer", "peers.datadog", {"writing": True}, "datadog"),
     "newrelic": Configuration("New Relic", "peers.newrelic", {}, "newrelic"),
     "sentry": Configuration("Sentry", "peers.sentry", {}, "sentry"),
-    "toggled": Configuration("one application, by turns", "ours.Toggled"),
+    "toggled": Configuration("un-instrumented beside", "ours.Toggled"),
 }
 
 PEERS = ("native", "contrib", "sentry", "logfire", "datadog", "datadog-writing", "newrelic")

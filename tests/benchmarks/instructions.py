@@ -19,16 +19,20 @@ from typing import NamedTuple
 from tests.benchmarks.processes import Process
 from tests.benchmarks.rounds import TASKS
 
-NAMES = ("bare", "hand", "epilogue")
+NAMES = ("bare", "hand", "epilogue", "toggled")
+PARTS = ("epilogue-core", "epilogue-traces", "epilogue-metrics", "epilogue-logs")
+PAIRED = ("hand-otel", "epilogue-otel", "hand-unsampled", "epilogue-unsampled", "hand-native", "epilogue-native")
 _REQUESTS = 10
 _MALLOC = ("malloc", "calloc", "realloc")
 
 
 class Count(NamedTuple):
-    """What one task takes."""
+    """What one task takes, and the request around it."""
 
     instructions: float
     allocations: float
+    request: float
+    """Instructions of a request without tasks."""
 
 
 def available() -> bool:
@@ -36,12 +40,15 @@ def available() -> bool:
     return shutil.which("valgrind") is not None and shutil.which("callgrind_control") is not None
 
 
-def count() -> dict[str, Count]:
-    """Return what one task takes, in each configuration."""
-    jobs = [(name, allocator) for name in NAMES for allocator in ("pymalloc", "malloc")]
+def count(*, quick: bool) -> dict[str, Count]:
+    """Return what one task takes, in each configuration; the parts and pairs are left out if it is to be quick."""
+    names = NAMES if quick else (*NAMES, *PAIRED, *PARTS)
+    jobs = [(name, "pymalloc") for name in names] + [(name, "malloc") for name in names]
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2))) as pool:
         found = dict(zip(jobs, pool.map(lambda job: _per_task(*job), jobs), strict=True))
-    return {name: Count(found[name, "pymalloc"].instructions, found[name, "malloc"].allocations) for name in NAMES}
+    return {
+        name: found[name, "pymalloc"]._replace(allocations=found[name, "malloc"].allocations) for name in names
+    }
 
 
 def _per_task(name: str, allocator: str) -> Count:
@@ -59,6 +66,8 @@ def _per_task(name: str, allocator: str) -> Count:
         process = Process(name, sys.executable, wrapper)
         try:
             number = process.do("identity")
+            if name == "toggled":
+                process.do("turn", mode="beside")
             process.do("measure", paths=[f"/async/{TASKS}"], times=[5])
             totals = []
             for tasks in (0, TASKS):
@@ -71,15 +80,15 @@ def _per_task(name: str, allocator: str) -> Count:
         finally:
             process.close()
     none, many = totals
-    times = TASKS * _REQUESTS
-    return Count((many.instructions - none.instructions) / times, (many.allocations - none.allocations) / times)
+    tasks = TASKS * _REQUESTS
+    return Count((many[0] - none[0]) / tasks, (many[1] - none[1]) / tasks, none[0] / _REQUESTS)
 
 
 def _control(number: int, order: str) -> None:
     subprocess.run(["callgrind_control", order, str(number)], check=True, capture_output=True, timeout=60)
 
 
-def _read(directory: Path, label: str) -> Count:
+def _read(directory: Path, label: str) -> tuple[int, int]:
     """Read the newest dump: its total, and the calls to the allocator."""
     newest = max(directory.glob("out*"), key=lambda path: path.stat().st_mtime_ns)
     text = newest.read_text(errors="replace")
@@ -87,4 +96,4 @@ def _read(directory: Path, label: str) -> Count:
     calls = re.findall(rf"^cfn=(?:{'|'.join(_MALLOC)})\ncalls=(\d+)", text, re.MULTILINE)
     if total is None:
         raise ValueError(f"callgrind wrote no total for {label}")
-    return Count(float(total[1]), float(sum(map(int, calls))))
+    return int(total[1]), sum(map(int, calls))

@@ -63,7 +63,13 @@ def by_hand(*, otel: bool = False, native: bool = False, scrape: bool = False, *
 
 
 def epilogue(
-    *, otel: bool = False, native: bool = False, scrape: bool = False, observers: int = 0, **surroundings: bool
+    *,
+    otel: bool = False,
+    native: bool = False,
+    scrape: bool = False,
+    observers: int = 0,
+    signals: str = "traces metrics logs",
+    **surroundings: bool,
 ) -> FastAPI:
     """Let Epilogue observe the tasks."""
     from epilogue import TaskObserver, TaskRun, instrument
@@ -80,6 +86,7 @@ def epilogue(
     provider = _surround(**surroundings)
     app = furnish(_native_app(provider) if native else quiet_app())
     options: dict[str, Any] = {"meter_provider": _meter_provider(), "registry": None} if otel else {}
+    options |= {signal: signal in signals for signal in ("traces", "metrics", "logs")}
     if not otel:
         options["registry"] = CollectorRegistry()
     if not scrape:

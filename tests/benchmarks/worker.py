@@ -41,6 +41,10 @@ class Worker:
         """Send each request so many times."""
         return [await repeat(self.app, path, count) for path, count in zip(paths, times, strict=True)]
 
+    async def turn(self, mode: str) -> None:
+        """Change the mode of a toggled application."""
+        self._toggled.turn(mode)
+
     async def modes(self, paths: list[str], times: list[int]) -> dict[str, list[dict[str, float]]]:
         """Measure in each mode of a toggled application."""
         found = {}

@@ -1,0 +1,112 @@
+"""How long a scrape holds up other requests: ours, rendered off the event loop, and prometheus_client's own app.
+
+``python -m tests.benchmarks.scrape_delay`` serves an application with 200 task names under uvicorn, sends requests one
+after the other, scrapes in turns from the one and the other address, and prints the latencies during the scrapes.
+"""
+
+import asyncio
+import contextlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+from fastapi import BackgroundTasks, FastAPI
+from prometheus_client import make_asgi_app
+
+from epilogue import instrument, task
+from tests.workers.servers import ROOT, free_port
+
+NAMES, ROUNDS = 200, 30
+ADDRESSES = {"Epilogue": "/metrics", "prometheus_client": "/theirs/"}
+
+app = FastAPI(**({"telemetry": {"tracing": False, "metrics": False, "logs": False}}))
+instrument(app, logs=False)
+app.mount("/theirs", make_asgi_app())
+
+
+def make(number: int) -> object:
+    """Make one task of many."""
+
+    @task(f"task_{number}")
+    async def work() -> None: ...
+
+    return work
+
+
+@app.get("/fill")
+async def fill(tasks: BackgroundTasks) -> None:
+    """Give every task name its series."""
+    for number in range(NAMES):
+        tasks.add_task(make(number))
+
+
+@app.get("/")
+async def root() -> None:
+    """Answer at once."""
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[str]:
+    """Serve this module's application and yield its address."""
+    port = free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+        f"{__spec__.name}:app",
+    ]
+    server = subprocess.Popen(command, cwd=ROOT, env={"EPILOGUE_MAX_TASK_NAMES": "200"})
+    try:
+        async with httpx.AsyncClient(timeout=10) as client:
+            for _ in range(200):
+                with contextlib.suppress(httpx.HTTPError):
+                    await client.get(f"http://127.0.0.1:{port}/")
+                    break
+                await asyncio.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+async def latencies_during(client: httpx.AsyncClient, scrape: str | None) -> tuple[list[float], float]:
+    """Send requests while one scrape runs; return how long each took, and the scrape, in milliseconds."""
+    began = time.perf_counter()
+    scraping = asyncio.ensure_future(client.get(scrape)) if scrape else asyncio.ensure_future(asyncio.sleep(0.1))
+    took = []
+    while not scraping.done() or not took:
+        before = time.perf_counter()
+        await client.get("/")
+        took.append((time.perf_counter() - before) * 1000)
+    await scraping
+    return took, (time.perf_counter() - began) * 1000
+
+
+async def main() -> None:
+    """Measure in turns, and print."""
+    async with served() as address, httpx.AsyncClient(base_url=address, timeout=30) as client:
+        await client.get("/fill")
+        worst: dict[str, list[float]] = {name: [] for name in ("no scrape", *ADDRESSES)}
+        scrapes: dict[str, list[float]] = {name: [] for name in worst}
+        for _ in range(ROUNDS):
+            for name in worst:
+                took, scrape = await latencies_during(client, ADDRESSES.get(name))
+                worst[name].append(max(took))
+                scrapes[name].append(scrape)
+        for name, values in worst.items():
+            quartiles = statistics.quantiles(values, n=4)
+            print(
+                f"{name:18} longest request, median over {ROUNDS} scrapes {quartiles[1]:6.1f} ms "
+                f"(quartiles {quartiles[0]:.1f} to {quartiles[2]:.1f}); scrape {statistics.median(scrapes[name]):6.1f} ms"
+            )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
