@@ -1,13 +1,12 @@
 """How long a scrape holds up other requests: ours, rendered off the event loop, and prometheus_client's own app.
 
-``python -m tests.benchmarks.scrape_delay`` serves an application with 200 task names under uvicorn, sends requests one
-after the other, scrapes in turns from the one and the other address, and prints the latencies during the scrapes.
+``python -m tests.benchmarks.scrape_delay`` serves an application with 200 task names under uvicorn, sends requests
+one after the other, scrapes in turns from the one and the other address, and prints the latencies meanwhile.
 """
 
 import asyncio
 import contextlib
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -73,7 +72,7 @@ async def served() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(10)
+        await asyncio.wait_for(server.wait(), 10)
 
 
 async def latencies_during(client: httpx.AsyncClient, scrape: str | None) -> tuple[list[float], float]:
@@ -96,15 +95,16 @@ async def main() -> None:
         worst: dict[str, list[float]] = {name: [] for name in ("no scrape", *ADDRESSES)}
         scrapes: dict[str, list[float]] = {name: [] for name in worst}
         for _ in range(ROUNDS):
-            for name in worst:
+            for name, longest in worst.items():
                 took, scrape = await latencies_during(client, ADDRESSES.get(name))
-                worst[name].append(max(took))
+                longest.append(max(took))
                 scrapes[name].append(scrape)
         for name, values in worst.items():
             quartiles = statistics.quantiles(values, n=4)
             print(
                 f"{name:18} longest request, median over {ROUNDS} scrapes {quartiles[1]:6.1f} ms "
-                f"(quartiles {quartiles[0]:.1f} to {quartiles[2]:.1f}); scrape {statistics.median(scrapes[name]):6.1f} ms"
+                f"(quartiles {quartiles[0]:.1f} to {quartiles[2]:.1f}); "
+                f"scrape {statistics.median(scrapes[name]):6.1f} ms"
             )
 
 
