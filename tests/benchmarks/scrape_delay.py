@@ -51,17 +51,12 @@ async def root() -> None:
 async def served() -> AsyncIterator[str]:
     """Serve this module's application and yield its address."""
     port = free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "--port",
-        str(port),
-        "--log-level",
-        "error",
-        f"{__spec__.name}:app",
-    ]
-    server = subprocess.Popen(command, cwd=ROOT, env={"EPILOGUE_MAX_TASK_NAMES": "200"})
+    module = "tests.benchmarks.scrape_delay:app"
+    server = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "error", module),
+        cwd=ROOT,
+        env={"EPILOGUE_MAX_TASK_NAMES": str(NAMES)},
+    )
     try:
         async with httpx.AsyncClient(timeout=10) as client:
             for _ in range(200):
