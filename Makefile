@@ -8,7 +8,9 @@ OLDEST := .venv-oldest
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: demo dashboards test test-newest test-oldest lint format clean help
+PROMETHEUS_PORT ?= 9090
+
+.PHONY: bench debian demo prometheus dashboards test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -16,9 +18,12 @@ help:  ## say what there is
 demo: $(NEWEST)/demo.stamp  ## run the example shop and watch its background tasks being accounted for
 	@$(NEWEST)/bin/python -m examples.shop.demo --port $(DEMO_PORT)
 
+prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules, against the running demo
+	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)
+
 test: test-newest test-oldest  ## all tests, on the newest and on the oldest supported FastAPI
 
-test-newest: $(NEWEST)/test.stamp
+test-newest: debian $(NEWEST)/test.stamp
 	@rm -f .coverage .coverage.*
 	$(NEWEST)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(NEWEST)/bin/python -m coverage combine -q && $(NEWEST)/bin/python -m coverage report
@@ -41,6 +46,10 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-oldest .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# The tests start a real Prometheus and check the dashboards' types with node.
+debian:
+	@.ci/debian-packages prometheus npm
 
 # --- environments ---------------------------------------------------------------------------------------------
 
