@@ -1,0 +1,258 @@
+"""What Prometheus answers about a real shop, compared with the account that the shop itself keeps."""
+
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from dashboards.expressions import Expression, expressions, interpolate
+from dashboards.prometheus.server import RULES, Prometheus, configuration
+from examples.shop.account import read
+from examples.shop.mailserver import Mailroom
+
+from .live_mail import beside
+from .live_shops import Shop, shop, until, uvicorn
+from .prometheus_oracle import Oracle, Vector
+from .prometheus_rules import load
+
+pytestmark = pytest.mark.timeout(150)
+
+RECORDS = [rule for path in RULES for rule in load(path) if "record" in rule]
+ASKED = {one.expr: one for one in expressions() if one.language == "prometheus"}
+RANGE = "10m"
+"""Longer than everything here lasts, so that all events are in it."""
+_COUNTER_OVER_TIME = re.compile(r"(?:rate|increase)\(([a-z_:]+(?:\{[^}]*\})?)\[[^]]*\]\)")
+
+
+class Scene(NamedTuple):
+    """Shops that have calmed down, and the Prometheus that has seen everything."""
+
+    prometheus: Prometheus
+    shops: list[Shop]
+    start: float
+
+    def oracle(self) -> Oracle:
+        """Ask the shops themselves."""
+        return Oracle({("shop", one.address): one.get("/metrics") for one in self.shops}, RECORDS)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Send customers to a shop; kill one and replace the other worker of a second one; wait until it is quiet."""
+    directory, start = tmp_path_factory.mktemp("account"), time.time()
+    metrics = directory / "metrics"
+    metrics.mkdir()
+    spans = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "200"}
+
+    def one(port: int) -> list[str]:
+        return uvicorn(port, "tests.dashboards.live_neglected:app")
+
+    def several(port: int) -> list[str]:
+        return uvicorn(port, "tests.dashboards.live_leisurely:app", "--workers", "2")
+
+    with ExitStack() as stack:
+        aside = stack.enter_context(beside())
+        good, silent = aside.mail_server(Mailroom()), aside.mail_server(None)
+        shops = [
+            stack.enter_context(shop(directory / "one", good.port, one, **spans)),
+            stack.enter_context(
+                shop(directory / "several", silent.port, several, PROMETHEUS_MULTIPROC_DIR=str(metrics))
+            ),
+        ]
+        config = configuration({"shop": [each.address for each in shops]}, interval="1s")
+        prometheus = stack.enter_context(Prometheus(directory, config))
+        for each in shops:
+            until(each.is_open, 60, each.log.read_text)
+        aside.customers(shops[0].url, 6, 12).result(60)
+        _lose_and_cancel(shops[1], aside)
+        aside.customers(shops[1].url, 1, 3, only="order, slow").result(30)  # these stay in flight
+        scene = Scene(prometheus, shops, start)
+        until(lambda: _calm(shops[0]) and not _differences(scene, "background_task_scheduled_total"), 30)
+        yield scene
+
+
+def _lose_and_cancel(server: Shop, aside: Any) -> None:
+    """Kill a worker while its mails hang; then deploy, which cancels the other's."""
+    aside.customers(server.url, 2, 6, only="order, slow").result(30)
+    os.kill(server.workers()[0], signal.SIGKILL)
+    until(lambda: re.search(r"^background_task_lost_total", server.get("/metrics"), re.MULTILINE), 20)
+    old = set(server.workers())
+    until(lambda: len(server.workers()) == 2, 20)
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: len(server.workers()) == 2 and not old & set(server.workers()), 30)
+    until(server.is_open, 20)
+
+
+def _calm(one: Shop) -> bool:
+    return not any(account.in_flight for account in read(one.get("/metrics")).values())
+
+
+def _given(prometheus: Prometheus, expression: str) -> Vector:
+    """Return what Prometheus answers, without names and without what is not a number."""
+    answer = {}
+    for element in prometheus.query(expression):
+        labels = frozenset((name, value) for name, value in element["metric"].items() if name != "__name__")
+        if not math.isnan(value := float(element["value"][1])):
+            answer[labels] = value
+    return answer
+
+
+def _differences(scene: Scene, expression: str) -> dict[Any, Any]:
+    """Return where Prometheus and the shops differ; ages grow between the two questions."""
+    tolerance = 5.0 if "oldest_age" in expression else 1e-6
+    expected = scene.oracle().ask(expression)
+    given = _given(scene.prometheus, _COUNTER_OVER_TIME.sub(r"(\1 + 0)", expression))
+    return {
+        tuple(sorted(labels)): (given.get(labels), expected.get(labels))
+        for labels in given.keys() | expected.keys()
+        if abs(given.get(labels, math.inf) - expected.get(labels, math.inf)) > tolerance
+        or (labels in given) is not (labels in expected)
+    }
+
+
+def _agree(scene: Scene, expression: str) -> None:
+    """Hold that both say the same, at the latest when the next scrape has seen it."""
+    found: dict[Any, Any] = {}
+
+    def same() -> bool:
+        nonlocal found
+        found = _differences(scene, expression)
+        return not found
+
+    until(same, 12, lambda: f"{expression}\nPrometheus, the shops: {found}")
+
+
+def _of_dashboard(one: Expression) -> str:
+    values = {"$__rate_interval": "1m", "$__range": RANGE, "$__interval": "1s"}
+    return interpolate(one.expr, values | {"$job": ".+", "$instance": ".*", "$task": ".+"})
+
+
+def test_every_series_of_ours_is_the_shops_own(scene: Scene):
+    """Every counter, gauge and bucket of ours has the same value in Prometheus and on the shop's own page."""
+    metrics = {
+        name
+        for one in scene.shops
+        for name in re.findall(r"^((?:background_task|epilogue)_\w+)", one.get("/metrics"), re.MULTILINE)
+    }
+    assert len(metrics) > 20
+    for metric in sorted(metrics):
+        _agree(scene, metric)
+
+
+def test_the_scene_has_every_outcome(scene: Scene):
+    """All six outcomes and lost ones occurred, so that no comparison is one of zeros."""
+    ended = scene.oracle().ask("sum by (background_task_outcome) (background_task_ended_total) > 0")
+    assert len(ended) == 6
+    assert scene.oracle().ask("sum(background_task_lost_total) > 0")
+    assert scene.oracle().ask("sum(background_task_running) > 0")
+    assert scene.oracle().ask("sum(epilogue_observer_errors_total) > 0")
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=lambda one: f"{one.dashboard} {one.panel} {one.ref_id}")
+def test_every_expression_of_the_dashboards_returns_the_account(scene: Scene, asked: Expression):
+    """Every panel, variable and annotation has data; over the counters' whole life it is the shops' account."""
+    expression = _of_dashboard(asked)
+    until(lambda: _ever(scene, expression), 15, lambda: f"no data: {expression}")
+    if "process started" not in asked.panel:  # that is about a moment in the past, which has its data above
+        _agree(scene, expression)
+
+
+def test_counts_over_the_time_range_are_exact(scene: Scene):
+    """Counts over a time range include each first event: they are the account without any rewriting."""
+    counts = [_of_dashboard(one) for one in ASKED.values() if "offset $__range" in one.expr]
+    assert counts
+    for expression in counts:
+        expected, given = scene.oracle().ask(expression), _given(scene.prometheus, expression)
+        assert given == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: rule["record"])
+def test_every_recording_rule_returns_the_account(scene: Scene, rule: dict[str, Any]):
+    """Every recorded series has data; over the counters' whole life its expression is the shops' account."""
+    until(lambda: _ever(scene, rule["record"]), 15)
+    _agree(scene, rule["expr"])
+
+
+def test_recorded_counts_are_exact(scene: Scene):
+    """The recorded counts of the last five minutes, first events included, are the account of young shops."""
+    for record in (
+        "job_task_outcome:background_task_ended:increase5m",
+        "job_task:background_task_ended:increase5m",
+    ):
+        expected = scene.oracle().ask(record)
+        assert sum(expected.values()) > 100
+        until(lambda: _given(scene.prometheus, record) == expected, 12)  # noqa: B023  asked at once
+
+
+def test_the_law_holds_in_prometheus(scene: Scene):
+    """The recorded difference is 0 for every task, with runs in flight and with lost ones."""
+    differences = _given(scene.prometheus, "job_instance_task:background_task_account:difference")
+    assert set(differences.values()) == {0.0}
+
+
+def test_promtool_accepts_the_plain_text(scene: Scene):
+    """`promtool check metrics` has nothing against what the shops expose in the plain-text format."""
+    for one in scene.shops:
+        text = one.get("/metrics")
+        ours = "".join(re.findall(r"^(?:# \w+ )?(?:background_task|epilogue)_.*\n", text, re.MULTILINE))
+        done = subprocess.run(
+            ["promtool", "check", "metrics"], input=ours, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_exemplars_lead_to_spans_of_their_tasks(scene: Scene):
+    """Prometheus' exemplar API has trace ids, and they are those of real spans of the same task."""
+    spans = {}
+
+    def found() -> bool:
+        spans.update(_spans(scene.shops[0].log))
+        return len(spans) > 50
+
+    until(found, 20)
+    for histogram in ("duration", "wait", "thread_wait"):
+        series = scene.prometheus.api(
+            "query_exemplars",
+            query=f"background_task_{histogram}_seconds_bucket",
+            start=scene.start,
+            end=time.time(),
+        )
+        exemplars = [
+            (one["seriesLabels"]["background_task_name"], exemplar["labels"])
+            for one in series
+            for exemplar in one["exemplars"]
+        ]
+        assert len(exemplars) > 5
+        for task, labels in exemplars:
+            until(lambda: labels["span_id"] in spans or not found(), 10)  # noqa: B023
+            assert spans[labels["span_id"]] == (labels["trace_id"], f"background_task {task}")
+
+
+def _ever(scene: Scene, expression: str) -> bool:
+    """Tell whether the expression has had a value at any time."""
+    result = scene.prometheus.api("query_range", query=expression, start=scene.start, end=time.time(), step=1)[
+        "result"
+    ]
+    return any(value != "NaN" for series in result for _, value in series["values"])
+
+
+def _spans(log: Path) -> dict[str, tuple[str, str]]:
+    """Read what OpenTelemetry's console exporter wrote: trace and name by span."""
+    decoder, text, spans = json.JSONDecoder(), log.read_text(errors="replace"), {}
+    for start in re.finditer(r'\{\n    "name"', text):
+        try:
+            span, _ = decoder.raw_decode(text, start.start())
+        except ValueError:  # it is being written
+            continue
+        context = span["context"]
+        spans[context["span_id"][2:]] = (context["trace_id"][2:], span["name"])
+    return spans
