@@ -32,6 +32,9 @@ test-newest: debian $(NEWEST)/test.stamp
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest --ignore=tests/dashboards --ignore=tests/benchmarks $(PYTEST_ARGS)
 
+bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and the peers (some minutes)
+	$(NEWEST)/bin/python -m tests.benchmarks
+
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json anew
 	$(NEWEST)/bin/python -m dashboards.build
 
@@ -73,6 +76,10 @@ $(NEWEST)/lint.stamp: $(NEWEST)/test.stamp
 
 $(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
 	$(NEWEST)/bin/pip install -q -e . --group test --group demo --group dashboards
+	@touch $@
+
+$(NEWEST)/bench.stamp: $(NEWEST)/test.stamp
+	$(NEWEST)/bin/pip install -q --group bench
 	@touch $@
 
 $(OLDEST)/test.stamp: $(OLDEST)/python.stamp pyproject.toml tests/oldest.txt
