@@ -52,6 +52,16 @@ class Shop:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
+    def kill_workers(self) -> None:
+        """Be the kernel, out of memory; the server starts new ones."""
+        for pid in self.workers():
+            os.kill(pid, signal.SIGKILL)
+
+    def deploy(self) -> None:
+        """Replace the workers; the tasks that they run are given a second."""
+        until(lambda: len(self.workers()) == 2, 20)
+        self.process.send_signal(signal.SIGHUP)
+
 
 def uvicorn(port: int, app: str = SHOP, *more: str) -> list[str]:
     """Return the command line of the server."""

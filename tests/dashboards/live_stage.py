@@ -3,8 +3,6 @@
 Each shop is a job of its own, so that an alert says by its job which trouble it is about.
 """
 
-import os
-import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -82,9 +80,10 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         stack.enter_context(_busy(stack.enter_context(closing(database))))
         _trouble(opened, aside)
         until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 30)
-        _kill_one_worker(opened["workers"])
-        until(lambda: _count(prometheus, "workers", "background_task_lost_total"), 20)
-        _deploy(opened["workers"])
+        opened["workers"].kill_workers()
+        until(lambda: _count(prometheus, "workers", "background_task_lost_total") > 4, 20)
+        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 30)
+        opened["workers"].deploy()
         until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 30)
         dying.go_down()
         yield
@@ -106,17 +105,6 @@ def _trouble(shops: dict[str, Shop], aside: Beside) -> None:
 def _count(prometheus: Prometheus, job: str, metric: str) -> float:
     found = prometheus.query(f'sum({metric}{{job="{job}"}})')
     return float(found[0]["value"][1]) if found else 0.0
-
-
-def _kill_one_worker(server: Shop) -> None:
-    """Be the kernel, out of memory."""
-    os.kill(server.workers()[0], signal.SIGKILL)
-
-
-def _deploy(server: Shop) -> None:
-    """Replace the workers, as a deploy does; their tasks are given a second."""
-    until(lambda: len(server.workers()) == 2, 20)
-    server.process.send_signal(signal.SIGHUP)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ SITUATIONS = {
     ("neglected", "EpilogueMetricsMissing"): "an instance of the job serves metrics, but not ours",
     ("filtered", "EpilogueAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
     ("workers", "EpilogueTaskCancelled"): "a deploy replaces the workers while mails are sent",
-    ("workers", "EpilogueTaskNeverRan"): "a worker is killed with its tasks",
+    ("workers", "EpilogueTaskNeverRan"): "workers are killed with their tasks",
 }
 CONSEQUENCES = {
     ("filtered", "EpilogueMetricsMissing"),
