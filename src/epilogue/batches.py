@@ -61,12 +61,17 @@ def note_failure(plan: Plan | None, run: TaskRun, record: TaskRecord) -> None:
         record.batch.failed = run.name
 
 
+def concerns(batch: Any) -> bool:
+    """Return whether the execution of a batch may be part of an account."""
+    return request.current() is not None or recall_batch(batch) is not None
+
+
 async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]) -> None:
     """Run a batch through ``original``; ``on_missed`` is called when its tasks ran without our noticing."""
     record = recall_batch(batch)
     caller = request.current()
     outer = _plan.get()
-    if (caller is None and record is None) or (outer is not None and outer.batch is batch):
+    if outer is not None and outer.batch is batch:  # a subclass that calls both classes' __call__
         await original(batch)
         return
     if record is not None and not batch.tasks:  # FastAPI injects a batch whether anything is added to it or not

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.background import BackgroundTask, BackgroundTasks
 
 from .ledger import telling
-from .lifetimes import BatchRecord, TaskRecord, recall_batch, recall_task, remember_batch, remember_task
+from .lifetimes import BatchRecord, TaskRecord, recall_task, remember_batch, remember_task
 from .model import TaskRun
 from .request import RequestScope, current
 
@@ -16,6 +16,8 @@ Birth = tuple[TaskRun, TaskRecord]
 """A run and the record of the task it belongs to."""
 
 _adding: ContextVar[BatchRecord | None] = ContextVar("epilogue_adding", default=None)
+
+adding = _adding.get
 
 
 def is_container(task: Any) -> bool:
@@ -65,8 +67,8 @@ class Adding:
 
     __slots__ = ("_record", "_token")
 
-    def __init__(self, batch: Any) -> None:
-        self._record = recall_batch(batch)
+    def __init__(self, batch: BatchRecord) -> None:
+        self._record = batch
 
     def __enter__(self) -> None:
         self._token = _adding.set(self._record)

@@ -76,6 +76,11 @@ class _Call(Probe):
         self.record.scope.release(self.run)
 
 
+def concerns(task: Any) -> bool:
+    """Return whether a call may be part of an account: it is none of ours in a process's other applications."""
+    return request.current() is not None or recall_task(task) is not None or batches.current_plan() is not None
+
+
 async def run_task(task: Any, original: Original, choose: Callable[[Account], Original]) -> None:
     """Call a task and account for it; ``choose`` may pick another original where our span is opened."""
     call = None if isinstance(task, Probe) else _begin(task)

@@ -20,7 +20,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from . import batches, births, calls, errors, ledger, request, serving
+from . import batches, births, calls, errors, ledger, lifetimes, request, serving
 from .account import Account, account_of
 
 _MAX_REINSTALLS = 10
@@ -100,7 +100,7 @@ def _reachable(function: Function) -> set[Any]:
 def _task_init(patch: Patch, original: Function) -> Function:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if patch.hook is hook:
+        if patch.hook is hook and (request.current() is not None or births.adding() is not None):
             _guarded("the birth of a task", births.task_born, self)
 
     hook = __init__
@@ -109,7 +109,7 @@ def _task_init(patch: Patch, original: Function) -> Function:
 
 def _task_call(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any) -> None:
-        if patch.hook is hook or ledger.unended():
+        if calls.concerns(self) and (patch.hook is hook or ledger.unended()):
             await calls.run_task(self, original, through)
         else:
             await original(self)
@@ -132,7 +132,7 @@ def _is_contrib(function: Function) -> bool:
 def _batch_init(patch: Patch, original: Function) -> Function:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if patch.hook is hook:
+        if patch.hook is hook and request.current() is not None:
             injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
             _guarded("the birth of a batch", births.batch_born, self, injected)
 
@@ -142,10 +142,11 @@ def _batch_init(patch: Patch, original: Function) -> Function:
 
 def _add_task(patch: Patch, original: Function) -> Function:
     def add_task(self: Any, *args: Any, **kwargs: Any) -> None:
-        if patch.hook is not hook:
+        record = lifetimes.recall_batch(self) if patch.hook is hook else None
+        if record is None:
             original(self, *args, **kwargs)
             return
-        with births.Adding(self):
+        with births.Adding(record):
             original(self, *args, **kwargs)
 
     hook = add_task
@@ -154,7 +155,7 @@ def _add_task(patch: Patch, original: Function) -> Function:
 
 def _batch_call(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any) -> None:
-        if patch.hook is hook or ledger.unended():
+        if batches.concerns(self) and (patch.hook is hook or ledger.unended()):
             await batches.run_batch(self, original, _call_patch.reinstall)
         else:
             await original(self)

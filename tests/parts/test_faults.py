@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import threading
 
 import pytest
 from fastapi import BackgroundTasks
@@ -128,11 +129,16 @@ def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind
 
 
 def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
-    """If we fail at the birth of a task outside of any request, the task is made and the fault is logged."""
-    bench.app()
+    """If we fail at the birth of a task in a thread that knows of no request, it runs, and the fault is logged."""
     monkeypatch.setattr(births, "task_born", broken)
-    task = BackgroundTask(bench.works("mail"))
-    assert task.is_async
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        thread = threading.Thread(target=background.add_task, args=(bench.works("mail"),))
+        thread.start()
+        thread.join()
+
+    assert ask(bench.app(endpoint)).error is None
+    assert bench.did == ["mail"]
     assert len(faults(caplog)) == 1
 
 
