@@ -1,4 +1,4 @@
-// For users of monitoring mixins: the committed files. Override _config+:: { epilogue+: { grafanaUrl: … } }.
+// For users of monitoring mixins (jsonnet 0.20 or newer): the committed files, with _config.epilogue filled in.
 local rules(file, config) = std.parseYaml(std.strReplace(std.strReplace(
   file, 'http://localhost:3000', config.grafanaUrl), 'RUNBOOK.md', config.runbookUrl));
 {

@@ -80,4 +80,13 @@ def beside() -> Iterator[Beside]:
         yield aside
         for server in aside.mail_servers:
             server.go_down()
+        portal.call(_hang_up)
         portal.call(portal.stop, True)  # True: cancel what remains
+
+
+async def _hang_up() -> None:
+    """Wait until all connections of the mail servers are closed, as those of shops that are gone are at once."""
+    async with asyncio.timeout(5):
+        while any("SMTP" in repr(task) or "silence" in repr(task) for task in asyncio.all_tasks()):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(0.1)  # what has ended closes its sockets in the next round of the loop

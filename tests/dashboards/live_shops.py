@@ -1,6 +1,8 @@
 """Real shops as processes of their own, on loopback, each ended by its own pid."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,6 +53,18 @@ class Shop:
         """Return the pids of a server's worker processes."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    def spans(self) -> dict[str, tuple[str, str]]:
+        """Read what OpenTelemetry's console exporter wrote to the log: trace and name by span."""
+        decoder, text, spans = json.JSONDecoder(), self.log.read_text(errors="replace"), {}
+        for start in re.finditer(r'\{\n    "name"', text):
+            try:
+                span, _ = decoder.raw_decode(text, start.start())
+            except ValueError:  # it is being written
+                continue
+            context = span["context"]
+            spans[context["span_id"][2:]] = (context["trace_id"][2:], span["name"])
+        return spans
 
     def kill_workers(self) -> None:
         """Be the kernel, out of memory; the server starts new ones."""

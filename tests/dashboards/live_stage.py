@@ -62,12 +62,13 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         }
         opened = {job: stack.enter_context(one) for job, one in shops.items()}
         bare, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
-        stack.callback(lambda: (bare.shutdown(), bare.server_close(), thread.join()))
+        for end in (thread.join, bare.server_close, bare.shutdown):
+            stack.callback(end)
         targets = {job: [one.address] for job, one in opened.items()}
         targets["neglected"].append(f"127.0.0.1:{bare.server_port}")
         targets["filtered"] = targets["careless"]
         for one in opened.values():
-            until(one.is_open, 60, lambda one=one: one.log.read_text())
+            until(one.is_open, 60, one.log.read_text)
         rules = write_shortened(directory, FACTOR, LEAST)
         config = configuration(
             targets, rules, interval="1s", scrape={"filtered": {"metric_relabel_configs": [_HIDDEN]}}

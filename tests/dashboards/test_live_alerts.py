@@ -17,7 +17,7 @@ from .prometheus_rules import alerts
 
 pytestmark = pytest.mark.timeout(280)
 
-_PATIENCE = 110.0
+_PATIENCE = 130.0
 TASKS = "examples.shop.tasks."
 SITUATIONS = {
     ("careless", "EpilogueTaskNeverRan"): "one request fails, and one makes its tasks by hand",
