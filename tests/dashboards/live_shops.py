@@ -17,6 +17,8 @@ from dashboards.prometheus.server import free_port
 
 ROOT = Path(__file__).parents[2]
 SHOP = "examples.shop.app:app"
+TWO_WORKERS = ("--workers", "2", "--timeout-worker-healthcheck", "60")
+"""More options of the server; it waits for new workers for long where all of this shares two cores."""
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 

@@ -15,7 +15,7 @@ from dashboards.prometheus.server import Prometheus, configuration
 from examples.shop.mailserver import Mailroom
 
 from .live_mail import Beside, IllMailroom, beside
-from .live_shops import Shop, shop, until, uvicorn
+from .live_shops import TWO_WORKERS, Shop, shop, until, uvicorn
 from .prometheus_rules import write_shortened
 
 FACTOR = 60
@@ -41,7 +41,7 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
             return uvicorn(port, "tests.dashboards.live_neglected:app")
 
         def workers(port: int) -> list[str]:
-            return uvicorn(port, "tests.dashboards.live_leisurely:app", "--workers", "2")
+            return uvicorn(port, "tests.dashboards.live_leisurely:app", *TWO_WORKERS)
 
         metrics = directory / "metrics"
         metrics.mkdir()

@@ -16,7 +16,7 @@ from examples.shop.account import read
 from examples.shop.mailserver import Mailroom
 
 from .live_mail import beside
-from .live_shops import Shop, shop, until, uvicorn
+from .live_shops import TWO_WORKERS, Shop, shop, until, uvicorn
 from .prometheus_oracle import Oracle, Vector
 from .prometheus_rules import load
 
@@ -54,7 +54,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         return uvicorn(port, "tests.dashboards.live_neglected:app")
 
     def several(port: int) -> list[str]:
-        return uvicorn(port, "tests.dashboards.live_leisurely:app", "--workers", "2")
+        return uvicorn(port, "tests.dashboards.live_leisurely:app", *TWO_WORKERS)
 
     with ExitStack() as stack:
         aside = stack.enter_context(beside())
