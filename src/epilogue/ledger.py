@@ -14,6 +14,7 @@ from threading import get_ident
 from time import perf_counter, time
 from typing import Any
 
+from .following import seen
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 
 _log = logging.getLogger("epilogue")
@@ -72,6 +73,7 @@ class Ledger:
         """Open the account of a new run."""
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
+        run._seen = seen()
         _pending[run] = None
         self._tell(self._scheduled, run)
         return run
@@ -87,6 +89,8 @@ class Ledger:
         run._started_tick = tick
         run.wait = tick - run._scheduled_tick
         _running[run] = None
+        if run._seen is not None:
+            self._follow(run._seen.enter)
         self._tell(self._started, run)
         return True
 
@@ -144,8 +148,20 @@ class Ledger:
             run.error_type = full_name(exc) if exc is not None else reason
         run.exception = exc
         run.outcome = outcome
+        bound = run._seen
+        if bound is not None and (run.started_at is None or run.torn_down):
+            self._follow(bound.enter_instead)  # told outside of its own context
         self._tell(self._ended, run)
         run.exception = None  # whoever keeps the run must not keep the frames of the task
+        if bound is not None:
+            run._seen = None
+            self._follow(bound.leave)
+
+    def _follow(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as fault:  # noqa: BLE001
+            self.fault("epilogue", "following the context", fault)
 
     def _tell(self, listeners: list[tuple[Listener, str, str]], *subjects: Any) -> None:
         thread = get_ident()

@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 from .ledger import log_fault
@@ -135,14 +136,17 @@ def defer(action: Callable[..., Any], *args: Any) -> None:
 
 
 def drain() -> None:
-    """Do what destructors and torn-down coroutines have left; call it where nothing is locked."""
+    """Do what destructors and torn-down coroutines have left; call it where nothing is locked.
+
+    In a context of its own: whoever drains is seldom the request that the dead belonged to.
+    """
     while not _deferred.empty():
         try:
             action, args = _deferred.get_nowait()
         except queue.Empty:  # another thread took it
             return
         try:
-            action(*args)
+            Context().run(action, *args)
         except Exception as fault:  # noqa: BLE001
             log_fault("settling a destroyed task failed", fault)
 

@@ -85,6 +85,7 @@ class TaskRun:
     _id: str | None = None
     _scheduled_tick = 0.0
     _started_tick = 0.0
+    _seen: Any = None
 
     name: str
     """The task's name: a label, bounded in number (``other`` beyond the bound)."""

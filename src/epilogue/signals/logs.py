@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from contextvars import Token
 from typing import Any
-
-from structlog import contextvars as structlog_context
 
 from .. import names
 from ..emit import Emitter, free_of_bound
@@ -24,27 +19,19 @@ _LEVELS = {
 
 
 class Logs(TaskObserver):
-    """Writes the log events, and carries structlog's context variables from a ``def`` endpoint to its tasks."""
+    """Writes the log events."""
 
     def __init__(self) -> None:
         self._emitter = Emitter()
-        self._carried: dict[TaskRun, Mapping[str, Any]] = {}
-        self._bound: dict[TaskRun, Mapping[str, Token[Any]]] = {}
 
     def scheduled(self, run: TaskRun) -> None:
-        """Keep the variables that were bound in a worker thread: upstream loses them with the thread's context."""
-        if asyncio._get_running_loop() is None:
-            variables = structlog_context.get_contextvars()
-            if variables:
-                self._carried[run] = variables
+        """Write that the run is scheduled."""
         line = self._emitter.line("debug")
         if line is not None:
             line(names.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
 
     def started(self, run: TaskRun) -> None:
-        """Bind what is missing in the task's context."""
-        if self._carried:
-            self._bind(run)
+        """Write that it begins, and how long it waited."""
         line = self._emitter.line("debug")
         if line is not None:
             keys = _identity(run)
@@ -57,16 +44,7 @@ class Logs(TaskObserver):
         outcome = run.outcome or Outcome.ABANDONED
         line = self._emitter.line(_LEVELS[outcome])
         if line is not None:
-            carried = self._carried.pop(run, None) if self._carried else None
-            if carried:
-                with structlog_context.bound_contextvars(**carried):
-                    line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
-            else:
-                line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
-        if self._bound:
-            bound = self._bound.pop(run, None)
-            if bound and not run.torn_down:
-                structlog_context.reset_contextvars(**bound)
+            line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Write a failed request: an error with its traceback, or a warning where the client was at fault."""
@@ -89,13 +67,6 @@ class Logs(TaskObserver):
         if not client_at_fault:
             keys["exc_info"] = _exc_info(exc, places)
         line(names.EVENT_REQUEST_FAILED, **free_of_bound(_known(keys)))
-
-    def _bind(self, run: TaskRun) -> None:
-        carried = self._carried.pop(run, None) or {}
-        here = structlog_context.get_contextvars()
-        missing = {key: value for key, value in carried.items() if key not in here}
-        if missing:
-            self._bound[run] = structlog_context.bind_contextvars(**missing)
 
 
 def _known(keys: dict[str, Any]) -> dict[str, Any]:
