@@ -6,12 +6,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 NEWEST := .venv
 OLDEST := .venv-oldest
 PYTEST_ARGS ?=
-LIVE := tests/dashboards/test_live_account.py tests/dashboards/test_live_alerts.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench debian demo live prometheus dashboards test test-newest test-oldest lint format clean help
+.PHONY: bench debian demo prometheus dashboards test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -24,18 +23,14 @@ prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules,
 
 test: test-newest test-oldest  ## all tests, on the newest and on the oldest supported FastAPI
 
-# without the live shops, which want a machine of their own: `make live`
 test-newest: debian $(NEWEST)/test.stamp
 	@rm -f .coverage .coverage.*
-	$(NEWEST)/bin/python -m coverage run -m pytest $(LIVE:%=--ignore=%) $(PYTEST_ARGS)
+	$(NEWEST)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
 	@$(NEWEST)/bin/python -m coverage combine -q && $(NEWEST)/bin/python -m coverage report
 
 # dashboards and benchmarks depend on no version of FastAPI: once is enough
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest --ignore=tests/dashboards --ignore=tests/benchmarks $(PYTEST_ARGS)
-
-live: debian $(NEWEST)/test.stamp  ## real shops, a real Prometheus: every expression, every alert
-	$(NEWEST)/bin/python -m pytest $(LIVE) $(PYTEST_ARGS)
 
 bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and the peers (some minutes)
 	$(NEWEST)/bin/python -m tests.benchmarks
