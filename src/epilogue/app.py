@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from opentelemetry.metrics import MeterProvider
@@ -13,7 +14,7 @@ from starlette.applications import Starlette
 from . import exposition, hooks, multiprocess, names, request_tracing
 from .account import Account, account_of, set_account
 from .emit import emit
-from .ledger import Ledger
+from .ledger import Ledger, log_fault
 from .model import TaskObserver
 from .settings import DEFAULT_PATH, Settings, checked
 from .signals.logs import Logs
@@ -90,8 +91,10 @@ def instrument(
         apply(app, settings)
 
 
-def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Account:
-    """Open an application's account, in place of one that it may have."""
+def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Account | None:
+    """Open an application's account, in place of one that it may have; ``None`` where none can be kept."""
+    if not hooks.observable():
+        return None
     path = settings.metrics_path
     taken = path is not None and exposition.path_taken(app.router.routes, path)
     if taken and settings.path_given:
@@ -99,12 +102,12 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     account = Account(settings, Ledger(_observers(settings)))
     uninstrument(app)
     if settings.metrics and settings.registry is not None and path is not None and not taken:
-        account.route = exposition.add_route(app, path)
-        request_tracing.exclude(app, path)
+        account.route = account.guard("adding the metrics route", exposition.add_route, app, path)
+        account.guard("keeping scrapes out of traces", request_tracing.exclude, app, path)
     if settings.traces and trace_requests:
-        account.traces_requests = request_tracing.trace(app, settings, path)
+        account.traces_requests = bool(request_tracing.trace(app, settings, path))
     if settings.new_trace:
-        request_tracing.warn_of_adoption(app)
+        account.guard("looking for spans", request_tracing.warn_of_adoption, app)
     set_account(app, account)
     hooks.install(app)
     return account
@@ -123,10 +126,10 @@ def uninstrument(app: Starlette) -> None:
     account.closed = True
     set_account(app, None)
     if account.route is not None:
-        exposition.remove_route(app, account.route)
-        request_tracing.include(app)
+        account.guard("removing the metrics route", exposition.remove_route, app, account.route)
+        account.guard("letting scrapes into traces", request_tracing.include, app)
     if account.traces_requests:
-        request_tracing.untrace(app)
+        account.guard("ending the tracing of requests", request_tracing.untrace, app)
     hooks.uninstall(app)
 
 
@@ -134,18 +137,36 @@ def _observers(settings: Settings) -> list[TaskObserver]:
     """Return the observers of an application; tracing first, since the others use its ids."""
     observers: list[TaskObserver] = []
     if settings.traces:
-        observers.append(Tracing(settings.tracer_provider, new_trace=settings.new_trace))
+        with _signal("traces"):
+            observers.append(Tracing(settings.tracer_provider, new_trace=settings.new_trace))
     if settings.metrics:
-        counting: list[Any] = [otel_metrics(settings.meter_provider)]
+        with _signal("OpenTelemetry metrics"):
+            observers.append(_prepared(otel_metrics(settings.meter_provider)))
         if settings.registry is not None and _can_hold_series(settings.registry):
-            counting.append(Prometheus(settings.registry))
-        for observer in counting:
-            for name in names.declared():
-                observer.prepare(name)
-        observers.extend(counting)
+            with _signal("Prometheus metrics"):
+                observers.append(_prepared(Prometheus(settings.registry)))
     if settings.logs:
-        observers.append(Logs())
+        with _signal("logs"):
+            observers.append(Logs())
     return [*observers, *settings.observers]
+
+
+@contextmanager
+def _signal(name: str) -> Iterator[None]:
+    """Go without a signal whose library fails; what the user has to put right is still raised."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as fault:  # noqa: BLE001
+        log_fault(f"there are no {name}, since their library fails", fault)
+
+
+def _prepared(observer: Any) -> Any:
+    """Show the tasks that are known by their decorator from the beginning."""
+    for name in names.declared():
+        observer.prepare(name)
+    return observer
 
 
 def _can_hold_series(registry: CollectorRegistry) -> bool:

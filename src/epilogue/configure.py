@@ -10,7 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import structlog
-from opentelemetry import _logs, metrics, trace
+from opentelemetry import metrics, trace
 
 from .logs import add_context
 from .request_tracing import has_native
@@ -67,6 +67,8 @@ def _configure_structlog(as_json: bool) -> None:
 
 
 def _configure_opentelemetry(service_name: str | None) -> None:
+    from opentelemetry import _logs  # not stable yet: whoever does not configure does without
+
     resource = _resource(service_name)
     left_to_fastapi = has_native() and os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
     if _unconfigured(trace.get_tracer_provider()):
@@ -98,6 +100,7 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
 
 
 def _configure_logs(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry import _logs
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from starlette._utils import is_async_callable
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
@@ -21,6 +21,11 @@ from .lifetimes import recall_task
 if TYPE_CHECKING:
     from .request import RequestScope
     from .verdict import Failure
+
+try:
+    from starlette._utils import is_async_callable
+except ImportError:  # it is Starlette's own business
+    is_async_callable = iscoroutinefunction  # type: ignore[assignment]
 
 
 class Handler:

@@ -7,9 +7,7 @@ removed is never put back, and a hook of ours that fell out with theirs is put b
 
 from __future__ import annotations
 
-import functools
 import sys
-import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -20,79 +18,9 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from . import batches, births, calls, errors, ledger, lifetimes, request, serving
+from . import batches, births, calls, errors, ledger, lifetimes, request, serving, shapes
 from .account import Account, account_of
-
-_MAX_REINSTALLS = 10
-_MAX_CLOSURES = 50
-
-Function = Callable[..., Any]
-
-
-class Patch:
-    """One method of one foreign class, replaced by a hook that knows what it replaced."""
-
-    def __init__(self, cls: type, name: str, make: Callable[[Patch, Function], Function]) -> None:
-        self.cls = cls
-        self.name = name
-        self.original: Function | None = None
-        self.hook: Function | None = None
-        self._make = make
-        self._beneath: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._trusted: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._reinstalls = 0
-
-    def install(self) -> None:
-        """Put the hook in place, on top of what is there now."""
-        self.original = self.cls.__dict__[self.name]
-        hook = self._make(self, self.original)
-        functools.update_wrapper(hook, self.original)
-        self.hook = hook
-        self._beneath.clear()
-        self._beneath.update(_reachable(self.original))
-        setattr(self.cls, self.name, hook)
-
-    def remove(self) -> None:
-        """Take the hook out; one that another tool has wrapped stays where it is and calls straight through."""
-        if self.hook is not None and self.cls.__dict__[self.name] is self.hook:
-            setattr(self.cls, self.name, self.original)
-        self.hook = None
-        self._reinstalls = 0
-
-    def check(self) -> None:
-        """Put the hook back if another tool's removal took it out with its own."""
-        top = self.cls.__dict__[self.name]
-        if top is self.hook or top in self._trusted:
-            return
-        if top in self._beneath:
-            self.reinstall()
-        else:
-            self._trusted.add(top)  # a newer patch, which calls ours; ``reinstall`` if it turns out not to
-
-    def reinstall(self) -> None:
-        """Put the hook on top again, unless it is there or that has been done too often."""
-        if self.cls.__dict__[self.name] is not self.hook and self._reinstalls < _MAX_REINSTALLS:
-            self._reinstalls += 1
-            self.install()
-
-
-def _reachable(function: Function) -> set[Any]:
-    """Return a function and those that it wraps: what would be left if it were un-patched."""
-    found: set[Any] = set()
-    waiting: list[Any] = [function]
-    while waiting and len(found) < _MAX_CLOSURES:
-        here = waiting.pop()
-        if not isinstance(here, types.FunctionType) or here in found:
-            continue
-        found.add(here)
-        waiting.append(getattr(here, "__wrapped__", None))
-        for cell in here.__closure__ or ():
-            try:
-                waiting.append(cell.cell_contents)
-            except ValueError:  # an empty cell
-                continue
-    return found
-
+from .patch import Function, Patch
 
 # --- the hooks --------------------------------------------------------------------------------------------------
 
@@ -195,8 +123,10 @@ def _with_handlers(middleware: Any) -> Any:
 def _server_error_middleware(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
         here = request.current()
-        if patch.hook is hook and here is not None and scope["type"] == "http" and self.handler is not None:
-            self = errors.stand_in(self, handler=errors.Handler(self.handler))
+        if patch.hook is hook and here is not None and scope["type"] == "http":
+            handler = getattr(self, "handler", None)
+            if handler is not None:
+                self = errors.stand_in(self, handler=errors.Handler(handler))
         await original(self, scope, receive, send)
 
     hook = __call__
@@ -236,14 +166,15 @@ def _guarded(what: str, action: Callable[..., Any], *args: Any) -> None:
 
 _call_patch = Patch(BackgroundTask, "__call__", _task_call)
 _patches = [
-    Patch(BackgroundTask, "__init__", _task_init),
+    Patch(BackgroundTask, "__init__", _task_init, 2),
     _call_patch,
     Patch(BackgroundTasks, "__init__", _batch_init),
-    Patch(BackgroundTasks, "add_task", _add_task),
+    Patch(BackgroundTasks, "add_task", _add_task, 2),
     Patch(BackgroundTasks, "__call__", _batch_call),
-    Patch(ExceptionMiddleware, "__call__", _exception_middleware),
-    Patch(ServerErrorMiddleware, "__call__", _server_error_middleware),
-    Patch(Starlette, "__call__", _application),
+    Patch(ExceptionMiddleware, "__call__", _exception_middleware, 4),
+    # without it a failed request is merely reported later: behind its answer and the tasks of that answer
+    Patch(ServerErrorMiddleware, "__call__", _server_error_middleware, 4, needed=False),
+    Patch(Starlette, "__call__", _application, 4),
 ]
 if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
     _patches.append(Patch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
@@ -259,14 +190,30 @@ def on_sight(instrument: Callable[[Any], Account | None] | None) -> None:
     _on_sight = instrument
 
 
+def observable() -> bool:
+    """Return whether this FastAPI and Starlette can be observed; where not, that is said once."""
+    if _installed:
+        return True
+    lost = [text for patch in _patches if patch.needed and (text := patch.complaint()) is not None]
+    lost.extend(shapes.class_complaints())
+    if lost:
+        shapes.say(lost, "no background task is observed, and the application runs as without Epilogue")
+    return not lost
+
+
 def install(app: Any) -> None:
-    """Patch the classes for a user, an application mostly, unless another one has already."""
+    """Patch the classes for a user, an application mostly, unless that is done; ask ``observable`` first."""
     global _installed
     _users.add(app)
-    if not _installed:
-        for patch in _patches:
+    if _installed:
+        return
+    for patch in _patches:
+        complaint = None if patch.needed else patch.complaint()
+        if complaint is None:
             patch.install()
-        _installed = True
+        else:
+            shapes.say([complaint], "a failed request is reported after its answer's own tasks")
+    _installed = True
 
 
 def uninstall(app: Any) -> None:

@@ -43,8 +43,9 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **arguments: Any) -> None:
         self._settings = from_environment(**arguments)
-        hooks.on_sight(self._see)
-        hooks.install(self)
+        if hooks.observable():
+            hooks.on_sight(self._see)
+            hooks.install(self)
 
     def _uninstrument(self, **arguments: Any) -> None:
         hooks.on_sight(None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -47,19 +48,26 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     if app.middleware_stack is not None:
         _log.warning("epilogue: the application is serving already; its requests cannot be traced any more")
         return False
-    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor, _InstrumentedFastAPI
+    try:
+        _instrument(app, settings, metrics_path)
+    except Exception as fault:  # noqa: BLE001  half installed, or of a version that does not fit
+        _log.warning("epilogue: requests are not traced; OpenTelemetry's FastAPI instrumentation fails: %r", fault)
+        return False
+    return True
 
-    FastAPIInstrumentor.instrument_app(
+
+def _instrument(app: Any, settings: Settings, metrics_path: str | None) -> None:
+    contrib: Any = importlib.import_module("opentelemetry.instrumentation.fastapi")
+    contrib.FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=settings.tracer_provider,
         meter_provider=settings.meter_provider,
         excluded_urls=_excluded_urls(metrics_path),
     )
     # contrib before 0.63b0 remembers every application for good; we take ours out ourselves
-    remembered = getattr(_InstrumentedFastAPI, "_instrumented_fastapi_apps", None)
+    remembered = getattr(getattr(contrib, "_InstrumentedFastAPI", None), "_instrumented_fastapi_apps", None)
     if isinstance(remembered, set):
         remembered.discard(app)
-    return True
 
 
 def untrace(app: Any) -> None:
@@ -82,7 +90,10 @@ def warn_of_adoption(app: Any) -> None:
 
 def has_native() -> bool:
     """Return whether this FastAPI has telemetry of its own."""
-    return importlib.util.find_spec("fastapi.telemetry") is not None
+    try:
+        return importlib.util.find_spec("fastapi.telemetry") is not None
+    except ValueError:  # somebody has put a module without a spec in its place
+        return False
 
 
 def _native_config(app: Any) -> dict[str, Any] | None:
