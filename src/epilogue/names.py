@@ -7,6 +7,7 @@ unit and ``_total`` are appended), so one dashboard serves a scrape and an OTLP 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final, NamedTuple
@@ -134,6 +135,8 @@ LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name
 _OPTIONS: Final = "__epilogue_task__"
 _MAX_UNWRAP: Final = 20
 _MAX_LENGTH: Final = 200
+# ddtrace puts this around every task that is added, and it says nothing of what it wraps
+_DATADOG: Final = "_trace_background_tasks.<locals>.traced_background_tasks.<locals>.traced_task"
 
 
 class TaskOptions(NamedTuple):
@@ -190,7 +193,7 @@ def identify(func: Any) -> tuple[str, str]:
     if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
         # nothing is noted on it, and it wraps nothing
         function = f"{func.__module__}.{func.__qualname__}"
-        if len(function) <= _MAX_LENGTH:
+        if len(function) <= _MAX_LENGTH and func.__qualname__ != _DATADOG:
             return TASK_NAMES.admit(function), function
     function = function_name(func)
     return TASK_NAMES.admit(task_options(func).name or function), function
@@ -214,7 +217,7 @@ def _layers(func: Any) -> list[Any]:
     layers = [func]
     while len(layers) <= _MAX_UNWRAP:
         try:
-            inner = func.func if isinstance(func, functools.partial) else getattr(func, "__wrapped__", None)
+            inner = func.func if isinstance(func, functools.partial) else _wrapped(func)
         except Exception:  # noqa: BLE001
             break
         if inner is None or not callable(inner) or any(inner is layer for layer in layers):
@@ -222,6 +225,12 @@ def _layers(func: Any) -> list[Any]:
         layers.append(inner)
         func = inner
     return layers
+
+
+def _wrapped(func: Any) -> Any:
+    if type(func) is FunctionType and func.__qualname__ == _DATADOG and func.__module__.startswith("ddtrace."):
+        return inspect.getclosurevars(func).nonlocals.get("task")
+    return getattr(func, "__wrapped__", None)
 
 
 def _describe(func: Any) -> str:

@@ -47,8 +47,11 @@ class Patch:
     def install(self) -> None:
         """Put the hook in place, on top of what is there now."""
         self.original = self.cls.__dict__[self.name]
-        hook = self._make(self, self.original)
-        functools.update_wrapper(hook, self.original)
+        # What is called is not always what will be put back: another tool's wrapper may be a descriptor, which
+        # takes the instance for one of the arguments unless its class is asked for it.
+        called = getattr(self.cls, self.name)
+        hook = self._make(self, called)
+        functools.update_wrapper(hook, called)
         self.hook = hook
         self._beneath.clear()
         self._beneath.update(_reachable(self.original))

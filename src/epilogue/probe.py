@@ -76,17 +76,33 @@ class Probe(BackgroundTask):
 
 
 def _named(watched: Any, func: Any) -> Any:
+    """Return a function that calls what is watched, and that says of itself what the user's function says."""
     try:
-        if inspect.iscoroutinefunction(watched):
-
-            @functools.wraps(func)
-            async def stand_in(*args: Any, **kwargs: Any) -> Any:
-                return await watched(*args, **kwargs)
-
-            return stand_in
-        return functools.wraps(func)(functools.partial(watched))
+        stand_in = _awaiting(watched) if inspect.iscoroutinefunction(watched) else _calling(watched)
+        if not hasattr(func, "__qualname__"):  # a partial, a callable object: both look like their own kind
+            innermost = unwrap(func)
+            named = innermost if hasattr(innermost, "__qualname__") else type(innermost)
+            functools.update_wrapper(stand_in, named, updated=())
+        else:
+            functools.update_wrapper(stand_in, func)
+        stand_in.__wrapped__ = func
+        return stand_in
     except Exception:  # noqa: BLE001  whatever the object does when it is asked for its name
         return watched
+
+
+def _awaiting(watched: Any) -> Any:
+    async def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return await watched(*args, **kwargs)
+
+    return stand_in
+
+
+def _calling(watched: Any) -> Any:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return watched(*args, **kwargs)
+
+    return stand_in
 
 
 def _will_never_run(result: Any, func: Any) -> bool:

@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Iterator, Mapping
+from types import FunctionType
 from typing import Any
 
 import fastapi
@@ -105,7 +106,8 @@ def _patched_by_others() -> bool:
     """Return whether another tool would take a task that is only tried out for one of the application's."""
     home = vars(starlette.background)
     methods: tuple[Any, ...] = (BackgroundTask.__init__, BackgroundTask.__call__, BackgroundTasks.__init__)
-    return any(getattr(method, "__globals__", None) is not home for method in methods)
+    # a proxy of the method says the method's globals, but not its type
+    return any(type(method) is not FunctionType or method.__globals__ is not home for method in methods)
 
 
 def _is_one_family() -> bool:

@@ -222,3 +222,29 @@ def test_buckets_are_floats_in_order():
     assert list(names.BUCKETS) == sorted(names.BUCKETS)
     assert all(type(bound) is float for bound in names.BUCKETS)
     assert (names.BUCKETS[0], names.BUCKETS[-1]) == (0.005, 600.0)
+
+
+def _trace_background_tasks(task):
+    """Build what Datadog's tracer puts around a task that is added."""
+
+    def traced_background_tasks():
+        async def traced_task(*args, **kwargs):
+            await task(*args, **kwargs)
+
+        return traced_task
+
+    traced_task = traced_background_tasks()
+    traced_task.__module__ = "ddtrace.contrib.internal.starlette.patch"
+    return traced_task
+
+
+def test_a_task_is_named_through_the_wrapper_of_datadog():
+    """A wrapper that does not say what it wraps is looked through; the options of the function are found, too."""
+    wrapped = _trace_background_tasks(_trace_background_tasks(Mailer().send))
+    assert names.identify(wrapped) == (f"{HERE}.Mailer.send",) * 2
+
+    @epilogue.task(name="mail", run_on_request_error=True)
+    async def mail() -> None: ...
+
+    assert names.identify(_trace_background_tasks(mail))[0] == "mail"
+    assert names.task_options(_trace_background_tasks(mail)).run_on_request_error
