@@ -1,4 +1,4 @@
-"""Helpers for the user's own logging: ids on every line, and one traceback per error."""
+"""For the user's own logging: ids on every line, one traceback per error, and events for OpenTelemetry's logs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from . import names
 from .calls import current_run
 from .ids import current_ids
 from .request import reported_exception
+from .signals.otel_logs import OpenTelemetryLogs
 
-__all__ = ["ReportedFilter", "add_context"]
+__all__ = ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
 
 
 def add_context(logger: Any, method: str, event_dict: Any) -> Any:

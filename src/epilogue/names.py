@@ -49,12 +49,18 @@ TASK_REASON: Final = "background_task.reason"
 TASK_WAIT: Final = "background_task.wait"
 TASK_THREAD_WAIT: Final = "background_task.thread_wait"
 TASK_INDEX: Final = "background_task.index"
+TASK_DURATION: Final = "background_task.duration"
 CODE_FUNCTION: Final = "code.function.name"
 ERROR_TYPE: Final = "error.type"
 HTTP_METHOD: Final = "http.request.method"
 HTTP_ROUTE: Final = "http.route"
 HTTP_STATUS: Final = "http.response.status_code"
+HTTP_REQUEST_ID: Final = "http.request.header.x-request-id"
 OBSERVER: Final = "epilogue.observer"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_MESSAGE: Final = "exception.message"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+EVENT_NAME: Final = "event.name"
 
 # --- metrics ----------------------------------------------------------------------------------------------------
 

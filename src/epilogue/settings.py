@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -73,7 +73,12 @@ def from_environment(**arguments: Any) -> Settings:
     }
     if defaults["metrics_path"].lower() == "none":
         defaults["metrics_path"] = None
-    return checked(**(defaults | arguments))
+    settings = checked(**(defaults | arguments))
+    if _flag("EPILOGUE_OTEL_LOGS", default=False):
+        from .signals.otel_logs import OpenTelemetryLogs
+
+        settings = replace(settings, observers=(*settings.observers, OpenTelemetryLogs()))
+    return settings
 
 
 def _flag(variable: str, *, default: bool) -> bool:

@@ -43,10 +43,10 @@ def test_the_public_names_are_pinned():
 
 
 def test_the_names_of_helpers_are_pinned():
-    """`epilogue.logs` offers the two helpers for the user's own logging, and nothing else."""
+    """`epilogue.logs` offers the helpers for the user's own logging, and nothing else."""
     from epilogue import logs
 
-    assert logs.__all__ == ["ReportedFilter", "add_context"]
+    assert logs.__all__ == ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
 
 
 def test_outcomes_and_reasons_are_closed_sets():

@@ -7,6 +7,7 @@ from typing import Any
 from .. import names
 from ..emit import Emitter, free_of_bound
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .exceptions import exc_info, validation_places
 
 _LEVELS = {
     Outcome.SUCCEEDED: "info",
@@ -61,11 +62,11 @@ class Logs(TaskObserver):
             names.KEY_TRACE_ID: info.trace_id,
             names.KEY_SPAN_ID: info.span_id,
         }
-        places = _validation_places(exc)
+        places = validation_places(exc)
         if places is not None:
             keys |= {names.KEY_ERROR_COUNT: len(places), names.KEY_ERRORS: places[:20]}
         if not client_at_fault:
-            keys["exc_info"] = _exc_info(exc, places)
+            keys["exc_info"] = exc_info(exc, places)
         line(names.EVENT_REQUEST_FAILED, **free_of_bound(_known(keys)))
 
 
@@ -105,33 +106,7 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
             keys[names.KEY_ERROR_TYPE] = run.error_type
         if run.exception is not None and run.started:
             if run.outcome is Outcome.FAILED:
-                keys["exc_info"] = _exc_info(run.exception, _validation_places(run.exception))
+                keys["exc_info"] = exc_info(run.exception, validation_places(run.exception))
         elif run.detail is not None:
             keys[names.KEY_DETAIL] = run.detail
     return keys
-
-
-class _WithoutInput(Exception):
-    """Stands in for a validation error, whose own text quotes the input."""
-
-
-def _exc_info(exc: BaseException, places: list[str] | None = None) -> tuple[Any, Any, Any]:
-    if places is None:
-        try:
-            str(exc)
-        except Exception:  # noqa: BLE001  an exception whose text cannot be had still has a traceback
-            places = ["its text cannot be had"]
-        else:
-            return type(exc), exc, exc.__traceback__
-    return type(exc), _WithoutInput("; ".join(places[:20])), exc.__traceback__
-
-
-def _validation_places(exc: BaseException) -> list[str] | None:
-    """Return where a validation error found something wrong; never the input."""
-    errors = getattr(exc, "errors", None)
-    if not callable(errors) or not type(exc).__name__.endswith("ValidationError"):
-        return None
-    try:
-        return [f"{'.'.join(map(str, error['loc']))}: {error['type']}" for error in errors()]
-    except Exception:  # noqa: BLE001  somebody else's ValidationError
-        return None
