@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from opentelemetry import metrics, trace
 
+from . import flushing, names
 from .logs import add_context
 from .request_tracing import has_native
 
@@ -27,7 +28,8 @@ def configure(service_name: str | None = None, *, json_logs: bool | None = None)
     Only what is not set up yet: providers and a structlog configuration of the application's own stay as they
     are. Without an exporter in the environment (``OTEL_TRACES_EXPORTER``, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and
     the like) spans are made, so that logs carry their ids, and go nowhere. Where ``FASTAPI_OTEL_AUTO_CONFIGURE``
-    is on, exporters are left to FastAPI, which would add them a second time.
+    is on, exporters are left to FastAPI, which would add them a second time. A variable that the SDK cannot read
+    costs its signal and a warning. What waits to be exported is sent when the application's lifespan ends.
 
     Args:
         service_name: the ``service.name`` of the resource; ``OTEL_SERVICE_NAME`` wins.
@@ -71,12 +73,17 @@ def _configure_opentelemetry(service_name: str | None) -> None:
 
     resource = _resource(service_name)
     left_to_fastapi = has_native() and os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
-    if _unconfigured(trace.get_tracer_provider()):
-        _configure_traces(resource, [] if left_to_fastapi else _exporters("traces"))
-    if _unconfigured(metrics.get_meter_provider()):
-        _configure_metrics(resource, [] if left_to_fastapi else _exporters("metrics"))
-    if _unconfigured(_logs.get_logger_provider()):
-        _configure_logs(resource, [] if left_to_fastapi else _exporters("logs"))
+    for signal, provider, set_up in (
+        ("traces", trace.get_tracer_provider(), _configure_traces),
+        ("metrics", metrics.get_meter_provider(), _configure_metrics),
+        ("logs", _logs.get_logger_provider(), _configure_logs),
+    ):
+        if not _unconfigured(provider):
+            continue
+        try:
+            set_up(resource, [] if left_to_fastapi else _exporters(signal))
+        except Exception as exc:  # noqa: BLE001  a variable that the SDK cannot read must not stop the application
+            _log.warning("epilogue: OpenTelemetry's %s could not be set up: %r", signal, exc)
 
 
 def _configure_traces(resource: Any, exporters: list[Any]) -> None:
@@ -87,6 +94,8 @@ def _configure_traces(resource: Any, exporters: list[Any]) -> None:
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
+    if exporters:
+        flushing.remember(provider)
 
 
 def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
@@ -96,7 +105,23 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
     if not exporters:  # instruments without a reader would count for nobody
         return
     readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
-    metrics.set_meter_provider(MeterProvider(readers, resource=resource))
+    provider = MeterProvider(readers, resource=resource, views=_bucket_views())
+    metrics.set_meter_provider(provider)
+    flushing.remember(provider)
+
+
+def _bucket_views() -> list[Any]:
+    """Return what gives our histograms their buckets on an SDK whose OTLP exporter overrides the advice (1.30)."""
+    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
+    asked = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram")
+    default = ExplicitBucketHistogramAggregation()
+    if getattr(default, "_boundaries", None) is None or asked.strip().lower() != "explicit_bucket_histogram":
+        return []
+    return [
+        View(instrument_name=metric.name, aggregation=ExplicitBucketHistogramAggregation(names.BUCKETS))
+        for metric in (names.DURATION, names.WAIT, names.THREAD_WAIT)
+    ]
 
 
 def _configure_logs(resource: Any, exporters: list[Any]) -> None:
@@ -110,6 +135,7 @@ def _configure_logs(resource: Any, exporters: list[Any]) -> None:
     for exporter in exporters:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     _logs.set_logger_provider(provider)
+    flushing.remember(provider)
 
 
 def _unconfigured(provider: Any) -> bool:
@@ -120,7 +146,12 @@ def _resource(service_name: str | None) -> Any:
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 
     named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    return Resource.create({} if service_name is None or named else {SERVICE_NAME: service_name})
+    ours = {} if service_name is None or named else {SERVICE_NAME: service_name}
+    try:
+        return Resource.create(ours)
+    except Exception as exc:  # noqa: BLE001  a detector that is not installed, on an old SDK
+        _log.warning("epilogue: OpenTelemetry's resource could not be made: %r", exc)
+        return Resource(ours)
 
 
 def _exporters(signal: str) -> list[Any]:
@@ -131,14 +162,13 @@ def _exporters(signal: str) -> list[Any]:
 def _exporter_names(signal: str) -> Iterator[str]:
     upper = signal.upper()
     asked = os.environ.get(f"OTEL_{upper}_EXPORTER")
-    if asked is None:
+    if not asked:  # an empty variable is none
         endpoints = (f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
         asked = "otlp" if any(os.environ.get(endpoint) for endpoint in endpoints) else ""
     for name in asked.split(","):
         if name.strip() == "otlp":
-            protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{upper}_PROTOCOL") or os.environ.get(
-                "OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"
-            )
+            variables = (f"OTEL_EXPORTER_OTLP_{upper}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+            protocol = next(filter(None, map(os.environ.get, variables)), "http/protobuf")
             yield _PROTOCOLS.get(protocol, protocol)
         elif name.strip() not in ("", "none"):
             yield name.strip()
@@ -146,7 +176,13 @@ def _exporter_names(signal: str) -> Iterator[str]:
 
 def _make(signal: str, name: str) -> Any:
     for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
-        exporter: Callable[[], Any] = entry.load()
-        return exporter()
-    _log.warning("epilogue: no %s exporter named %r is installed; nothing is exported", signal, name)
+        try:
+            exporter: Callable[[], Any] = entry.load()
+            return exporter()
+        except Exception as exc:  # noqa: BLE001  its own dependencies, or a variable that it cannot read
+            _log.warning("epilogue: the %s exporter %r cannot be used: %r", signal, name, exc)
+            return None
+    package = f"opentelemetry-exporter-{name.replace('_', '-')}"
+    hint = f" (pip install {package})" if name in _PROTOCOLS.values() else ""
+    _log.warning("epilogue: no %s exporter named %r is installed%s; nothing is exported", signal, name, hint)
     return None

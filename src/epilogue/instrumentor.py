@@ -9,7 +9,7 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from starlette.applications import Starlette
 
 from . import app as wiring
-from . import hooks
+from . import flushing, hooks
 from .account import Account
 from .ledger import log_fault
 from .settings import Settings, from_environment
@@ -46,8 +46,10 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if hooks.observable():
             hooks.on_sight(self._see)
             hooks.install(self)
+            flushing.flush_global(True)
 
     def _uninstrument(self, **arguments: Any) -> None:
+        flushing.flush_global(False)
         hooks.on_sight(None)
         hooks.uninstall(self)
 

@@ -165,6 +165,8 @@ class _Sweeper:
         """Make sure that the thread is there."""
         if not self.started:
             self.started = True
+            # after the SDK's providers were made, so before they shut down
+            atexit.register(drain)
             threading.Thread(target=self._sweep, name="epilogue-sweeper", daemon=True).start()
 
     def forked(self) -> None:
@@ -183,4 +185,3 @@ class _Sweeper:
 
 sweeper = _Sweeper()
 os.register_at_fork(after_in_child=sweeper.forked)
-atexit.register(drain)

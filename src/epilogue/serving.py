@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import errors, lifetimes, request
+from . import errors, flushing, lifetimes, request
 from .account import Account
 from .request import RequestScope
 
 Call = Callable[..., Awaitable[None]]
+
+_LAST_MESSAGES = ("lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed")
 
 
 def choose(account: Account | None, scope: Any) -> Call:
@@ -20,7 +22,7 @@ def choose(account: Account | None, scope: Any) -> Call:
         return _unaccounted if stranger else _untouched
     if scope["type"] in ("http", "websocket") and not _is_scrape(account, scope):
         return _accounted
-    return _unaccounted
+    return _lifespan if scope["type"] == "lifespan" else _unaccounted
 
 
 def _is_scrape(account: Account, scope: Any) -> bool:
@@ -46,7 +48,19 @@ async def _unaccounted(
         request.leave(token)
         raise
     request.leave(token)
-    lifetimes.drain()  # the lifespan's end is among these
+    lifetimes.drain()
+
+
+async def _lifespan(app: Any, account: Account, scope: Any, receive: Any, send: Any, original: Call) -> None:
+    """Report what is left before the server hears of the end, after which it may end the process at once."""
+
+    async def send_last(message: Any) -> None:
+        if message["type"] in _LAST_MESSAGES:
+            lifetimes.drain()
+            await flushing.flush()
+        await send(message)
+
+    await _unaccounted(app, account, scope, receive, send_last, original)
 
 
 async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send: Any, original: Call) -> None:

@@ -176,22 +176,6 @@ def test_several_exporters():
     assert complained.count("carrier-pigeon") == 1
 
 
-@pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
-def test_an_endpoint_asks_for_otlp(variable):
-    """An OTLP endpoint in the environment asks for its exporter, which may be missing."""
-    printed, complained = run_fresh(SPAN, **{variable: "http://127.0.0.1:9"})
-    assert printed == ""
-    assert "otlp_proto_http" in complained
-
-
-def test_the_protocol_chooses_the_exporter():
-    """`OTEL_EXPORTER_OTLP_PROTOCOL` chooses among the OTLP exporters; the signal's own variable wins."""
-    asked = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    assert "otlp_proto_grpc" in run_fresh(SPAN, **asked)[1]
-    own = {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"}
-    assert "otlp_proto_http" in run_fresh(SPAN, **asked, **own)[1]
-
-
 @pytest.mark.parametrize(
     "environment", [{"OTEL_SERVICE_NAME": "theirs"}, {"OTEL_RESOURCE_ATTRIBUTES": "a=b,service.name=theirs"}]
 )

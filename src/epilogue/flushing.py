@@ -1,0 +1,73 @@
+"""The last batch: what still waits in the SDK's queues is sent when an application's lifespan ends.
+
+A server that was stopped by a signal ends itself by that signal (uvicorn does), so no exit handler runs, and the
+spans of the last seconds and the metrics of the last minute would be lost. Only providers that nobody else looks
+after are flushed: those that ``configure`` made, and those of ``opentelemetry-instrument``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from time import monotonic
+from typing import Any, Final
+
+import anyio
+from opentelemetry import _logs, metrics, trace
+
+from .ledger import log_fault
+
+_TIMEOUT: Final = "OTEL_EXPORTER_OTLP_TIMEOUT"
+_DEFAULT_SECONDS: Final = 10.0  # OpenTelemetry's own
+_LOOK_SECONDS: Final = 0.02
+
+_made: list[Any] = []
+_global = False
+
+
+def remember(provider: Any) -> None:
+    """Flush a provider at the end of every lifespan."""
+    _made.append(provider)
+
+
+def flush_global(wanted: bool) -> None:
+    """Flush the global providers, too, whoever made them; ``False`` ends that."""
+    global _global
+    _global = wanted
+
+
+async def flush() -> None:
+    """Flush all at the same time, each in a thread; wait no longer than an exporter would."""
+    providers = list(_made)
+    if _global:
+        current = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
+        providers += [provider for provider in current if provider not in providers]
+    threads = [
+        threading.Thread(target=_flush, args=(provider,), name="epilogue-flush", daemon=True)
+        for provider in providers
+    ]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError as fault:  # no thread is to be had
+        log_fault("flushing failed", fault)
+        return
+    deadline = monotonic() + _seconds()
+    while any(thread.is_alive() for thread in threads) and monotonic() < deadline:  # noqa: ASYNC110  threads' end
+        await anyio.sleep(_LOOK_SECONDS)
+
+
+def _flush(provider: Any) -> None:
+    try:
+        flush = getattr(provider, "force_flush", None)  # the API's own providers have none
+        if flush is not None:
+            flush()
+    except Exception as fault:  # noqa: BLE001  telemetry never breaks a shutdown
+        log_fault(f"flushing {type(provider).__name__} failed", fault)
+
+
+def _seconds() -> float:
+    try:
+        return float(os.environ.get(_TIMEOUT, "")) or _DEFAULT_SECONDS
+    except ValueError:
+        return _DEFAULT_SECONDS
