@@ -1,0 +1,132 @@
+"""The same small application in several set-ups; each server process builds one of them by name."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import Any
+
+import structlog
+from fastapi import BackgroundTasks, FastAPI, HTTPException
+
+from epilogue import TaskObserver, configure, instrument
+from epilogue.logs import OpenTelemetryLogs
+from tests.support.versions import NATIVE_TELEMETRY
+
+
+async def send_mail() -> None:
+    """Do a little, asynchronously."""
+    await asyncio.sleep(0)
+    structlog.get_logger().info("mail sent")
+
+
+def resize_picture() -> None:
+    """Do a little, in a thread."""
+    time.sleep(0.001)
+
+
+def charge_card() -> None:
+    """Fail."""
+    raise ValueError("the card is declined")
+
+
+async def slow() -> None:
+    """Run until the test has seen the server begin to stop, and somewhat longer."""
+    while not os.path.exists(os.environ["SLOW_UNTIL"]):  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.02)
+
+
+def build(**options: Any) -> FastAPI:
+    """Make the application, that knows nothing of us."""
+    app = FastAPI(**options)
+
+    @app.get("/good")
+    async def good(tasks: BackgroundTasks) -> None:
+        tasks.add_task(send_mail)
+        tasks.add_task(resize_picture)
+
+    @app.get("/bad")
+    async def bad(tasks: BackgroundTasks) -> None:
+        tasks.add_task(charge_card)
+        tasks.add_task(send_mail)
+
+    @app.get("/refused")
+    async def refused(tasks: BackgroundTasks) -> None:
+        tasks.add_task(send_mail)
+        raise HTTPException(409)
+
+    @app.get("/slow")
+    async def start_slow(tasks: BackgroundTasks) -> None:
+        tasks.add_task(slow)
+
+    @app.get("/up")
+    async def up() -> None:
+        pass
+
+    return app
+
+
+def configured(*observers: TaskObserver) -> FastAPI:
+    """Set up by `configure()` and the environment."""
+    configure("otlp-test")
+    app = build()
+    instrument(app, observers=observers)
+    return app
+
+
+class Raising:
+    """Stands for a provider, a tracer, a meter or a logger of which nothing works."""
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            raise RuntimeError(f"{name} does not work")
+
+        return refuse
+
+
+class Made:
+    """A provider that makes what raises later, when it is used."""
+
+    def _make(self, *args: Any, **kwargs: Any) -> Raising:
+        return RaisingLater()
+
+    get_tracer = get_meter = get_logger = _make
+
+
+class RaisingLater(Raising):
+    """Instruments can be made; recording anything raises."""
+
+    def _make(self, *args: Any, **kwargs: Any) -> Raising:
+        return Raising()
+
+    create_counter = create_histogram = create_observable_counter = create_observable_gauge = _make
+    create_observable_up_down_counter = create_up_down_counter = create_gauge = _make
+
+
+def _with(provider: Any) -> FastAPI:
+    quiet = {"tracing": False, "metrics": False, "logs": False}
+    app = build(**({"telemetry": quiet} if NATIVE_TELEMETRY else {}))
+    app.__dict__["_is_instrumented_by_opentelemetry"] = True  # contrib breaks by itself with such a tracer
+    instrument(
+        app,
+        tracer_provider=provider,
+        meter_provider=provider,
+        observers=[OpenTelemetryLogs(logger_provider=provider)],
+    )
+    return app
+
+
+def with_raising_providers() -> FastAPI:
+    """Give it providers of which nothing works."""
+    return _with(Raising())
+
+
+def with_raising_instruments() -> FastAPI:
+    """Give it providers whose tracers, meters and loggers do not work."""
+    return _with(Made())
+
+
+def configured_with_logs() -> FastAPI:
+    """Set it up by `configure()`, and tell the events to OpenTelemetry's logs, too."""
+    return configured(OpenTelemetryLogs())

@@ -1,0 +1,47 @@
+"""An application that has never heard of Epilogue, nor of OpenTelemetry."""
+
+import asyncio
+
+from fastapi import BackgroundTasks, FastAPI, HTTPException
+
+app = FastAPI()
+
+
+async def send_mail() -> None:
+    """Do a little, asynchronously."""
+    await asyncio.sleep(0)
+
+
+def resize_picture() -> None:
+    """Do a little, in a thread."""
+
+
+def charge_card() -> None:
+    """Fail."""
+    raise ValueError("the card is declined")
+
+
+@app.get("/good")
+async def good(tasks: BackgroundTasks) -> None:
+    """Schedule what succeeds."""
+    tasks.add_task(send_mail)
+    tasks.add_task(resize_picture)
+
+
+@app.get("/bad")
+async def bad(tasks: BackgroundTasks) -> None:
+    """Schedule what fails, and what is skipped behind it."""
+    tasks.add_task(charge_card)
+    tasks.add_task(send_mail)
+
+
+@app.get("/refused")
+async def refused(tasks: BackgroundTasks) -> None:
+    """Schedule what is dropped."""
+    tasks.add_task(send_mail)
+    raise HTTPException(409)
+
+
+@app.get("/up")
+async def up() -> None:
+    """Say that the server answers."""

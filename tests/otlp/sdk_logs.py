@@ -1,0 +1,49 @@
+"""OpenTelemetry's SDK for logs, whose names and records changed between the supported versions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from opentelemetry.sdk._logs import LoggerProvider, export
+from opentelemetry.sdk.resources import Resource
+
+_Exporter = getattr(export, "InMemoryLogRecordExporter", None) or export.InMemoryLogExporter
+
+
+class Kept(NamedTuple):
+    """One record, whatever the SDK calls its parts."""
+
+    event: str
+    severity: int
+    body: Any
+    trace_id: int
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+
+
+class KeptLogs:
+    """A logger provider that keeps its records."""
+
+    def __init__(self) -> None:
+        self.exporter = _Exporter()
+        self.provider = LoggerProvider(Resource({"service.name": "kept"}), shutdown_on_exit=False)
+        self.provider.add_log_record_processor(export.SimpleLogRecordProcessor(self.exporter))
+
+    @property
+    def records(self) -> list[Kept]:
+        """What has been told so far."""
+        return [_kept(data) for data in self.exporter.get_finished_logs()]
+
+
+def _kept(data: Any) -> Kept:
+    record = data.log_record
+    attributes = dict(record.attributes)
+    resource = getattr(data, "resource", None) or record.resource
+    return Kept(
+        getattr(record, "event_name", None) or attributes["event.name"],
+        record.severity_number.value,
+        record.body,
+        record.trace_id or 0,
+        attributes,
+        dict(resource.attributes),
+    )
