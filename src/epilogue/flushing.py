@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -68,6 +69,7 @@ def _flush(provider: Any) -> None:
 
 def _seconds() -> float:
     try:
-        return float(os.environ.get(_TIMEOUT, "")) or _DEFAULT_SECONDS
+        seconds = float(os.environ.get(_TIMEOUT, ""))
     except ValueError:
         return _DEFAULT_SECONDS
+    return seconds if 0 < seconds < inf else _DEFAULT_SECONDS

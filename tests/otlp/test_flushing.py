@@ -1,0 +1,104 @@
+"""Providers that misbehave when they are flushed: the server hears of the lifespan's end all the same."""
+
+import asyncio
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from epilogue import flushing
+from tests.parts.bench import Bench
+
+COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+class Provider:
+    """A provider that does this when it is flushed."""
+
+    def __init__(self, action: Any) -> None:
+        self.force_flush = action
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Provide the list of the providers that are to be flushed, empty."""
+    made: list[Any] = []
+    monkeypatch.setattr(flushing, "_made", made)
+    return made
+
+
+def begin_and_end(app: Any) -> list[str]:
+    """Play an application's lifespan, and return what it tells the server."""
+    told: list[str] = []
+
+    async def play() -> None:
+        asked = iter(["lifespan.startup", "lifespan.shutdown"])
+
+        async def receive() -> dict[str, str]:
+            return {"type": next(asked)}
+
+        async def send(message: Any) -> None:
+            told.append(message["type"])
+
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+
+    asyncio.run(play())
+    return told
+
+
+def test_all_are_flushed_before_the_server_hears_of_the_end(bench: Bench, made: list[Any]):
+    """Every provider is flushed once, those that have nothing to flush are passed over."""
+    flushed: list[int] = []
+    made += [Provider(lambda: flushed.append(1)), object(), Provider(lambda: flushed.append(2))]
+    assert begin_and_end(bench.app()) == COMPLETE
+    assert sorted(flushed) == [1, 2]
+
+
+def test_one_that_raises(bench: Bench, made: list[Any], caplog: pytest.LogCaptureFixture):
+    """A provider that raises is logged, and the others are flushed."""
+    flushed = threading.Event()
+    made += [Provider(lambda: 1 / 0), Provider(flushed.set)]
+    with caplog.at_level(logging.ERROR, "epilogue"):
+        assert begin_and_end(bench.app()) == COMPLETE
+    assert flushed.is_set()
+    assert [record.message for record in caplog.records] == ["epilogue: flushing Provider failed"]
+
+
+@pytest.mark.parametrize("seconds", ["0.1", "1e-3"])
+def test_one_that_hangs(seconds: str, bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch):
+    """A provider that hangs is left behind after the exporter's timeout, while it still hangs."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", seconds)
+    let_go, done = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        let_go.wait()
+        done.set()
+
+    made.append(Provider(hang))
+    try:
+        assert begin_and_end(bench.app()) == COMPLETE
+        assert not done.is_set()
+    finally:
+        let_go.set()
+    assert done.wait(10)
+
+
+@pytest.mark.parametrize("seconds", ["soon", "", "0", "nan", "inf"])
+def test_a_timeout_that_cannot_be_read(
+    seconds: str, bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch
+):
+    """A timeout that is none is OpenTelemetry's default."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", seconds)
+    assert flushing._seconds() == 10.0
+
+
+def test_no_thread_is_to_be_had(bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch):
+    """Where no thread can be started, the end comes without a flush."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    made.append(Provider(lambda: None))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert begin_and_end(bench.app()) == COMPLETE
