@@ -40,7 +40,7 @@ current_plan = _plan.get
 
 
 def take(innermost: Plan, task: Any) -> Birth | None:
-    """Return the run that a batch has planned for the task it calls now."""
+    """Return the run that a batch has opened for the task it calls now, which was not born with one to come."""
     plan: Plan | None = innermost
     while plan is not None:
         waiting = plan.births.get(id(task)) if plan.births else None
@@ -104,18 +104,19 @@ def _mark_finished(record: BatchRecord | None) -> None:
         record.finished = True
 
 
-def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[BackgroundTask]:
+def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
     """Return the tasks of a batch in order, through nested batches and containers; other members are not ours."""
-    found: list[BackgroundTask] = []
+    found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in tuple(getattr(batch, "tasks", None) or ()):
-        if is_observable(member):
-            found.append(member)
+        known = recall_task(member)
+        if (known is not None and known.run is not None) or is_observable(member):
+            found.append((member, known))
             continue
         inner, levels = member, depth
         while levels and is_container(inner):
             inner, levels = inner.func, levels - 1
         if is_observable(inner):
-            found.append(inner)
+            found.append((inner, recall_task(inner)))
         elif levels and isinstance(inner, BackgroundTasks):
             found.extend(_members(inner, levels - 1))
     return found
@@ -124,8 +125,7 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[BackgroundTask]:
 def _plan_members(plan: Plan, batch: Any, record: BatchRecord | None, caller: Any) -> None:
     """Open a run for every member that has none pending: a shared batch, or a task that is listed twice."""
     seen: set[int] = set()
-    for member in _members(batch):
-        known = recall_task(member)
+    for member, known in _members(batch):
         key = id(member)
         listed_before = key in seen
         seen.add(key)
@@ -151,7 +151,7 @@ def _planned_outside(plan: Plan | None, key: int) -> bool:
 def _skip_rest(plan: Plan, batch: Any, exc: BaseException | None) -> None:
     """Skip what is still to come, also what a running task has added to its own batch."""
     detail = verdict.skipped(plan.failed, exc if exc is not None else GeneratorExit())
-    added = [record for record in map(recall_task, _members(batch)) if record is not None]
+    added = [record for _, record in _members(batch) if record is not None]
     for run, record in [*plan.expected, *((record.run, record) for record in added)]:
         if run is not None and is_pending(run):
             ledger = record.scope.account.ledger

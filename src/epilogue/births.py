@@ -15,9 +15,11 @@ from .request import RequestScope, current
 Birth = tuple[TaskRun, TaskRecord]
 """A run and the record of the task it belongs to."""
 
+# while ``batch.add_task`` runs, a task that is born belongs to that batch and its request
 _adding: ContextVar[BatchRecord | None] = ContextVar("epilogue_adding", default=None)
 
-adding = _adding.get
+enter = _adding.set
+leave = _adding.reset
 
 
 def is_container(task: Any) -> bool:
@@ -34,7 +36,7 @@ def is_observable(task: Any) -> bool:
         or cls.__call__ is not BackgroundTask.__call__
     ):
         return False
-    return not is_container(task)
+    return not isinstance(getattr(task, "func", None), BackgroundTask)
 
 
 def task_born(task: Any) -> None:
@@ -60,21 +62,6 @@ def batch_born(batch: Any, injected: bool) -> None:
     for member in map(recall_task, batch.tasks):
         if member is not None and member.batch is None:
             member.batch = record  # it was born by itself
-
-
-class Adding:
-    """While ``batch.add_task`` runs, a task that is born belongs to that batch and its request."""
-
-    __slots__ = ("_record", "_token")
-
-    def __init__(self, batch: BatchRecord) -> None:
-        self._record = batch
-
-    def __enter__(self) -> None:
-        self._token = _adding.set(self._record)
-
-    def __exit__(self, *exc_info: object) -> None:
-        _adding.reset(self._token)
 
 
 def fresh_run(task: Any, record: TaskRecord | None, caller: RequestScope | None) -> Birth | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +11,16 @@ from starlette.background import BackgroundTask
 
 from . import batches, request, verdict
 from .births import Birth, fresh_run, is_observable
-from .ledger import is_pending, log_fault
-from .lifetimes import defer, drain, recall_task
+from .ledger import is_pending, log_fault, unended
+from .lifetimes import defer, drain, none_died, recall_task
 from .model import Outcome, Reason, TaskRun
 from .probe import Probe
 
 if TYPE_CHECKING:
     from .account import Account
+    from .batches import Plan
     from .lifetimes import TaskRecord
+    from .patch import Patch
     from .request import RequestScope
 
 Original = Callable[[Any], Awaitable[None]]
@@ -31,31 +33,40 @@ current_run = _current_run.get
 class _Call(Probe):
     """One call of one task, from its begin to its end."""
 
-    def __init__(self, task: Any, run: TaskRun, record: TaskRecord, caller: RequestScope | None) -> None:
+    token: Token[TaskRun | None]
+
+    def __init__(
+        self, task: Any, run: TaskRun, record: TaskRecord, caller: RequestScope | None, plan: Plan | None
+    ) -> None:
         super().__init__(task)
         self.run = run
         self.record = record
         self.caller = caller
+        self.plan = plan
         self.behind_response = caller is not None and caller.complete
-        self.plan = batches.current_plan()
         self.ledger = record.scope.account.ledger
 
     def begin(self) -> None:
+        """Start the run."""
         if self.behind_response and self.caller is not None:
             self.caller.background_ran = True
-        self.record.doom = None
+        if self.record.doom is not None:
+            self.record.doom = None
         self.ledger.start(self.run)
         self.token = _current_run.set(self.run)
 
     def succeeded(self) -> None:
-        self.note_times(self.run)
+        """End the run of a function that returned."""
+        if not self.is_async:
+            self.note_times(self.run)
         if self.unrun is None:
-            self._finish(Outcome.SUCCEEDED)
+            self.ledger.finish(self.run, Outcome.SUCCEEDED)
         else:
-            self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
+            self.ledger.finish(self.run, Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
+        self.record.scope.release(self.run)
 
     def raised(self, exc: BaseException) -> None:
-        self.note_times(self.run)
+        """End the run of a function that raised."""
         if verdict.is_cancellation(exc):
             self._finish(Outcome.CANCELLED, Reason.CANCELLED, "it was cancelled while it ran", exc)
         else:
@@ -67,61 +78,92 @@ class _Call(Probe):
     def torn_down(self) -> None:
         """End a run whose coroutine was destroyed; called later, from a drain."""
         self.run.torn_down = True
-        self.note_times(self.run)
         batches.note_failure(self.plan, self.run, self.record)
         self._finish(Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran")
 
     def _finish(self, outcome: Outcome, *why: Any) -> None:
+        if not self.is_async:
+            self.note_times(self.run)
         self.release()
         self.ledger.finish(self.run, outcome, *why)
         self.record.scope.release(self.run)
 
 
-def concerns(task: Any) -> bool:
-    """Return whether a call may be part of an account: it is none of ours in a process's other applications."""
-    return request.current() is not None or recall_task(task) is not None or batches.current_plan() is not None
+class _CallOnLoop(_Call):
+    func = Probe.on_loop
 
 
-async def run_task(task: Any, original: Original, choose: Callable[[Account], Original]) -> None:
-    """Call a task and account for it; ``choose`` may pick another original where our span is opened."""
-    call = None if isinstance(task, Probe) else _begin(task)
-    if call is None:
-        await original(task)
-        return
-    account = call.record.scope.account
-    chosen = choose(account)
+class _CallInThread(_Call):
+    func = Probe.in_thread
+
+
+def accounting(patch: Patch, original: Original, choose: Callable[[Account], Original]) -> Original:
+    """Return a ``__call__`` that accounts for each call of a task, and calls ``original`` on a stand-in.
+
+    ``choose`` may pick another original where our span is opened. Tasks of a process's other applications are none
+    of ours, nor are stand-ins that another tool's patch hands back to us.
+    """
+    starlettes_own = _is_starlettes(original)
+
+    async def __call__(self: Any) -> None:
+        call = None
+        if patch.hook is hook or unended():
+            caller, plan = request.current(), batches.current_plan()
+            if caller is not None or plan is not None or recall_task(self) is not None:
+                call = _begin(self, caller, plan)
+        if call is None:
+            await original(self)
+            return
+        chosen = original
+        if not starlettes_own:
+            chosen = choose(call.record.scope.account)
+            if not _is_starlettes(chosen):
+                call.resemble(self)
+        try:
+            await chosen(call)
+        except GeneratorExit:
+            # the coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue
+            call.ledger.tear_down(call.run)
+            defer(call.torn_down)
+            raise
+        except BaseException as exc:
+            _end(call, call.raised, exc)
+            if call.run.outcome is Outcome.FAILED:
+                await _alert(call, exc)
+            raise
+        _end(call, call.succeeded)
+        if call.unrun is not None:
+            await _alert(call, None)
+
+    hook = __call__
+    return hook
+
+
+def _is_starlettes(function: Any) -> bool:
     # a proxy of Starlette's own says the same module
-    by_others = type(chosen) is not FunctionType or chosen.__module__ != BackgroundTask.__module__
-    call.watch(task, named=by_others)
+    return type(function) is FunctionType and function.__module__ == BackgroundTask.__module__
+
+
+def _end(call: _Call, end: Callable[..., None], *args: Any) -> None:
+    """End a run, in the context it began in; a fault of ours is counted, and does not reach the task's caller."""
     try:
-        await chosen(call)
-    except GeneratorExit:
-        # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
-        call.ledger.tear_down(call.run)
-        defer(call.torn_down)
-        raise
-    except BaseException as exc:
-        account.guard("ending a task", call.raised, exc)
-        _current_run.reset(call.token)
-        drain()
-        if call.run.outcome is Outcome.FAILED:
-            await _alert(call, exc)
-        raise
-    account.guard("ending a task", call.succeeded)
+        end(*args)
+    except Exception as fault:  # noqa: BLE001
+        call.ledger.fault("epilogue", "ending a task", fault)
     _current_run.reset(call.token)
-    drain()
-    if call.unrun is not None:
-        await _alert(call, None)
+    if not none_died():
+        drain()
 
 
-def _begin(task: Any) -> _Call | None:
+def _begin(task: Any, caller: RequestScope | None, plan: Plan | None) -> _Call | None:
     """Begin the run of a task; ``None`` if it has none, or if a fault of ours kept us from it."""
-    caller = request.current()
+    if isinstance(task, Probe):
+        return None
     try:
-        opened = _open(task, caller)
+        opened = _open(task, caller, plan)
         if opened is None:
             return None
-        call = _Call(task, *opened, caller)
+        call = (_CallOnLoop if task.is_async else _CallInThread)(task, *opened, caller, plan)
         call.begin()
     except Exception as fault:  # noqa: BLE001
         if caller is None:
@@ -132,9 +174,8 @@ def _begin(task: Any) -> _Call | None:
     return call
 
 
-def _open(task: Any, caller: RequestScope | None) -> Birth | None:
+def _open(task: Any, caller: RequestScope | None, plan: Plan | None) -> Birth | None:
     """Find the run that a call belongs to: the one it was planned for, the one it was born with, or a new one."""
-    plan = batches.current_plan()
     planned = batches.take(plan, task) if plan is not None else None
     if planned is not None:
         return planned

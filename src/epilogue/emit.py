@@ -57,7 +57,7 @@ def free_of_bound(keys: dict[str, Any]) -> dict[str, Any]:
     """Return the keys without those that the user has bound as context variables: his are not overwritten."""
     # structlog knows every variable that was ever bound in this process: mostly none of them is ours
     bound = structlog_context._CONTEXT_VARS
-    if bound.keys().isdisjoint(_VARIABLES):
+    if not bound or bound.keys().isdisjoint(_VARIABLES):
         return keys
     taken = {key for name, key in _VARIABLES.items() if name in bound and bound[name].get() is not Ellipsis}
     return {key: value for key, value in keys.items() if key not in taken}

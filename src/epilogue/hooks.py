@@ -28,20 +28,17 @@ from .patch import Function, Patch
 def _task_init(patch: Patch, original: Function) -> Function:
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if patch.hook is hook and (request.current() is not None or births.adding() is not None):
-            _guarded("the birth of a task", births.task_born, self)
+        if patch.hook is hook:
+            try:
+                births.task_born(self)
+            except Exception as fault:  # noqa: BLE001
+                _note("the birth of a task", fault)
 
     hook = __init__
     return hook
 
 
 def _task_call(patch: Patch, original: Function) -> Function:
-    async def __call__(self: Any) -> None:
-        if calls.concerns(self) and (patch.hook is hook or ledger.unended()):
-            await calls.run_task(self, original, through)
-        else:
-            await original(self)
-
     def through(account: Account) -> Function:
         """OpenTelemetry contrib's patch opens a span of its own; where ours is opened, go past it."""
         past = getattr(BackgroundTask, "_otel_original_call", None)
@@ -49,8 +46,7 @@ def _task_call(patch: Patch, original: Function) -> Function:
             return past  # type: ignore[no-any-return]
         return original
 
-    hook = __call__
-    return hook
+    return calls.accounting(patch, original, through)
 
 
 def _is_contrib(function: Function) -> bool:
@@ -62,7 +58,10 @@ def _batch_init(patch: Patch, original: Function) -> Function:
         original(self, *args, **kwargs)
         if patch.hook is hook and request.current() is not None:
             injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
-            _guarded("the birth of a batch", births.batch_born, self, injected)
+            try:
+                births.batch_born(self, injected)
+            except Exception as fault:  # noqa: BLE001
+                _note("the birth of a batch", fault)
 
     hook = __init__
     return hook
@@ -74,8 +73,11 @@ def _add_task(patch: Patch, original: Function) -> Function:
         if record is None:
             original(self, *args, **kwargs)
             return
-        with births.Adding(record):
+        token = births.enter(record)
+        try:
             original(self, *args, **kwargs)
+        finally:
+            births.leave(token)
 
     hook = add_task
     return hook
@@ -150,16 +152,13 @@ def _application(patch: Patch, original: Function) -> Function:
     return hook
 
 
-def _guarded(what: str, action: Callable[..., Any], *args: Any) -> None:
-    """Run a part of ours in a place where no account is at hand yet."""
-    try:
-        action(*args)
-    except Exception as fault:  # noqa: BLE001
-        here = request.current()
-        if here is not None:
-            here.account.ledger.fault("epilogue", what, fault)
-        else:
-            ledger.log_fault(what, fault)
+def _note(what: str, fault: Exception) -> None:
+    """Count and log a fault of ours in a place where no account is at hand yet."""
+    here = request.current()
+    if here is not None:
+        here.account.ledger.fault("epilogue", what, fault)
+    else:
+        ledger.log_fault(what, fault)
 
 
 # --- in and out -------------------------------------------------------------------------------------------------

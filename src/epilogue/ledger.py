@@ -8,6 +8,7 @@ no lock is needed, so none can be held when the garbage collector runs somebody'
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from threading import get_ident
@@ -20,6 +21,8 @@ from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_nam
 _log = logging.getLogger("epilogue")
 
 Listener = Callable[..., None]
+Listeners = tuple[tuple[Listener, str, str], ...]
+"""Who listens to a transition: what to call, and what to call it in a fault."""
 
 _pending: dict[TaskRun, None] = {}
 _running: dict[TaskRun, None] = {}
@@ -51,11 +54,11 @@ def unended() -> bool:
     return bool(_pending or _running)
 
 
-def _listeners(observers: Sequence[TaskObserver], transition: str) -> list[tuple[Listener, str, str]]:
-    """Return who listens to a transition, with what to call it in a fault; not those that do nothing."""
+def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:
+    """Return who listens to a transition; not those that do nothing."""
     ignored = getattr(TaskObserver, transition)
     methods = [(getattr(observer, transition), type(observer).__name__, transition) for observer in observers]
-    return [listener for listener in methods if getattr(listener[0], "__func__", None) is not ignored]
+    return tuple(listener for listener in methods if getattr(listener[0], "__func__", None) is not ignored)
 
 
 class Ledger:
@@ -131,7 +134,8 @@ class Ledger:
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""
-        self._tell(self._request_failed, info, exc)
+        told = ((functools.partial(listener, info), who, what) for listener, who, what in self._request_failed)
+        self._tell(tuple(told), exc)
 
     def _end(
         self,
@@ -142,17 +146,19 @@ class Ledger:
         exc: BaseException | None,
     ) -> None:
         run.ended_at = time()
-        run.reason = reason
-        run.detail = detail
-        if outcome is Outcome.FAILED or exc is not None:
-            run.error_type = full_name(exc) if exc is not None else reason
-        run.exception = exc
         run.outcome = outcome
+        if reason is not None or detail is not None:
+            run.reason, run.detail = reason, detail
+        if exc is not None:
+            run.error_type, run.exception = full_name(exc), exc
+        elif outcome is Outcome.FAILED:
+            run.error_type = reason
         bound = run._seen
         if bound is not None and (run.started_at is None or run.torn_down):
             self._follow(bound.enter_instead)  # told outside of its own context
         self._tell(self._ended, run)
-        run.exception = None  # whoever keeps the run must not keep the frames of the task
+        if exc is not None:
+            run.exception = None  # whoever keeps the run must not keep the frames of the task
         if bound is not None:
             run._seen = None
             self._follow(bound.leave)
@@ -163,16 +169,16 @@ class Ledger:
         except Exception as fault:  # noqa: BLE001
             self.fault("epilogue", "following the context", fault)
 
-    def _tell(self, listeners: list[tuple[Listener, str, str]], *subjects: Any) -> None:
+    def _tell(self, listeners: Listeners, subject: Any) -> None:
         thread = get_ident()
         nested = thread in _telling
         _telling.add(thread)
         try:
-            for listener, who, transition in listeners:
+            for listener in listeners:
                 try:
-                    listener(*subjects)
+                    listener[0](subject)
                 except Exception as fault:  # noqa: BLE001  an observer never disturbs the task
-                    self.fault(who, transition, fault)
+                    self.fault(listener[1], listener[2], fault)
         finally:
             if not nested:
                 _telling.discard(thread)

@@ -48,17 +48,18 @@ class BatchRecord(weakref.ref["BackgroundTasks"]):
 class TaskRecord(weakref.ref["BackgroundTask"]):
     """What is known of one ``BackgroundTask``: its birthplace and its latest run."""
 
-    __slots__ = ("batch", "doom", "key", "quiet", "run", "scope", "unsent")
+    # What few tasks ever know stands here, on the class, and has a dictionary made for it when it is written.
+    __slots__ = ("__dict__", "batch", "key", "run", "scope")
 
     key: int
     scope: RequestScope
     run: TaskRun | None
     batch: BatchRecord | None
-    doom: Failure | None
+    doom: Failure | None = None
     """The error that reached the exception middleware before the task could start."""
-    quiet: bool
+    quiet = False
     """A failure alert: its own failure raises no alert."""
-    unsent: bool
+    unsent = False
     """It hung on an error response; if it never ran, that response was never sent."""
 
     @classmethod
@@ -69,8 +70,6 @@ class TaskRecord(weakref.ref["BackgroundTask"]):
         record.scope = scope
         record.run = None
         record.batch = batch
-        record.doom = None
-        record.quiet = record.unsent = False
         return record
 
 
@@ -79,11 +78,18 @@ _batches: dict[int, BatchRecord] = {}
 _deferred: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
 _woken: queue.SimpleQueue[None] = queue.SimpleQueue()
 
+none_died = _deferred.empty
+"""Return whether there is nothing to drain."""
+
 
 def remember_task(task: BackgroundTask, scope: RequestScope, batch: BatchRecord | None) -> TaskRecord:
     """Start a record of a task, to be found again for as long as the task lives."""
-    record: TaskRecord = TaskRecord.of(task, scope, batch)
-    _tasks[record.key] = record
+    record = TaskRecord(task, _task_died)
+    record.key = key = id(task)
+    record.scope = scope
+    record.run = None
+    record.batch = batch
+    _tasks[key] = record
     return record
 
 

@@ -19,6 +19,8 @@ class Probe(BackgroundTask):
 
     The user's task is never changed: a module-level one may be called by many requests at once, and swapping its
     function would be seen by all. In a worker thread the stand-in only notes clock readings.
+
+    What the original calls, ``func``, is a method of the subclass: ``on_loop`` or ``in_thread``.
     """
 
     began: float | None = None
@@ -31,13 +33,12 @@ class Probe(BackgroundTask):
         self.user_func = task.func
         self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
 
-    def watch(self, task: Any, *, named: bool) -> None:
-        """Become what the original calls; ``named`` where another tool between us and Starlette may look."""
-        self.func = self.on_loop if self.is_async else self.in_thread
-        if named:
-            for attribute, value in task.__dict__.items():
-                self.__dict__.setdefault(attribute, value)
-            self.func = _named(self.func, self.user_func)
+    def resemble(self, task: Any) -> None:
+        """Take over the task's attributes and its function's name: another tool before Starlette may look."""
+        watched = self.func
+        for attribute, value in task.__dict__.items():
+            self.__dict__.setdefault(attribute, value)
+        self.func = _named(watched, self.user_func)
 
     def release(self) -> None:
         """Let go of itself: a bound method in one's own dictionary is work for the garbage collector."""
@@ -63,8 +64,6 @@ class Probe(BackgroundTask):
 
     def note_times(self, run: TaskRun) -> None:
         """Split a sync task's time into the wait for a thread and the running."""
-        if run.is_async:
-            return
         now = perf_counter()
         began = self.began if self.began is not None else now
         run.thread_wait = began - run._started_tick

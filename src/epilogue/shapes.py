@@ -82,17 +82,19 @@ def _a_stand_in_is_called() -> bool:
     if _patched_by_others():
         return True
     task = BackgroundTask(function, 1, key=2)
-    double = Probe(task)
-    double.watch(task, named=False)
+    double = _StandIn(task)
     running: Any = BackgroundTask.__call__(double)
     try:
         running.send(None)
     except StopIteration:
         return called == [((1,), {"key": 2})]
     finally:
-        double.release()
         running.close()
     return False
+
+
+class _StandIn(Probe):
+    func = Probe.on_loop
 
 
 def _tasks_are_listed() -> bool:

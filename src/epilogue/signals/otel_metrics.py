@@ -92,7 +92,7 @@ class OtelMetrics(TaskObserver):
 
     def started(self, run: TaskRun) -> None:
         """Move it from pending to running."""
-        if not self._oldest.started(run):
+        if self._proxy or not self._oldest.started(run):
             return
         if not run.is_async:
             note_limiter()
@@ -101,7 +101,7 @@ class OtelMetrics(TaskObserver):
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
-        if not self._oldest.ended(run):
+        if self._proxy or not self._oldest.ended(run):
             return
         self._tallies.of(run.name).count_ended(run)
         if run.started_at is None:

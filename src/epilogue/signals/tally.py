@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from time import time
 from typing import NamedTuple
 
 from .. import names
@@ -27,6 +26,9 @@ class Exemplar(NamedTuple):
     timestamp: float
 
 
+_exemplar = Exemplar._make  # as fast as a tuple
+
+
 class Distribution:
     """A histogram: how many values fell into each bucket, and an example for each."""
 
@@ -37,13 +39,13 @@ class Distribution:
         self.exemplars: list[Exemplar | None] = [None] * len(_BOUNDS)
         self.total = 0.0
 
-    def observe(self, value: float, run: TaskRun) -> None:
-        """Add a value."""
+    def observe(self, value: float, run: TaskRun, now: float | None) -> None:
+        """Add a value that was known at a time, in seconds since the epoch."""
         bucket = bisect_left(_BOUNDS, value)
         self.counts[bucket] += 1
         self.total += value
         if run.sampled and run.trace_id is not None and run.span_id is not None:
-            self.exemplars[bucket] = Exemplar(run.trace_id, run.span_id, value, time())
+            self.exemplars[bucket] = _exemplar((run.trace_id, run.span_id, value, now or 0.0))
 
     def copy(self) -> Distribution:
         """Return a copy that does not change any more."""
@@ -106,7 +108,7 @@ class Tally:
             self.pending -= 1
             self.running += 1
             if self.timed:
-                self.wait.observe(run.wait or 0.0, run)
+                self.wait.observe(run.wait or 0.0, run, run.started_at)
 
     def count_ended(self, run: TaskRun) -> None:
         """Count a run's outcome."""
@@ -139,11 +141,11 @@ class Tally:
         times = self.durations.get(outcome)
         if times is None:
             times = self.durations[outcome] = Distribution()
-        times.observe(run.duration or 0.0, run)
+        times.observe(run.duration or 0.0, run, run.ended_at)
         if run.thread_wait is not None:
             if self.thread_wait is None:
                 self.thread_wait = Distribution()
-            self.thread_wait.observe(run.thread_wait, run)
+            self.thread_wait.observe(run.thread_wait, run, run.ended_at)
 
 
 class Tallies:

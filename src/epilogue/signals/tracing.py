@@ -22,24 +22,17 @@ from opentelemetry.trace import (
 
 from .. import names
 from .._version import __version__
-from ..ids import hex_ids
+from ..ids import hex_ids, is_sampled
 from ..model import Outcome, Reason, TaskObserver, TaskRun, full_name
 
-_NATIVE = ("fastapi", "fastapi.background_task")
-_CONTRIB = "opentelemetry.instrumentation.fastapi"
+# whose spans of tasks there are: by instrumentation scope, and by name
+_NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
+_CONTRIB, _CONTRIB_PREFIX = "opentelemetry.instrumentation.fastapi", "BackgroundTask "
 _NANOSECONDS = 1_000_000_000
 
 
-class _Open:
-    """What is kept of a run between its transitions."""
-
-    __slots__ = ("adopted", "parent", "span", "token")
-
-    def __init__(self, parent: Span) -> None:
-        self.parent = parent
-        self.span: Span | None = None
-        self.token: Token[Any] | None = None
-        self.adopted = ""
+_Open = tuple[Span, Token[Any] | None, str]
+"""The span of a run that has begun; the token of its context, where it is ours; whose it is, where it is not."""
 
 
 class Tracing(TaskObserver):
@@ -48,6 +41,7 @@ class Tracing(TaskObserver):
     def __init__(self, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False) -> None:
         self._tracer = get_tracer(names.SCOPE, __version__, tracer_provider)
         self._new_trace = new_trace
+        self._parents: dict[TaskRun, Span] = {}  # of the runs that have not begun
         self._open: dict[TaskRun, _Open] = {}
         self._last_parent: tuple[Span, tuple[str | None, str | None]] = INVALID_SPAN, (None, None)
         # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
@@ -56,8 +50,7 @@ class Tracing(TaskObserver):
 
     def scheduled(self, run: TaskRun) -> None:
         """Remember the span that schedules the task, to be the parent."""
-        parent = get_current_span()
-        self._open[run] = _Open(parent)
+        parent = self._parents[run] = get_current_span()
         # the tasks of one request have one parent: its ids are put into text once
         last, ids = self._last_parent
         if parent is not last:
@@ -67,39 +60,37 @@ class Tracing(TaskObserver):
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open around the call, or open ours and make it current."""
-        entry = self._open.get(run)
-        if entry is None:
-            entry = self._open[run] = _Open(INVALID_SPAN)
-        current = get_current_span()
-        adopted = _foreign_kind(current)
+        parent: Span | None = self._parents.pop(run, INVALID_SPAN)
+        span = get_current_span()
+        adopted = _foreign_kind(span)
         if adopted:
-            entry.span, entry.adopted = current, adopted
-            current.update_name(names.SPAN_PREFIX + run.name)
-            current.set_attributes(_attributes(run))
+            self._open[run] = span, None, adopted
+            span.update_name(names.SPAN_PREFIX + run.name)
+            span.set_attributes(_attributes(run))
         else:
-            parent: Span | None = entry.parent
-            if entry.parent is current or not entry.parent.get_span_context().is_valid:
+            if span is parent or run.trace_id is None:
                 parent = None
-            entry.span = self._start(run, parent)
-            entry.token = otel.attach(set_span_in_context(entry.span))
-        self._identify(run, entry.span)
+            span = self._start(run, parent)
+            self._open[run] = span, otel.attach(set_span_in_context(span)), ""
+        self._identify(run, span)
 
     def ended(self, run: TaskRun) -> None:
         """Write the outcome on the span, and end it if it is ours."""
-        entry = self._open.pop(run, None)
-        if entry is None:
-            return
-        span = entry.span
-        if span is None:
-            span = self._start(run, entry.parent, int(run.scheduled_at * _NANOSECONDS))
-            self._identify(run, span)
+        opened = self._open.pop(run, None)
+        if opened is None:
+            parent = self._parents.pop(run, None)
+            if parent is None:
+                return
+            opened = self._start(run, parent, int(run.scheduled_at * _NANOSECONDS)), None, ""
+            self._identify(run, opened[0])
+        span, token, adopted = opened
         try:
             if span.is_recording():
-                self._write_outcome(run, span, entry)
+                self._write_outcome(run, span, adopted)
         finally:
-            if entry.token is not None and not run.torn_down:
-                otel.detach(entry.token)
-            if not entry.adopted:  # else whoever opened it ends it
+            if token is not None and not run.torn_down:
+                otel.detach(token)
+            if not adopted:  # else whoever opened it ends it
                 span.end()
 
     def tearing_down(self, run: TaskRun) -> None:
@@ -107,11 +98,11 @@ class Tracing(TaskObserver):
 
         The one lock that this takes is the span's own, and the owner takes it next.
         """
-        entry = self._open.get(run)
-        if entry is not None and entry.adopted and entry.span is not None:
-            cancelled = str(Outcome.CANCELLED)
-            entry.span.set_attributes({names.TASK_OUTCOME: cancelled, names.TASK_REASON: str(Reason.CANCELLED)})
-            entry.span.set_status(Status(StatusCode.ERROR))
+        span, _, adopted = self._open.get(run, (INVALID_SPAN, None, ""))
+        if adopted:
+            span.set_attribute(names.TASK_OUTCOME, str(Outcome.CANCELLED))
+            span.set_attribute(names.TASK_REASON, str(Reason.CANCELLED))
+            span.set_status(Status(StatusCode.ERROR))
             del self._open[run]
 
     def _start(self, run: TaskRun, parent: Span | None, start_time: int | None = None) -> Span:
@@ -128,9 +119,10 @@ class Tracing(TaskObserver):
     def _identify(run: TaskRun, span: Span) -> None:
         context = span.get_span_context()
         run.trace_id, run.span_id = hex_ids(context)
-        run.sampled = context.trace_flags.sampled
+        run.sampled = is_sampled(context)
 
-    def _write_outcome(self, run: TaskRun, span: Span, entry: _Open) -> None:
+    def _write_outcome(self, run: TaskRun, span: Span, adopted: str) -> None:
+        # one by one: the SDK takes longer for a dictionary
         span.set_attribute(names.TASK_OUTCOME, str(run.outcome))
         if run.thread_wait is not None:
             span.set_attribute(names.TASK_THREAD_WAIT, run.thread_wait)
@@ -142,7 +134,7 @@ class Tracing(TaskObserver):
         if error_type is not None:
             span.set_attribute(names.ERROR_TYPE, str(error_type))
         # contrib's span records the exception by itself as it passes
-        records = self._record_exceptions and entry.adopted != _CONTRIB
+        records = self._record_exceptions and adopted != _CONTRIB
         if run.outcome is Outcome.FAILED and run.exception is not None and records:
             _record(span, run.exception)
         span.set_status(Status(StatusCode.ERROR, run.detail))
@@ -164,13 +156,12 @@ def _attributes(run: TaskRun) -> dict[str, Any]:
 
 def _foreign_kind(span: Any) -> str:
     """Return whose span around a background task this is, if it is one that we adopt."""
-    scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
     name = getattr(span, "name", None)
-    if scope is None or not isinstance(name, str) or not span.is_recording():
+    if not isinstance(name, str) or not (name == _NATIVE_NAME or name.startswith(_CONTRIB_PREFIX)):
         return ""
-    if (scope, name) == _NATIVE:
-        return str(scope)
-    return _CONTRIB if scope == _CONTRIB and name.startswith("BackgroundTask ") else ""
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
+    owner = _NATIVE if name == _NATIVE_NAME else _CONTRIB
+    return owner if scope == owner and span.is_recording() else ""
 
 
 def _record(span: Span, exc: BaseException) -> None:
