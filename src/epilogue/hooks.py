@@ -219,6 +219,8 @@ def uninstall(app: Any) -> None:
     """Give the classes back with the last application, as soon as no run of this process is open."""
     _users.discard(app)
     _remove_when_idle()
+    if _installed:
+        _call_patch.check()  # what traced the requests has gone before us, and may have taken our hook with it
 
 
 def _remove_when_idle() -> None:

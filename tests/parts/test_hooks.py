@@ -14,6 +14,7 @@ from epilogue import hooks
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.originals import assert_originals_are_back
+from tests.support.stage import named
 from tests.support.story import succeeded
 
 
@@ -210,6 +211,27 @@ def test_a_patch_that_was_removed_is_never_resurrected(bench: Bench):
     assert BackgroundTask.__call__ is original
     ask(app)
     assert notes == []
+
+
+def test_a_task_behind_one_that_takes_everything_out(bench: Bench):
+    """When contrib's patch and ours are taken out while a task runs, the one behind it is still accounted for."""
+
+    @named("audit")
+    async def take_out() -> None:
+        FastAPIInstrumentor.uninstrument_app(app)
+        epilogue.uninstrument(app)
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(take_out)
+        tasks.add_task(bench.works("mail"))
+
+    app = bench.fastapi()
+    app.get("/")(endpoint)
+    contrib(bench, app)
+    bench.instrument(app)
+    ask(app)
+    bench.assert_story(succeeded("audit"), succeeded("mail"))
+    assert bench.accounts.recorder.run("mail").detail is None
 
 
 def test_the_lifespan_passes_through(bench: Bench):
