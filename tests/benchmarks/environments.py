@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.benchmarks.processes import ROOT
@@ -13,7 +14,7 @@ from tests.benchmarks.processes import ROOT
 BUILD = ROOT / ".build" / "bench"
 
 # The versions that the README's table compares.
-_PEERS: dict[str, list[str]] = {
+PEERS: dict[str, list[str]] = {
     "native": ["opentelemetry-sdk=={opentelemetry-sdk}"],
     "contrib": [
         "opentelemetry-sdk=={opentelemetry-sdk}",
@@ -50,27 +51,31 @@ def _requirements(peer: str) -> list[str]:
         name: version(name) for name in (*_SHARED, "opentelemetry-sdk", "opentelemetry-instrumentation-fastapi")
     }
     shared = [f"{name}=={here[name]}" for name in _SHARED]
-    return shared + [requirement.format_map(here) for requirement in _PEERS[peer]]
+    return shared + [requirement.format_map(here) for requirement in PEERS[peer]]
 
 
 def ensure(peer: str) -> Environment:
     """Make a peer's environment, unless it is there."""
+    return made(BUILD / peer, _requirements(peer))
+
+
+def made(directory: Path, requirements: list[str], python: str = sys.executable) -> Environment:
+    """Make an environment of an interpreter with these packages in it, unless it is there."""
     try:
-        return _ensure(peer)
+        return _made(directory, requirements, python)
     except (OSError, subprocess.SubprocessError) as exc:
         return Environment("", f"could not be installed: {exc}"[:150])
 
 
-def _ensure(peer: str) -> Environment:
-    directory = BUILD / peer
+def _made(directory: Path, requirements: list[str], interpreter: str) -> Environment:
     python = directory / "bin" / "python"
-    requirements = _requirements(peer)
-    stamp = directory / f"{hashlib.sha256(' '.join(requirements).encode()).hexdigest()[:12]}.stamp"
+    wanted = " ".join([interpreter, *requirements] if interpreter != sys.executable else requirements)
+    stamp = directory / f"{hashlib.sha256(wanted.encode()).hexdigest()[:12]}.stamp"
     if stamp.exists():
         return Environment(str(python))
-    print(f"  installing {' '.join(requirements[len(_SHARED) :])} in {directory.relative_to(ROOT)}", flush=True)
+    print(f"  installing {' '.join(requirements)} in {directory.relative_to(ROOT)}", flush=True)
     directory.mkdir(parents=True, exist_ok=True)
-    create = [sys.executable, "-m", "venv", "--clear", "--without-pip", str(directory)]
+    create = [interpreter, "-m", "venv", "--clear", "--without-pip", str(directory)]
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", *requirements]
     for command in (create, install):
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

@@ -7,6 +7,7 @@ dropped at its own documented place for that.
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,27 +59,38 @@ def logfire() -> Any:
 
 def datadog(*, writing: bool = False) -> Any:
     """Datadog: two spans per injected task, dropped, or written to an agent that says yes to everything."""
-    agent = _agent() if writing else 9
+    if writing:
+        _prepare_datadog(_agent())
+        import ddtrace.auto  # noqa: F401
+    else:
+        start_datadog(lambda _: None)
+    from tests.benchmarks.shop import furnish, quiet_app
+
+    return furnish(quiet_app())
+
+
+def start_datadog(keep: Callable[[list[Any]], object]) -> None:
+    """Start Datadog's tracer; a finished trace's spans are handed over and not written."""
+    _prepare_datadog(agent=9)
+    import ddtrace.auto  # noqa: F401
+    from ddtrace.trace import TraceFilter, tracer
+
+    class Keep(TraceFilter):
+        """Takes finished traces before they are written."""
+
+        def process_trace(self, trace: Any) -> None:
+            keep(trace)
+
+    tracer.configure(trace_processors=[Keep()])
+
+
+def _prepare_datadog(agent: int) -> None:
     os.environ.update(
         DD_TRACE_AGENT_URL=f"http://127.0.0.1:{agent}",
         DD_INSTRUMENTATION_TELEMETRY_ENABLED="false",
         DD_REMOTE_CONFIGURATION_ENABLED="false",
         DD_CRASHTRACKING_ENABLED="false",
     )
-    import ddtrace.auto  # noqa: F401
-    from ddtrace.trace import TraceFilter, tracer
-
-    class Drop(TraceFilter):
-        """Drops finished traces before they are written."""
-
-        def process_trace(self, _: Any) -> None:
-            return None
-
-    if not writing:
-        tracer.configure(trace_processors=[Drop()])
-    from tests.benchmarks.shop import furnish, quiet_app
-
-    return furnish(quiet_app())
 
 
 def _agent() -> int:
@@ -93,6 +105,14 @@ def _agent() -> int:
 
 def newrelic() -> Any:
     """New Relic: one transaction per task, and metrics of it."""
+    start_newrelic()
+    from tests.benchmarks.shop import furnish, quiet_app
+
+    return furnish(quiet_app())
+
+
+def start_newrelic() -> None:
+    """Start New Relic's agent in its developer mode, in which it connects to nobody."""
     os.environ.update(
         NEW_RELIC_LICENSE_KEY="0" * 40,
         NEW_RELIC_APP_NAME="benchmark",
@@ -105,24 +125,27 @@ def newrelic() -> Any:
 
     newrelic.agent.initialize()
     newrelic.agent.register_application(timeout=10)
-    from tests.benchmarks.shop import furnish, quiet_app
-
-    return furnish(quiet_app())
 
 
 def sentry() -> Any:
     """Sentry: no span for a task; its time is in the request's transaction."""
-    import sentry_sdk
-    from sentry_sdk.transport import Transport
-
-    class Drop(Transport):
-        """Drops envelopes."""
-
-        def capture_envelope(self, envelope: Any) -> None: ...
-
-        def flush(self, *_: Any, **__: Any) -> None: ...
-
-    sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=Drop, traces_sample_rate=1.0)
+    start_sentry(lambda _: None)
     from tests.benchmarks.shop import furnish, quiet_app
 
     return furnish(quiet_app())
+
+
+def start_sentry(keep: Callable[[Any], object]) -> None:
+    """Start Sentry; what it would send is handed over instead."""
+    import sentry_sdk
+    from sentry_sdk.transport import Transport
+
+    class Keep(Transport):
+        """Takes envelopes."""
+
+        def capture_envelope(self, envelope: Any) -> None:
+            keep(envelope)
+
+        def flush(self, *_: Any, **__: Any) -> None: ...
+
+    sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=Keep, traces_sample_rate=1.0)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,21 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.configurations import CONFIGURATIONS
+from tests.support.alone import ALONE, can_be_alone
 
 ROOT = Path(__file__).parents[2]
-_ALONE = ["unshare", "--net", "--map-root-user"]
 
 
 class BrokenWorkerError(Exception):
     """A configuration does not work here."""
-
-
-@functools.cache
-def _can_be_alone() -> bool:
-    """Return whether a process can be given a network of its own, so that no vendor's agent calls out."""
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*_ALONE, "true"], capture_output=True, check=False).returncode == 0
 
 
 def environment_variables() -> dict[str, str]:
@@ -43,10 +33,10 @@ class Process:
 
     def __init__(self, name: str, python: str | Path = sys.executable, wrapper: Iterable[str] = ()) -> None:
         self.name = name
-        alone = CONFIGURATIONS[name].environment != "own" and _can_be_alone()
+        alone = CONFIGURATIONS[name].environment != "own" and can_be_alone()
         command = [*wrapper, str(python), "-m", "tests.benchmarks.worker", name]
         self._process = subprocess.Popen(
-            [*_ALONE, *command, "--alone"] if alone else command,
+            [*ALONE, *command, "--alone"] if alone else command,
             cwd=ROOT,
             env=environment_variables(),
             stdin=subprocess.PIPE,

@@ -4,20 +4,16 @@
 """
 
 import asyncio
-import fcntl
 import gc
 import json
 import os
-import socket
-import struct
 import sys
 import tracemalloc
 from typing import Any
 
 from tests.benchmarks.configurations import CONFIGURATIONS
 from tests.benchmarks.driving import hold, repeat, request
-
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
+from tests.support.alone import loopback_up
 
 
 class Worker:
@@ -97,19 +93,12 @@ async def _serve(commands: Any, answers: Any) -> None:
         answers.flush()
 
 
-def _loopback_up() -> None:
-    """Switch loopback on, where this process has a network of its own with nothing else in it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        flags = struct.unpack("16sh", fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sh", b"lo", 0)))[1]
-        fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", flags | _IFF_UP))
-
-
 def main() -> None:
     """Serve commands until standard input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whoever prints, prints to standard error
     if "--alone" in sys.argv:
-        _loopback_up()
+        loopback_up()
     # one core for each worker: its threads do not fight over the GIL from two, which makes two kinds of rounds
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     asyncio.run(_serve(sys.stdin, answers))
