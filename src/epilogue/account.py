@@ -14,7 +14,7 @@ _ATTRIBUTE = "_epilogue_account"
 class Account:
     """One application's account. It hangs on the application, so that both are collected together."""
 
-    __slots__ = ("__weakref__", "closed", "ledger", "route", "settings", "traces_requests")
+    __slots__ = ("__weakref__", "closed", "doubles", "ledger", "route", "settings", "traces_requests")
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings = settings
@@ -23,6 +23,9 @@ class Account:
         """After ``uninstrument``: nothing new is opened, what is open is still accounted for."""
         self.route: Any = None
         """Our ``/metrics`` route, if there is one."""
+        self.doubles: dict[int, tuple[Any, dict[str, Any], Any]] = {}
+        """Copies of exception middleware, by the identity of what they were made from. They refer to the
+        application: kept here, they are collected with it."""
         self.traces_requests = False
         """OpenTelemetry contrib was called by us, and must be taken out by us."""
 

@@ -63,7 +63,13 @@ def note_failure(plan: Plan | None, run: TaskRun, record: TaskRecord) -> None:
 
 def concerns(batch: Any) -> bool:
     """Return whether the execution of a batch may be part of an account."""
-    return request.current() is not None or recall_batch(batch) is not None
+    record = recall_batch(batch)
+    if record is None:
+        return request.current() is not None
+    if not batch.tasks:  # FastAPI injects a batch whether anything is added to it or not
+        record.called = record.finished = True
+        return False
+    return True
 
 
 async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]) -> None:
@@ -72,10 +78,6 @@ async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_m
     caller = request.current()
     outer = _plan.get()
     if outer is not None and outer.batch is batch:  # a subclass that calls both classes' __call__
-        await original(batch)
-        return
-    if record is not None and not batch.tasks:  # FastAPI injects a batch whether anything is added to it or not
-        record.called = record.finished = True
         await original(batch)
         return
     plan = Plan(batch, outer)

@@ -38,7 +38,7 @@ class _Call(Probe):
     def __init__(
         self, task: Any, run: TaskRun, record: TaskRecord, caller: RequestScope | None, plan: Plan | None
     ) -> None:
-        super().__init__(task)
+        Probe.__init__(self, task)
         self.run = run
         self.record = record
         self.caller = caller
@@ -63,7 +63,7 @@ class _Call(Probe):
             self.ledger.finish(self.run, Outcome.SUCCEEDED)
         else:
             self.ledger.finish(self.run, Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
-        self.record.scope.release(self.run)
+        self.record.scope.runs.pop(self.run, None)
 
     def raised(self, exc: BaseException) -> None:
         """End the run of a function that raised."""
@@ -176,9 +176,10 @@ def _begin(task: Any, caller: RequestScope | None, plan: Plan | None) -> _Call |
 
 def _open(task: Any, caller: RequestScope | None, plan: Plan | None) -> Birth | None:
     """Find the run that a call belongs to: the one it was planned for, the one it was born with, or a new one."""
-    planned = batches.take(plan, task) if plan is not None else None
-    if planned is not None:
-        return planned
+    if plan is not None and (plan.births or plan.outer is not None):
+        planned = batches.take(plan, task)
+        if planned is not None:
+            return planned
     record = recall_task(task)
     if record is not None and record.run is not None and is_pending(record.run):
         return record.run, record
@@ -197,7 +198,7 @@ async def _alert(call: _Call, exc: BaseException | None) -> None:
     if record.quiet or not record.scope.account.settings.on_task_failure:
         return
     if caller is not None and caller.kind == "http" and not caller.complete and not caller.settled:
-        caller.alerts.append((call.run, record, exc))
+        caller.alerts = (*caller.alerts, (call.run, record, exc))
     else:
         await alert(call.run, record, exc)
 

@@ -26,6 +26,10 @@ class Emitter:
     def __init__(self) -> None:
         # a lazy proxy: it follows the user's configuration, also one that comes later
         self._logger = structlog.get_logger(_LOGGER)
+        # what is known of the class that its loggers have just now
+        self._cls: type | None = None
+        self._enabled: Callable[[Any, int], bool] | None = None
+        self._asynchronous = False
 
     def line(self, level: str) -> Line | None:
         """Return what to call as ``line(event, **keys)``; ``None`` if the level is switched off."""
@@ -34,15 +38,21 @@ class Emitter:
             number = _NUMBERS[level]
             return functools.partial(_stdlib_line, logger, number) if logger.isEnabledFor(number) else None
         bound = self._logger.bind()
-        if isinstance(bound, structlog.stdlib.AsyncBoundLogger):
+        if type(bound) is not self._cls:
+            self._know(bound)
+        if self._asynchronous:
             bound = bound.sync_bl  # this is no place to await
-        # asked of the class: some bound loggers hand any attribute on to the logger they wrap
-        cls = type(bound)
-        enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
-        if enabled is not None and not enabled(bound, _NUMBERS[level]):
+        if self._enabled is not None and not self._enabled(bound, _NUMBERS[level]):
             return None
         line: Line = getattr(bound, level)
         return line
+
+    def _know(self, bound: Any) -> None:
+        self._asynchronous = isinstance(bound, structlog.stdlib.AsyncBoundLogger)
+        self._cls = type(bound)
+        # asked of the class: some bound loggers hand any attribute on to the logger they wrap
+        cls = type(bound.sync_bl) if self._asynchronous else self._cls
+        self._enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
 
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from . import calls, request
 from .lifetimes import recall_task
 
 if TYPE_CHECKING:
+    from .account import Account
     from .request import RequestScope
     from .verdict import Failure
 
@@ -26,6 +27,9 @@ try:
     from starlette._utils import is_async_callable
 except ImportError:  # it is Starlette's own business
     is_async_callable = iscoroutinefunction  # type: ignore[assignment]
+
+
+_MOST_DOUBLES = 64  # one for each application, unless somebody builds a middleware for every request
 
 
 class Handler:
@@ -83,6 +87,24 @@ def stand_in(middleware: Any, **changed: Any) -> Any:
     return double
 
 
+def with_handlers(account: Account, middleware: Any) -> Any:
+    """Return a copy of an ``ExceptionMiddleware`` whose tables hand out each handler as a ``Handler``.
+
+    The account keeps it for as long as the middleware's attributes stay what they are.
+    """
+    kept, attributes, double = account.doubles.get(id(middleware), (None, None, None))
+    if kept is not middleware or attributes != middleware.__dict__:
+        double = stand_in(
+            middleware,
+            _exception_handlers=Handlers(middleware._exception_handlers),
+            _status_handlers=Handlers(middleware._status_handlers),
+        )
+        if len(account.doubles) >= _MOST_DOUBLES:
+            account.doubles.clear()
+        account.doubles[id(middleware)] = middleware, dict(middleware.__dict__), double
+    return double
+
+
 class _ErrorPath(BackgroundTask):
     """The background of an error response: the reporter, what the handler attached, the user's error tasks."""
 
@@ -127,7 +149,8 @@ async def finish(scope: RequestScope) -> None:
         scope.account.guard("reporting an error", scope.report, failure)
         await _run_error_tasks(scope, failure, None)
     while scope.alerts:
-        run, record, exc = scope.alerts.pop(0)
+        (run, record, exc), *later = scope.alerts
+        scope.alerts = tuple(later)
         await calls.alert(run, record, exc)
 
 

@@ -73,11 +73,7 @@ def _add_task(patch: Patch, original: Function) -> Function:
         if record is None:
             original(self, *args, **kwargs)
             return
-        token = births.enter(record)
-        try:
-            original(self, *args, **kwargs)
-        finally:
-            births.leave(token)
+        births.add_to(record, original, self, *args, **kwargs)
 
     hook = add_task
     return hook
@@ -100,10 +96,14 @@ def _exception_middleware(patch: Patch, original: Function) -> Function:
         if patch.hook is not hook or here is None or scope["type"] not in ("http", "websocket"):
             await original(self, scope, receive, send)
             return
-        double = here.account.guard("wrapping exception handlers", _with_handlers, self)
+        try:
+            double = errors.with_handlers(here.account, self)
+        except Exception as fault:  # noqa: BLE001
+            _note("wrapping exception handlers", fault)
+            double = self
         here.begin_attempt()
         try:
-            await original(double or self, scope, receive, here.inner_send(send))
+            await original(double, scope, receive, here.inner_send(send))
         except GeneratorExit:
             raise
         except BaseException as exc:
@@ -112,14 +112,6 @@ def _exception_middleware(patch: Patch, original: Function) -> Function:
 
     hook = __call__
     return hook
-
-
-def _with_handlers(middleware: Any) -> Any:
-    return errors.stand_in(
-        middleware,
-        _exception_handlers=errors.Handlers(middleware._exception_handlers),
-        _status_handlers=errors.Handlers(middleware._status_handlers),
-    )
 
 
 def _server_error_middleware(patch: Patch, original: Function) -> Function:
@@ -144,7 +136,11 @@ def _application(patch: Patch, original: Function) -> Function:
             _call_patch.check()
         elif not _users:
             _remove_when_idle()
-        await serving.choose(account, scope)(self, account, scope, receive, send, original)
+        call = serving.choose(account, scope)
+        if call is None:
+            await original(self, scope, receive, send)
+        else:
+            await call(self, account, scope, receive, send, original)
         if account is not None and account.closed:
             _remove_when_idle()
 

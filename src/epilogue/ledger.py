@@ -41,7 +41,7 @@ def running() -> list[TaskRun]:
 
 def telling() -> bool:
     """Return whether this thread is inside an observer, whose own tasks are not accounted for."""
-    return get_ident() in _telling
+    return bool(_telling) and get_ident() in _telling
 
 
 def is_pending(run: TaskRun) -> bool:
@@ -170,6 +170,8 @@ class Ledger:
             self.fault("epilogue", "following the context", fault)
 
     def _tell(self, listeners: Listeners, subject: Any) -> None:
+        if not listeners:
+            return
         thread = get_ident()
         nested = thread in _telling
         _telling.add(thread)

@@ -33,7 +33,7 @@ _SWEEP_SECONDS = 1.0
 class BatchRecord(weakref.ref["BackgroundTasks"]):
     """What is known of one ``BackgroundTasks``, while it or one of its tasks lives."""
 
-    __slots__ = ("called", "failed", "finished", "injected", "key", "scope")
+    __slots__ = ("__dict__", "called", "finished", "injected", "key", "scope")
 
     key: int
     scope: RequestScope
@@ -41,7 +41,7 @@ class BatchRecord(weakref.ref["BackgroundTasks"]):
     """FastAPI made it for a parameter of the endpoint or of a dependency."""
     called: bool
     finished: bool
-    failed: str | None
+    failed: str | None = None
     """The name of the member that failed, where the batch runs its members in its own way."""
 
 
@@ -106,7 +106,6 @@ def remember_batch(batch: BackgroundTasks, scope: RequestScope, *, injected: boo
     record.scope = scope
     record.injected = injected
     record.called = record.finished = False
-    record.failed = None
     _batches[record.key] = record
     return record
 

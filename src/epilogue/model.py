@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
-from os import urandom
+from random import Random
 from typing import Any
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
+
+
+# one of our own, since an application may seed the common one, and seeded anew in every forked process
+_random = Random()  # noqa: S311  for ids, not for secrets
+os.register_at_fork(after_in_child=_random.seed)
 
 
 class Outcome(StrEnum):
@@ -82,11 +88,12 @@ class TaskRun:
     """
 
     # What a run does not know yet stands here, on the class: most of it is never written.
-    _id: str | None = None
     _scheduled_tick = 0.0
     _started_tick = 0.0
     _seen: Any = None
 
+    id: str
+    """128 random bits as hexadecimal digits."""
     name: str
     """The task's name: a label, bounded in number (``other`` beyond the bound)."""
     function: str
@@ -124,18 +131,12 @@ class TaskRun:
     def __init__(
         self, name: str, function: str, request: RequestInfo | None, index: int, *, is_async: bool
     ) -> None:
+        self.id = f"{_random.getrandbits(128):032x}"
         self.name = name
         self.function = function
         self.request = request
         self.index = index
         self.is_async = is_async
-
-    @property
-    def id(self) -> str:
-        """128 random bits as hexadecimal digits, made when they are first asked for."""
-        if self._id is None:
-            self._id = urandom(16).hex()  # not from random, which an application may seed
-        return self._id
 
     @property
     def started(self) -> bool:

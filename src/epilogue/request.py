@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import verdict
 from .ledger import is_pending
-from .lifetimes import drain, sweeper
+from .lifetimes import drain, none_died, sweeper
 from .model import RequestInfo, TaskRun
 from .names import identify
 from .routes import route_template
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
     from .account import Account
     from .lifetimes import TaskRecord
@@ -26,6 +27,8 @@ SCOPE_KEY = "epilogue"
 _MAX_REQUEST_ID = 128
 
 _current: ContextVar[RequestScope | None] = ContextVar("epilogue_request", default=None)
+
+_making = threading.RLock()  # the collector may run a destructor that schedules, while it is held
 
 reported_exception: ContextVar[int | None] = ContextVar("epilogue_reported", default=None)
 """The identity of an exception that leaves the application after it was logged; its object is not kept."""
@@ -48,8 +51,8 @@ class RequestScope:
     parent: RequestScope | None = None
     runs: dict[TaskRun, TaskRecord]
     """Its runs that have not ended."""
-    failures: list[verdict.Failure]
-    alerts: list[tuple[TaskRun, TaskRecord, BaseException | None]]
+    failures: tuple[verdict.Failure, ...] = ()
+    alerts: tuple[tuple[TaskRun, TaskRecord, BaseException | None], ...] = ()
     """Failed tasks whose alert waits for the response to go out."""
     status: int | None = None
     inner_status: int | None = None
@@ -64,6 +67,8 @@ class RequestScope:
     task_failed = False
     """A task that was called behind the response failed; what is raised from now on is its doing."""
     settled = False
+    _info: RequestInfo | None = None
+    _index: Iterator[int]
     reported_inside: tuple[BaseException, ...] = ()
     """Errors that applications mounted inside have reported, by settings of their own."""
 
@@ -71,10 +76,6 @@ class RequestScope:
         self.account = account
         self.kind: str = asgi["type"]
         self.runs = {}
-        self.failures = []
-        self.alerts = []
-        self.info = RequestInfo(asgi.get("method"))
-        self._index = itertools.count()  # a thread may schedule, too
         self._asgi = asgi
         if parent is None:
             self._app: Any = app
@@ -83,6 +84,18 @@ class RequestScope:
             self.parent = parent
             self._app, self._root_path = parent._app, parent._root_path
         asgi[SCOPE_KEY] = self
+
+    @property
+    def info(self) -> RequestInfo:
+        """What is told of the request; made when it is first asked for."""
+        return self._info or self._make_info()
+
+    def _make_info(self) -> RequestInfo:
+        with _making:  # two threads may schedule at once
+            if self._info is None:
+                self._index = itertools.count()
+                self._info = RequestInfo(self._asgi.get("method") if self._asgi is not None else None)
+            return self._info
 
     # --- how far the response got -----------------------------------------------------------------------------
 
@@ -106,20 +119,24 @@ class RequestScope:
     def inner_send(self, send: Send) -> Send:
         """Watch what the innermost application says, before any middleware changes it."""
 
-        async def watched(message: Message) -> None:
+        def watched(message: Message) -> Awaitable[None]:
             kind = message["type"]
             if kind == "http.response.start":
                 self.started = True
                 self.inner_status = message["status"]
+            elif _ends(kind, message):
+                return last(message)
+            return send(message)
+
+        async def last(message: Message) -> None:
             await send(message)
-            if _ends(kind, message):
-                self.complete = True
+            self.complete = True
 
         return watched
 
     def begin_attempt(self) -> None:
         """Begin afresh: a middleware may call the application more than once for one request."""
-        if not self.complete:
+        if self.started and not self.complete:
             self.started = self.task_failed = False
             self.inner_status = None
 
@@ -127,13 +144,15 @@ class RequestScope:
 
     def schedule(self, record: TaskRecord, func: Any, *, is_async: bool) -> TaskRun:
         """Open a run for a task that belongs to this request."""
-        if self.info.route is None:
+        info = self._info or self._make_info()
+        if info.route is None:
             self.locate()
         name, function = identify(func)
-        run = TaskRun(name, function, self.info, next(self._index), is_async=is_async)
+        run = TaskRun(name, function, info, next(self._index), is_async=is_async)
         if not self.settled:
             self.runs[run] = record
-        sweeper.start()
+        if not sweeper.started:
+            sweeper.start()
         self.account.ledger.schedule(run)
         return run
 
@@ -185,7 +204,7 @@ class RequestScope:
         if exc is self.lost_client:
             failure.kind = verdict.DISCONNECTED
         failure.reported = failure.inside = any(verdict.same_error(exc, told) for told in self.reported_inside)
-        self.failures.append(failure)
+        self.failures = (*self.failures, failure)
         return failure
 
     def is_request_error(self, failure: verdict.Failure) -> bool:
@@ -219,13 +238,16 @@ class RequestScope:
         """End the request: every run that nothing will call any more gets its outcome."""
         if self.settled:
             return
-        drain()
+        if not none_died():
+            drain()
         if self.runs or self.failures:
             self._settle_runs()
         self.settled = True
-        self._asgi = self._app = self.parent = self.lost_client = None
-        self.reported_inside = ()
-        self.alerts.clear()
+        self._asgi = self._app = None
+        if self.parent is not None:
+            self.parent = None
+        self.lost_client = None
+        self.reported_inside = self.alerts = ()
 
     def _settle_runs(self) -> None:
         self.locate()
@@ -236,7 +258,7 @@ class RequestScope:
             if is_pending(run):
                 verdict.settle(self, run, record)
         self.runs.clear()
-        self.failures.clear()
+        self.failures = ()
         drain()
 
     def locate(self) -> None:

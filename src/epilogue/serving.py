@@ -14,12 +14,12 @@ Call = Callable[..., Awaitable[None]]
 _LAST_MESSAGES = ("lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed")
 
 
-def choose(account: Account | None, scope: Any) -> Call:
-    """Return how to call an application: accounted for, without an account, or as if we were not there."""
+def choose(account: Account | None, scope: Any) -> Call | None:
+    """Return how to call an application: accounted for, without account, or ``None``: as if we were not there."""
     if account is None:
         # not instrumented: what is mounted joins the account around it, a stranger has none
         stranger = request.current() is not None and request.joined(scope) is None
-        return _unaccounted if stranger else _untouched
+        return _unaccounted if stranger else None
     if scope["type"] in ("http", "websocket") and not _is_scrape(account, scope):
         return _accounted
     return _lifespan if scope["type"] == "lifespan" else _unaccounted
@@ -30,10 +30,6 @@ def _is_scrape(account: Account, scope: Any) -> bool:
     if route is None or scope["path"].removeprefix(scope.get("root_path", "")) != route.path:
         return False
     return not route.gives_way()
-
-
-async def _untouched(app: Any, account: None, scope: Any, receive: Any, send: Any, original: Call) -> None:
-    await original(app, scope, receive, send)
 
 
 async def _unaccounted(

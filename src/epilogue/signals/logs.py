@@ -37,7 +37,7 @@ class Logs(TaskObserver):
         if line is not None:
             keys = _identity(run)
             if run.wait is not None:
-                keys[names.KEY_WAIT] = round(run.wait, 6)
+                keys[names.KEY_WAIT] = _microseconds(run.wait)
             line(names.EVENT_STARTED, **free_of_bound(keys))
 
     def ended(self, run: TaskRun) -> None:
@@ -95,11 +95,11 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
     keys = _identity(run)
     keys[names.KEY_OUTCOME] = str(run.outcome)
     if run.wait is not None:
-        keys[names.KEY_WAIT] = round(run.wait, 6)
+        keys[names.KEY_WAIT] = _microseconds(run.wait)
     if run.thread_wait is not None:
-        keys[names.KEY_THREAD_WAIT] = round(run.thread_wait, 6)
+        keys[names.KEY_THREAD_WAIT] = _microseconds(run.thread_wait)
     if run.duration is not None:
-        keys[names.KEY_DURATION] = round(run.duration, 6)
+        keys[names.KEY_DURATION] = _microseconds(run.duration)
     if run.reason is not None:
         keys[names.KEY_REASON] = str(run.reason)
         if run.error_type is not None:
@@ -110,3 +110,8 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
         elif run.detail is not None:
             keys[names.KEY_DETAIL] = run.detail
     return keys
+
+
+def _microseconds(seconds: float) -> float:
+    """Return a time to the microsecond; ``round`` takes ten times as long."""
+    return int(seconds * 1e6 + 0.5) / 1e6

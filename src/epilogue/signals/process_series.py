@@ -37,12 +37,12 @@ class ProcessSeries:
         self.thread_wait = histogram(names.THREAD_WAIT)
         self.pending = gauge(names.PENDING)
         self.running = gauge(names.RUNNING)
-        self._of_name: dict[str, TaskSeries] = {}
+        self.known: dict[str, TaskSeries] = {}
+        """By name, those that there are; to look into before ``of`` is asked."""
 
     def of(self, name: str) -> TaskSeries:
         """Return the series of one task, made when they are first asked for."""
-        series = self._of_name.get(name)
-        return series if series is not None else self._of_name.setdefault(name, TaskSeries(self, name))
+        return self.known.get(name) or self.known.setdefault(name, TaskSeries(self, name))
 
 
 class TaskSeries:

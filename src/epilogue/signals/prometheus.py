@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import prometheus_client
@@ -17,8 +17,8 @@ from ..model import RequestInfo, TaskObserver, TaskRun, full_name
 from .families import TallyCollector
 from .now import several_processes, watch_now
 from .oldest import OldestRuns
-from .process_series import ProcessSeries
-from .tally import Tallies
+from .process_series import ProcessSeries, TaskSeries
+from .tally import Tallies, Tally
 from .threads import note_limiter
 
 
@@ -118,29 +118,32 @@ class Prometheus(TaskObserver):
 
     def __init__(self, registry: CollectorRegistry = prometheus_client.REGISTRY) -> None:
         self._series = series_of(registry)
+        self._known: Mapping[str, Tally | TaskSeries] = self._series.tasks.known
+        self._of = self._series.tasks.of
+        self._oldest = self._series.oldest
 
     def prepare(self, name: str) -> None:
         """Make the series of a task that is known before it is first scheduled."""
-        self._series.tasks.of(name)
+        self._of(name)
 
     def scheduled(self, run: TaskRun) -> None:
         """Count it in."""
         if self._series.now is not None:
             self._series.now.start()
-        self._series.oldest.scheduled(run)
-        self._series.tasks.of(run.name).count_scheduled()
+        self._oldest.scheduled(run)
+        (self._known.get(run.name) or self._of(run.name)).count_scheduled()
 
     def started(self, run: TaskRun) -> None:
         """Move it from pending to running."""
-        self._series.oldest.started(run)
+        self._oldest.started(run)
         if not run.is_async:
             note_limiter()
-        self._series.tasks.of(run.name).count_started(run)
+        (self._known.get(run.name) or self._of(run.name)).count_started(run)
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
-        self._series.oldest.ended(run)
-        self._series.tasks.of(run.name).count_ended(run)
+        self._oldest.ended(run)
+        (self._known.get(run.name) or self._of(run.name)).count_ended(run)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""

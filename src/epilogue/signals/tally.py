@@ -153,13 +153,13 @@ class Tallies:
 
     def __init__(self, *, timed: bool) -> None:
         self._timed = timed
-        self._of_name: dict[str, Tally] = {}
+        self.known: dict[str, Tally] = {}
+        """By name, those that there are; to look into before ``of`` is asked."""
 
     def of(self, name: str) -> Tally:
         """Return the tally of a name, made when it is first asked for."""
-        tally = self._of_name.get(name)
-        return tally if tally is not None else self._of_name.setdefault(name, Tally(name, timed=self._timed))
+        return self.known.get(name) or self.known.setdefault(name, Tally(name, timed=self._timed))
 
     def copies(self) -> list[Tally]:
         """Return a copy of every tally."""
-        return [tally.copy() for tally in list(self._of_name.values())]
+        return [tally.copy() for tally in list(self.known.values())]

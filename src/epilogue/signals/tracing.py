@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from contextvars import Token
 from typing import Any
 
@@ -22,12 +23,14 @@ from opentelemetry.trace import (
 
 from .. import names
 from .._version import __version__
-from ..ids import hex_ids, is_sampled
+from ..ids import HexIds, hex_ids
 from ..model import Outcome, Reason, TaskObserver, TaskRun, full_name
+from .exceptions import exc_info, validation_places
 
 # whose spans of tasks there are: by instrumentation scope, and by name
 _NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
 _CONTRIB, _CONTRIB_PREFIX = "opentelemetry.instrumentation.fastapi", "BackgroundTask "
+_MESSAGE, _STACKTRACE = "exception.message", "exception.stacktrace"
 _NANOSECONDS = 1_000_000_000
 
 
@@ -43,7 +46,7 @@ class Tracing(TaskObserver):
         self._new_trace = new_trace
         self._parents: dict[TaskRun, Span] = {}  # of the runs that have not begun
         self._open: dict[TaskRun, _Open] = {}
-        self._last_parent: tuple[Span, tuple[str | None, str | None]] = INVALID_SPAN, (None, None)
+        self._last_parent: tuple[Span, HexIds] = INVALID_SPAN, (None, None, False)
         # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
         opt_in = os.environ.get("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "").split(",")
         self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
@@ -56,7 +59,7 @@ class Tracing(TaskObserver):
         if parent is not last:
             ids = hex_ids(parent.get_span_context())
             self._last_parent = parent, ids
-        run.trace_id, run.span_id = ids
+        run.trace_id, run.span_id, _ = ids
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open around the call, or open ours and make it current."""
@@ -72,7 +75,7 @@ class Tracing(TaskObserver):
                 parent = None
             span = self._start(run, parent)
             self._open[run] = span, otel.attach(set_span_in_context(span)), ""
-        self._identify(run, span)
+        run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
     def ended(self, run: TaskRun) -> None:
         """Write the outcome on the span, and end it if it is ours."""
@@ -82,7 +85,7 @@ class Tracing(TaskObserver):
             if parent is None:
                 return
             opened = self._start(run, parent, int(run.scheduled_at * _NANOSECONDS)), None, ""
-            self._identify(run, opened[0])
+            run.trace_id, run.span_id, run.sampled = hex_ids(opened[0].get_span_context())
         span, token, adopted = opened
         try:
             if span.is_recording():
@@ -114,12 +117,6 @@ class Tracing(TaskObserver):
             links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
         context = set_span_in_context(parent) if parent is not None else None
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
-
-    @staticmethod
-    def _identify(run: TaskRun, span: Span) -> None:
-        context = span.get_span_context()
-        run.trace_id, run.span_id = hex_ids(context)
-        run.sampled = is_sampled(context)
 
     def _write_outcome(self, run: TaskRun, span: Span, adopted: str) -> None:
         # one by one: the SDK takes longer for a dictionary
@@ -165,7 +162,14 @@ def _foreign_kind(span: Any) -> str:
 
 
 def _record(span: Span, exc: BaseException) -> None:
+    """Record an exception as an event; of a validation error what was wrong, and not the input that it quotes."""
+    places = validation_places(exc)
     try:
-        span.record_exception(exc)
+        if places is None:
+            span.record_exception(exc)
+            return
+        shown = exc_info(exc, places)
+        text = {_MESSAGE: str(shown[1]), _STACKTRACE: "".join(traceback.format_exception(*shown))}
+        span.record_exception(exc, attributes=text)
     except Exception:  # noqa: BLE001  its text cannot be had
         span.add_event("exception", {"exception.type": full_name(exc)})
