@@ -21,7 +21,15 @@ demo: $(NEWEST)/demo.stamp  ## run the example shop and watch its background tas
 prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules, against the running demo
 	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)
 
-test: test-newest test-oldest  ## all tests, on the newest and on the oldest supported FastAPI
+# Much of the time is waiting, for servers, scrapes and alerts: both at once, and the oldest speaks at the end.
+test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the newest and the oldest supported FastAPI
+	@mkdir -p .build
+	@$(MAKE) --no-print-directory test-oldest >.build/oldest.log 2>&1 & oldest=$$!; \
+	trap 'kill $$oldest' INT TERM; \
+	$(MAKE) --no-print-directory test-newest; newest=$$?; \
+	wait $$oldest; oldest=$$?; \
+	cat .build/oldest.log; \
+	exit $$((newest || oldest))
 
 test-newest: debian $(NEWEST)/test.stamp
 	@rm -f .coverage .coverage.*
@@ -30,7 +38,7 @@ test-newest: debian $(NEWEST)/test.stamp
 
 # dashboards and benchmarks depend on no version of FastAPI: once is enough
 test-oldest: $(OLDEST)/test.stamp
-	$(OLDEST)/bin/python -m pytest --ignore=tests/dashboards --ignore=tests/benchmarks $(PYTEST_ARGS)
+	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache --ignore=tests/dashboards --ignore=tests/benchmarks $(PYTEST_ARGS)
 
 bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and the peers (some minutes)
 	$(NEWEST)/bin/python -m tests.benchmarks
