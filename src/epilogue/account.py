@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from .ledger import Ledger
+from .model import TaskObserver
 from .settings import Settings
 
 _ATTRIBUTE = "_epilogue_account"
@@ -28,6 +31,9 @@ class Account:
         application: kept here, they are collected with it."""
         self.traces_requests = False
         """OpenTelemetry contrib was called by us, and must be taken out by us."""
+        with _lock:
+            _accounts.add(self)
+            ledger.attend([*ledger.observers, *_watchers])
 
     def guard(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
         """Call a part of ours; a fault is counted, logged once, and never reaches the application."""
@@ -36,6 +42,27 @@ class Account:
         except Exception as fault:  # noqa: BLE001
             self.ledger.fault("epilogue", what, fault)
             return None
+
+
+_accounts: weakref.WeakSet[Account] = weakref.WeakSet()
+_watchers: list[TaskObserver] = []
+_lock = threading.RLock()
+
+
+def watch(watcher: TaskObserver) -> None:
+    """Tell an observer of all accounts of this process, those to come included, beside their own observers."""
+    with _lock:
+        _watchers.append(watcher)
+        for account in _accounts:
+            account.ledger.attend([*account.ledger.observers, watcher])
+
+
+def unwatch(watcher: TaskObserver) -> None:
+    """Undo ``watch``."""
+    with _lock:
+        _watchers.remove(watcher)
+        for account in _accounts:
+            account.ledger.attend([each for each in account.ledger.observers if each is not watcher])
 
 
 def account_of(app: Any) -> Account | None:

@@ -130,8 +130,8 @@ def _server_error_middleware(patch: Patch, original: Function) -> Function:
 def _application(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
         account = account_of(self) if patch.hook is hook else None
-        if account is None and _on_sight is not None and request.joined(scope) is None:
-            account = _on_sight(self)
+        if account is None and _on_sight and request.joined(scope) is None:
+            account = _see(self)
         if account is not None:
             _call_patch.check()
         elif not _users:
@@ -146,6 +146,14 @@ def _application(patch: Patch, original: Function) -> Function:
 
     hook = __call__
     return hook
+
+
+def _see(app: Any) -> Account | None:
+    for instrument in _on_sight:
+        account = instrument(app)
+        if account is not None:
+            return account
+    return None
 
 
 def _note(what: str, fault: Exception) -> None:
@@ -174,15 +182,26 @@ _patches = [
 if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
     _patches.append(Patch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
 
-_on_sight: Callable[[Any], Account | None] | None = None
+Sight = Callable[[Any], Account | None]
+
+_on_sight: tuple[Sight, ...] = ()
 _users: weakref.WeakSet[Any] = weakref.WeakSet()
 _installed = False
 
 
-def on_sight(instrument: Callable[[Any], Account | None] | None) -> None:
-    """Let every application be instrumented when it is first called; ``None`` ends that."""
+def on_sight(instrument: Sight, *, last: bool = False) -> None:
+    """Show every application at its first call to a function that may instrument it.
+
+    The first that does has it; ``last`` is for one that only wants what nobody else does.
+    """
     global _on_sight
-    _on_sight = instrument
+    _on_sight = (*_on_sight, instrument) if last else (instrument, *_on_sight)
+
+
+def off_sight(instrument: Sight) -> None:
+    """Undo ``on_sight``."""
+    global _on_sight
+    _on_sight = tuple(other for other in _on_sight if other != instrument)
 
 
 def observable() -> bool:

@@ -50,7 +50,7 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _uninstrument(self, **arguments: Any) -> None:
         flushing.flush_global(False)
-        hooks.on_sight(None)
+        hooks.off_sight(self._see)
         hooks.uninstall(self)
 
     def _see(self, app: Any) -> Account | None:

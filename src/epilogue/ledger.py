@@ -65,12 +65,17 @@ class Ledger:
     """The account of one instrumented application: moves its runs along and tells its observers."""
 
     def __init__(self, observers: Sequence[TaskObserver] = ()) -> None:
+        self._faulty: set[tuple[str, str]] = set()
+        self.attend(observers)
+
+    def attend(self, observers: Sequence[TaskObserver]) -> None:
+        """Tell these observers of all that happens from now on, and no others."""
         self.observers = tuple(observers)
+        # new lists: another thread may be telling the old ones
         self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
             _listeners(self.observers, transition)
             for transition in ("scheduled", "started", "ended", "request_failed", "tearing_down")
         )
-        self._faulty: set[tuple[str, str]] = set()
 
     def schedule(self, run: TaskRun) -> TaskRun:
         """Open the account of a new run."""

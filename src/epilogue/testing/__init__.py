@@ -1,0 +1,12 @@
+"""The account in your own tests: the pytest fixture ``account``, or ``with epilogue.testing.account() as ...``.
+
+It sees every application that is called meanwhile, whether it calls ``instrument`` or has never heard of Epilogue,
+and leaves all of them as they were.
+"""
+
+from .accounts import Account, Count, TaskAccount
+from .lookup import AmbiguousTask, UnknownTask
+from .recorder import RequestError
+from .watching import account
+
+__all__ = ["Account", "AmbiguousTask", "Count", "RequestError", "TaskAccount", "UnknownTask", "account"]

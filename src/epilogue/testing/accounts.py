@@ -1,0 +1,231 @@
+"""What a test asks: how many runs of which task came to what, and whether any was lost."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from ..lifetimes import drain
+from ..model import Outcome, TaskRun
+from . import lookup, story
+from .recorder import Recorder, RequestError
+
+_PATIENCE = 5.0
+
+
+class Count(int):
+    """A number of runs. An ordinary ``int``, which can tell what became of each when pytest asks."""
+
+    _tell: Callable[[], list[str]] | None = None
+
+    @classmethod
+    def of(cls, number: int, tell: Callable[[], list[str]]) -> Count:
+        """Make a number that tells this story."""
+        count = cls(number)
+        count._tell = tell
+        return count
+
+    def story(self) -> list[str]:
+        """Return the lines that tell what became of each run."""
+        return self._tell() if self._tell is not None else []
+
+
+class _Counts:
+    """The numbers of some runs, as they are at the moment they are read.
+
+    ``scheduled == pending + running + succeeded + failed + cancelled + skipped + dropped + abandoned``
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    @property
+    def runs(self) -> list[TaskRun]:
+        """The runs, in the order in which they were scheduled."""
+        raise NotImplementedError
+
+    @property
+    def scheduled(self) -> Count:
+        """How often it was scheduled."""
+        return self._count(lambda run: True)
+
+    @property
+    def started(self) -> Count:
+        """How many runs have begun, whatever became of them."""
+        return self._count(lambda run: run.started)
+
+    @property
+    def pending(self) -> Count:
+        """How many runs have not begun, and may yet."""
+        return self._count(lambda run: run.outcome is None and not run.started)
+
+    @property
+    def running(self) -> Count:
+        """How many runs have begun and not ended."""
+        return self._count(lambda run: run.outcome is None and run.started)
+
+    @property
+    def succeeded(self) -> Count:
+        """How many runs returned."""
+        return self._ended(Outcome.SUCCEEDED)
+
+    @property
+    def failed(self) -> Count:
+        """How many runs raised, or returned something that nobody will ever run."""
+        return self._ended(Outcome.FAILED)
+
+    @property
+    def cancelled(self) -> Count:
+        """How many runs were cancelled while they ran."""
+        return self._ended(Outcome.CANCELLED)
+
+    @property
+    def skipped(self) -> Count:
+        """How many runs never began, because an earlier task of their batch failed."""
+        return self._ended(Outcome.SKIPPED)
+
+    @property
+    def dropped(self) -> Count:
+        """How many runs never began, because their request failed."""
+        return self._ended(Outcome.DROPPED)
+
+    @property
+    def abandoned(self) -> Count:
+        """How many runs never began, because nothing would ever have called them."""
+        return self._ended(Outcome.ABANDONED)
+
+    def _ended(self, outcome: Outcome) -> Count:
+        return self._count(lambda run: run.outcome is outcome)
+
+    def _count(self, counts: Callable[[TaskRun], bool]) -> Count:
+        runs = self.runs
+        return Count.of(sum(map(counts, runs)), lambda: self._story(runs))
+
+    def _story(self, runs: Sequence[TaskRun]) -> list[str]:
+        return story.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
+
+
+class TaskAccount(_Counts):
+    """The account of one task; it goes on counting while the test does."""
+
+    def __init__(self, recorder: Recorder, functions: set[str]) -> None:
+        super().__init__(recorder)
+        self._functions = functions
+
+    @property
+    def runs(self) -> list[TaskRun]:
+        """Its runs, in the order in which they were scheduled."""
+        return [run for run in _settled(self._recorder) if run.function in self._functions]
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(sorted(self._functions))}: {story.tally(self.runs)}>"
+
+
+class Account(_Counts):
+    """The account of every background task that was scheduled since it was opened, in whichever application.
+
+    ``account["send_mail"]`` is the account of one task, looked up by the short name of its function, by
+    ``module.qualname``, by the name that ``@task(name=...)`` gave, or by the function itself. A name that nothing
+    was scheduled by raises ``UnknownTask``, a ``KeyError``; a function that was not scheduled has zeros. A short
+    name that several tasks share raises ``AmbiguousTask``.
+    """
+
+    @property
+    def runs(self) -> list[TaskRun]:
+        """All runs, in the order in which they were scheduled."""
+        return _settled(self._recorder)
+
+    @property
+    def request_errors(self) -> list[RequestError]:
+        """The requests that failed or were answered by an exception, in order; a 4xx is among them."""
+        return list(self._recorder.request_errors)
+
+    def __getitem__(self, task: str | Callable[..., Any]) -> TaskAccount:
+        """Return the account of one task."""
+        __tracebackhide__ = True
+        return TaskAccount(self._recorder, lookup.functions(task, self._recorder.runs))
+
+    def __contains__(self, task: str | Callable[..., Any]) -> bool:
+        """Return whether a task was scheduled."""
+        if isinstance(task, str):
+            return bool(lookup.matching(task, self._recorder.runs))
+        return bool(self[task].scheduled)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names of the tasks that were scheduled."""
+        return iter(dict.fromkeys(map(lookup.label, self._recorder.runs)))
+
+    def wait(self, timeout: float = _PATIENCE) -> bool:
+        """Wait until no run is pending or running; return whether that came true.
+
+        For a server in another thread, whose tasks go on when the client has its answer. ``TestClient`` and
+        ``httpx.ASGITransport`` have waited for the tasks themselves. It blocks: where the tasks run on the event
+        loop of the test, await them first.
+
+        Args:
+            timeout: seconds to wait at most.
+        """
+        deadline, pause = time.monotonic() + timeout, 0.005
+        while any(run.outcome is None for run in _settled(self._recorder)):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(2 * pause, 0.1)
+        return True
+
+    def assert_all_succeeded(self, timeout: float = _PATIENCE) -> None:
+        """Assert that every scheduled task ran and returned.
+
+        A test without any task passes; say ``account["send_mail"].succeeded == 1`` of those that there must be.
+
+        Args:
+            timeout: seconds to wait, as ``wait`` does, for runs that are pending or running.
+
+        Raises:
+            AssertionError: a task did not succeed, a pending or running one included; the message tells of
+                each what happened and why.
+        """
+        __tracebackhide__ = True
+        self._assert(lambda run: run.outcome is Outcome.SUCCEEDED, "did not succeed", timeout)
+
+    def assert_nothing_lost(self, timeout: float = _PATIENCE) -> None:
+        """Assert that every scheduled task ran, whether it succeeded, failed or was cancelled.
+
+        What a whole suite may demand of every test, also of those that make a task fail.
+
+        Args:
+            timeout: seconds to wait, as ``wait`` does, for runs that are pending or running.
+
+        Raises:
+            AssertionError: a task never ran (skipped, dropped, abandoned, or still pending); the message tells
+                of each what happened and why.
+        """
+        __tracebackhide__ = True
+        self._assert(lambda run: run.started, "never ran", timeout)
+
+    def _assert(self, is_right: Callable[[TaskRun], bool], complaint: str, timeout: float) -> None:
+        __tracebackhide__ = True
+        self.wait(timeout)
+        runs = self.runs
+        wrong = [run for run in runs if not is_right(run)]
+        if wrong:
+            told = story.tell(self._recorder, runs, lambda run: not is_right(run))
+            heading = f"{len(wrong)} of {story.tasks(len(runs))} {complaint}:"
+            raise AssertionError("\n".join([heading, "", *told]))
+
+    def __str__(self) -> str:
+        return "\n".join(self._story(self.runs)) or "no background task was scheduled"
+
+    def __repr__(self) -> str:
+        return f"<account: {story.tally(self.runs)}>"
+
+
+def _settled(recorder: Recorder) -> list[TaskRun]:
+    """Return the runs, after looking for those that wait for the end of an object that is dead already."""
+    drain()
+    if any(run.outcome is None and not run.started for run in recorder.runs):
+        gc.collect()
+        drain()
+    return list(recorder.runs)

@@ -1,0 +1,75 @@
+"""Which task a test means: by a short name, by a full name, or by the function itself."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..bounds import OTHER
+from ..model import TaskRun
+from ..names import function_name
+
+
+class UnknownTask(KeyError):
+    """No task of that name was scheduled: a slip of the pen must not read as "none was lost"."""
+
+    def __str__(self) -> str:  # KeyError's own shows the message as a literal
+        return str(self.args[0])
+
+
+class AmbiguousTask(LookupError):
+    """Several tasks go by that short name."""
+
+
+def label(run: TaskRun) -> str:
+    """Return the name of a run; its function's where the bound on task names has left it ``other``."""
+    return run.function if run.name == OTHER else run.name
+
+
+def functions(key: str | Callable[..., Any], runs: Sequence[TaskRun]) -> set[str]:
+    """Return the full names of the functions that a key stands for.
+
+    A function stands for itself, whether it was scheduled or not. Raises ``UnknownTask`` for a name that nothing
+    was scheduled by, ``AmbiguousTask`` for one that several tasks share, ``TypeError`` for anything else.
+    """
+    __tracebackhide__ = True
+    if not isinstance(key, str):
+        if not callable(key):
+            raise TypeError(f"a task is looked up by its name or by its function, not by {key!r}")
+        return {function_name(key)}
+    found = matching(key, runs)
+    if not found:
+        raise UnknownTask(_unknown(key, runs))
+    if len(set(found.values())) > 1:
+        candidates = ", ".join(sorted(found))
+        raise AmbiguousTask(
+            f"{key!r} is ambiguous: {candidates}; look it up by the full name or by the function itself"
+        )
+    return set(found)
+
+
+def matching(key: str, runs: Sequence[TaskRun]) -> dict[str, str]:
+    """Return the functions that a name may mean, each with its task's name."""
+    known = {run.function: label(run) for run in runs}
+    if key in known:
+        return {key: known[key]}
+    ending = f".{key}"
+    return {
+        function: name
+        for function, name in known.items()
+        if name == key or name.endswith(ending) or function.endswith(ending)
+    }
+
+
+def _unknown(key: str, runs: Sequence[TaskRun]) -> str:
+    names = list(dict.fromkeys(map(label, runs)))
+    if not names:
+        return f"no task {key!r} was scheduled, nor any other; that is account.scheduled == 0"
+    by_ending = {name.rpartition(".")[2]: name for name in names}
+    close = difflib.get_close_matches(key, [*by_ending, *names], n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return (
+        f"no task {key!r} was scheduled, only {', '.join(names)}{hint} "
+        "(to say that a task was not scheduled, look it up by its function: account[function].scheduled == 0)"
+    )

@@ -1,0 +1,88 @@
+"""What a test keeps of the runs that it sees: the runs themselves, and their errors as text."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from types import TracebackType
+
+from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+
+# whose frames, between the request and the task, tell nothing about the task
+_PLUMBING = ("_epilogue_pytest", "anyio", "concurrent", "epilogue", "fastapi", "opentelemetry", "starlette")
+_MAX_FRAMES = 10
+
+
+@dataclass(frozen=True)
+class RequestError:
+    """A request that failed, or that was answered by an exception (a 4xx, too)."""
+
+    method: str | None
+    """The HTTP method; ``None`` for a WebSocket."""
+    route: str | None
+    """The route's template, such as ``/orders/{number}``; ``None`` where no route matched."""
+    status: int | None
+    """The status that was sent; ``None`` if none was."""
+    error_type: str
+    """The exception's full name, ``ValueError`` for builtins."""
+    message: str
+    """What the exception says of itself, its type in front."""
+
+    def __str__(self) -> str:
+        sent = "no answer" if self.status is None else str(self.status)
+        return f"{place(self.method, self.route)}: {sent}, {self.message}"
+
+
+class Recorder(TaskObserver):
+    """Keeps what happens from now on; runs that were scheduled before belong to somebody else.
+
+    It keeps no exception: the frames under one hold task objects alive, which would then never be abandoned.
+    """
+
+    def __init__(self) -> None:
+        self.runs: list[TaskRun] = []
+        self.request_errors: list[RequestError] = []
+        self.errors: dict[TaskRun, list[str]] = {}
+        """Of a run that ended with an exception: what it said, and for one that failed, where."""
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Keep a run."""
+        self.runs.append(run)
+
+    def ended(self, run: TaskRun) -> None:
+        """Keep the error of a run as text."""
+        if run.exception is not None:
+            told = _where if run.outcome is Outcome.FAILED else _what
+            self.errors[run] = told(run.exception)
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        """Keep the error of a request as text."""
+        message = " ".join(_what(exc))
+        self.request_errors.append(RequestError(info.method, info.route, info.status, full_name(exc), message))
+
+
+def place(method: str | None, route: str | None) -> str:
+    """Return how to call a request: ``POST /orders/{number}``."""
+    return f"{method or 'WebSocket'} {route or '(no route)'}"
+
+
+def _what(exc: BaseException) -> list[str]:
+    return _lines(traceback.format_exception_only(exc))
+
+
+def _where(exc: BaseException) -> list[str]:
+    """Return the traceback of a task, from its own function on."""
+    inside = exc.__traceback__
+    while inside is not None and _is_plumbing(inside):
+        inside = inside.tb_next
+    frames = traceback.extract_tb(inside or exc.__traceback__, limit=-_MAX_FRAMES)
+    return _lines(traceback.format_list(frames)) + _what(exc)
+
+
+def _is_plumbing(frame: TracebackType) -> bool:
+    module = str(frame.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in _PLUMBING
+
+
+def _lines(texts: list[str]) -> list[str]:
+    return [line for text in texts for line in text.splitlines()]

@@ -1,0 +1,65 @@
+"""How a test sees the applications of its process, and leaves them as they were."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .. import account as accounts
+from .. import app as wiring
+from .. import hooks
+from ..ledger import log_fault
+from ..model import TaskObserver
+from ..settings import Settings
+from .accounts import Account
+from .recorder import Recorder
+
+# no signal of any kind; the observer does nothing, but makes these unlike all settings an application can have
+_SILENT = Settings(traces=False, metrics=False, logs=False, observers=(TaskObserver(),))
+
+
+class _Watch:
+    """Opens a silent account for every application that has none when it is called, and closes it again."""
+
+    def __init__(self) -> None:
+        self._opened: weakref.WeakKeyDictionary[Any, accounts.Account] = weakref.WeakKeyDictionary()
+
+    def see(self, app: Any) -> accounts.Account | None:
+        """Open a silent account, and leave the application alone if that cannot be."""
+        try:
+            account = self._opened[app] = wiring.apply(app, _SILENT, trace_requests=False)
+        except Exception as fault:  # noqa: BLE001
+            log_fault(f"the test does not see {type(app).__name__}", fault)
+            return None
+        return account
+
+    def close(self) -> None:
+        """Take Epilogue out of the applications again, but for those that have been instrumented meanwhile."""
+        for app, account in list(self._opened.items()):
+            if accounts.account_of(app) is account:
+                wiring.uninstrument(app)
+
+
+@contextmanager
+def account() -> Iterator[Account]:
+    """Open an account of every background task that is scheduled in this process meanwhile.
+
+    It sees applications that call ``instrument``, and adds nothing to them; to one that does not, nothing is
+    added that could be noticed: no ``/metrics``, no spans, no log lines. Afterwards all is as it was, and the
+    account can still be read. Contexts may be nested; each has the account of its own time.
+    """
+    recorder, watch = Recorder(), _Watch()
+    opened = Account(recorder)
+    accounts.watch(recorder)
+    hooks.on_sight(watch.see, last=True)
+    hooks.install(watch)
+    try:
+        yield opened
+    finally:
+        _ = opened.runs  # what died during the test belongs to it
+        hooks.off_sight(watch.see)
+        watch.close()
+        hooks.uninstall(watch)
+        accounts.unwatch(recorder)
