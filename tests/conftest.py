@@ -16,6 +16,8 @@ from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode
 from tests.support.versions import NATIVE_TELEMETRY
 
+pytest_plugins = ["pytester"]  # for the tests of our own plugin
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Bear with what the oldest supported versions warn about, and with nothing else."""

@@ -21,17 +21,26 @@ class Block(NamedTuple):
     request: list[str]
     status: int | None
     outcomes: dict[str, str]
+    passed: int | None = None
+    """How many tests it has that pass, where it is a user's test file."""
 
 
 def blocks() -> list[Block]:
-    """Read the README's blocks; above one may stand ``<!-- GET /path 200; task outcome, … -->``."""
+    """Read the README's blocks.
+
+    Above one may stand ``<!-- GET /path 200; task outcome, … -->`` or ``<!-- pytest: 2 passed -->``.
+    """
     text = (ROOT / "README.md").read_text()
     found = []
     for match in BLOCK.finditer(text):
+        line = text.count("\n", 0, match.start("code")) + 1
+        tests = re.fullmatch(r"pytest: (\d+) passed", match["visit"] or "")
+        if tests:
+            found.append(Block(line, match["code"], [], None, {}, int(tests[1])))
+            continue
         visit, _, tasks = (match["visit"] or "").partition(";")
         *request, status = visit.split() or [""]
         outcomes = dict(pair.split() for pair in tasks.split(",") if pair.strip())
-        line = text.count("\n", 0, match.start("code")) + 1
         found.append(Block(line, match["code"], request, int(status) if status else None, outcomes))
     return found
 
@@ -41,7 +50,13 @@ def test_every_block_is_found():
     assert len(blocks()) == (ROOT / "README.md").read_text().count("```python") > 5
 
 
-@pytest.mark.parametrize("block", blocks(), ids=lambda block: f"line {block.line}")
+def by_line(*, tests: bool) -> pytest.MarkDecorator:
+    """Parametrize by the README's blocks: those that are users' tests, or the others."""
+    wanted = [block for block in blocks() if (block.passed is not None) is tests]
+    return pytest.mark.parametrize("block", wanted, ids=lambda block: f"line {block.line}")
+
+
+@by_line(tests=False)
 def test_block(block: Block, tmp_path: Path):
     """A block runs by itself, and its tasks come to the outcomes that the text around it promises."""
     file = tmp_path / "block.py"
@@ -51,3 +66,14 @@ def test_block(block: Block, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert told == {"status": block.status, "outcomes": block.outcomes}
+
+
+@by_line(tests=True)
+def test_test_file(block: Block, tmp_path: Path):
+    """A block of tests passes under a pytest of its own, with our plugin."""
+    (tmp_path / "test_block.py").write_text(block.code)
+    plugin = ("-p", "no:epilogue", "-p", "_epilogue_pytest")  # by its module, whatever the entry points say
+    command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{block.passed} passed" in done.stdout.splitlines()[-1]

@@ -1,0 +1,295 @@
+"""Which applications an account sees, and that it leaves them as they were."""
+
+import asyncio
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import BackgroundTasks, FastAPI, WebSocket
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+with warnings.catch_warnings():  # the newest Starlette would rather have another httpx
+    warnings.simplefilter("ignore")
+    from fastapi.testclient import TestClient
+
+import epilogue
+from epilogue import account as accounts
+from epilogue import app as wiring
+from epilogue import hooks, testing
+from epilogue.instrumentor import BackgroundTaskInstrumentor
+from tests.parts.asgi import ask, websocket
+from tests.parts.bench import SILENT, Bench, plain_app
+from tests.support.originals import assert_originals_are_back
+from tests.support.server import Server
+
+
+def unaware(bench: Bench, **options: Any) -> FastAPI:
+    """Make an application that has never heard of us, with one task."""
+    app = FastAPI(**(SILENT | options))
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(bench.works("mail"))
+
+    return app
+
+
+@pytest.fixture
+def instrumentor(bench: Bench) -> Iterator[BackgroundTaskInstrumentor]:
+    """Provide an instrumentor that sees every application, and tells the bench's accounts."""
+    instrumentor = BackgroundTaskInstrumentor()
+    yield instrumentor
+    if instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.uninstrument()
+
+
+def instrument_all(bench: Bench, instrumentor: BackgroundTaskInstrumentor) -> None:
+    """Let the instrumentor see every application."""
+    instrumentor.instrument(observers=[bench.accounts.recorder], **bench.settings)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx")
+@pytest.mark.parametrize("aware", [True, False], ids=["instrumented", "unaware"])
+def test_by_test_client(bench: Bench, opened: testing.Account, aware: bool):
+    """Starlette's `TestClient`, with and without the lifespan, runs tasks that are accounted for."""
+    app = unaware(bench)
+    if aware:
+        bench.instrument(app)
+    assert TestClient(app).get("/").status_code == 200
+    with TestClient(app) as client:
+        client.get("/")
+    opened.assert_all_succeeded(timeout=0)
+    assert opened["mail"].succeeded == 2
+
+
+@pytest.mark.parametrize("aware", [True, False], ids=["instrumented", "unaware"])
+def test_by_transport(bench: Bench, opened: testing.Account, aware: bool):
+    """`httpx.ASGITransport` on the event loop of the test runs tasks that are accounted for."""
+    app = unaware(bench)
+    if aware:
+        bench.instrument(app)
+
+    async def play() -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            await client.get("/")
+            opened.assert_all_succeeded(timeout=0)
+
+    asyncio.run(play())
+    assert opened["mail"].succeeded == 1
+
+
+@pytest.mark.parametrize("aware", [True, False], ids=["instrumented", "unaware"])
+def test_by_a_server_that_was_there_before(bench: Bench, aware: bool):
+    """Each test sees what it schedules on a live server that serves all of them."""
+    app = unaware(bench)
+    if aware:
+        bench.instrument(app)
+    with Server(app) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        for times in (1, 2):
+            with testing.account() as account:
+                for _ in range(times):
+                    client.get("/")
+                account.assert_all_succeeded(timeout=15)
+                assert account["mail"].succeeded == times
+            client.get("/")
+        # the request that nobody watched may go on for a moment
+    assert aware or accounts.account_of(app) is None
+
+
+def test_starlette_mounted_and_several(bench: Bench, opened: testing.Account):
+    """Applications of Starlette, applications mounted in another, and several side by side are one account."""
+
+    async def endpoint(request: Request) -> Response:
+        return PlainTextResponse("yes", background=BackgroundTask(bench.works("audit")))
+
+    outer = unaware(bench)
+    outer.mount("/sub", plain_app("/inner", endpoint))
+    ask(outer)
+    ask(outer, "/sub/inner")
+    ask(plain_app("/", endpoint))
+    assert [(run.name, run.request.route) for run in opened.runs] == [
+        ("shop.mail", "/"),
+        ("shop.audit", "/sub/inner"),
+        ("shop.audit", "/"),
+    ]
+
+
+def test_a_websocket(bench: Bench, opened: testing.Account):
+    """Tasks that FastAPI never runs, since they were injected into a WebSocket, are in the account."""
+    app = bench.fastapi()
+
+    @app.websocket("/talk")
+    async def talk(socket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(bench.works("mail"))
+        await socket.accept()
+        await socket.receive_text()
+
+    async def conversation(say: Callable[[str], Any], hear: Callable[[], Any]) -> None:
+        await say("hello")
+
+    asyncio.run(websocket(app, "/talk", conversation))
+    assert opened["mail"].abandoned == 1
+    with pytest.raises(AssertionError, match="FastAPI runs no background tasks behind a WebSocket"):
+        opened.assert_nothing_lost()
+
+
+def test_an_unaware_application_is_told_nothing(bench: Bench, opened: testing.Account):
+    """An application that did not ask has no /metrics, no spans, no numbers and no log lines of ours."""
+    app = bench.native()
+    routes = list(app.router.routes)
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(bench.fails("mail"))
+
+    ask(app)
+    assert opened["mail"].failed == 1
+    assert app.router.routes[:-1] == routes
+    assert ask(app, "/metrics").status == 404
+    assert not bench.accounts.spans.of_runs()
+    assert not bench.accounts.lines.story().ended
+    assert bench.sample("background_task_scheduled_total", background_task_name="shop.mail") is None
+
+
+def test_everything_is_as_before(bench: Bench):
+    """After the context the classes have their own methods, and the applications nothing of ours."""
+    app = unaware(bench)
+    ask(app)
+    before = dict(app.__dict__)
+    with testing.account():
+        ask(app)
+        assert accounts.account_of(app) is not None
+    assert app.__dict__ == before
+    assert not hooks._on_sight
+    assert not accounts._watchers
+    assert_originals_are_back()
+
+
+def test_everything_is_as_before_a_failed_test(bench: Bench):
+    """Also if the test fails inside the context."""
+    app = unaware(bench)
+
+    def fail() -> None:
+        with testing.account():
+            ask(app)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert accounts.account_of(app) is None
+    assert_originals_are_back()
+
+
+def test_an_instrumented_application_keeps_its_settings(bench: Bench):
+    """An application that calls `instrument` tells its signals as ever, and its observers are those it named."""
+    app = unaware(bench)
+    bench.instrument(app)
+    its_own = accounts.account_of(app)
+    observers = its_own.ledger.observers
+    with testing.account() as account:
+        ask(app)
+        assert accounts.account_of(app) is its_own
+    assert accounts.account_of(app) is its_own
+    assert its_own.ledger.observers == observers
+    assert account["mail"].succeeded == 1
+    assert bench.outcomes == [("mail", "succeeded")]
+    assert "background_task_ended_total" in ask(app, "/metrics").text
+
+
+def test_an_application_that_is_instrumented_during_the_test(bench: Bench, opened: testing.Account):
+    """An application that calls `instrument` after its first call, in its lifespan say, has what it asked for."""
+    app = unaware(bench)
+    ask(app)
+    bench.instrument(app)
+    ask(app)
+    assert opened["mail"].succeeded == 2
+    assert bench.outcomes == [("mail", "succeeded")]
+
+
+def test_instrumented_during_the_test_is_instrumented_afterwards(bench: Bench):
+    """What an application asked for during the test stays, whatever it asked for."""
+    app = unaware(bench)
+    with testing.account() as account:
+        ask(app)
+        epilogue.instrument(app, traces=False, metrics=False, logs=False, registry=None, metrics_path=None)
+        its_own = accounts.account_of(app)
+        ask(app)
+    assert accounts.account_of(app) is its_own
+    assert account["mail"].succeeded == 2
+    epilogue.uninstrument(app)
+
+
+@pytest.mark.parametrize("first", ["instrumentor", "account"])
+def test_beside_the_instrumentor(bench: Bench, instrumentor: BackgroundTaskInstrumentor, first: str):
+    """Under zero-code instrumentation an application has its signals, whichever of the two came first."""
+    app = unaware(bench)
+    if first == "instrumentor":
+        instrument_all(bench, instrumentor)
+    with testing.account() as account:
+        if first == "account":
+            instrument_all(bench, instrumentor)
+        ask(app)
+    assert account["mail"].succeeded == 1
+    assert bench.outcomes == [("mail", "succeeded")]
+    assert "background_task_ended_total" in ask(app, "/metrics").text
+    ask(app)
+    assert bench.outcomes == [("mail", "succeeded")] * 2
+    epilogue.uninstrument(app)
+
+
+def test_two_instrumentors_do_not_end_each_other(bench: Bench, instrumentor: BackgroundTaskInstrumentor):
+    """The instrumentor goes on seeing applications after a test, and a test after the instrumentor has gone."""
+    instrument_all(bench, instrumentor)
+    with testing.account() as account:
+        instrumentor.uninstrument()
+        ask(unaware(bench))
+        assert account["mail"].succeeded == 1
+        assert bench.outcomes == []
+        instrument_all(bench, instrumentor)
+    app = unaware(bench)
+    ask(app)
+    assert bench.outcomes == [("mail", "succeeded")]
+    epilogue.uninstrument(app)
+
+
+def test_an_application_that_cannot_be_seen(
+    bench: Bench, opened: testing.Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """A fault of ours is logged; the application answers as if the account were not there."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(wiring, "apply", broken)
+    assert ask(unaware(bench)).status == 200
+    assert opened.scheduled == 0
+    assert "the test does not see FastAPI" in caplog.text
+
+
+def test_the_answers_are_the_same(bench: Bench):
+    """An application answers to the byte what it answers without the account, errors included."""
+
+    def build() -> Starlette:
+        app = unaware(bench)
+
+        @app.get("/{number}")
+        async def broken(number: int, tasks: BackgroundTasks) -> None:
+            tasks.add_task(bench.works("audit"))
+            raise KeyError(number)
+
+        return app
+
+    def answers() -> list[Any]:
+        app = build()
+        told = [ask(app, path) for path in ("/", "/7", "/x", "/a/b")]
+        return [(answer.messages, repr(answer.error)) for answer in told]
+
+    bare = answers()
+    with testing.account() as account:
+        assert answers() == bare
+    assert account["audit"].dropped == 1
