@@ -31,7 +31,8 @@ async def place(order: int, tasks: BackgroundTasks) -> str:
     return "thanks"
 """
 
-# TestClient is a subject here: what the newest Starlette says of its httpx is the user's own business
+# TestClient is a subject here: what the newest Starlette says of its httpx is the user's own business; so is what
+# pytest says of all that opentelemetry-instrument imports before it, anyio first of all
 INI = """
 [pytest]
 filterwarnings =
@@ -39,6 +40,7 @@ filterwarnings =
     ignore:Using .httpx. with
     ignore:Please use .import python_multipart:PendingDeprecationWarning
     ignore:Unclosed .MemoryObject:ResourceWarning
+    ignore:Module already imported so cannot be rewritten
 """
 
 
@@ -324,6 +326,37 @@ def test_who_does_not_use_it_does_not_pay(suite: pytest.Pytester):
     result = run(suite)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["E       assert 1 == 2"])
+
+
+def test_under_zero_code_instrumentation(suite: pytest.Pytester):
+    """Under `opentelemetry-instrument pytest` an application has its own signals, and the test its account."""
+    suite.makepyfile(
+        """
+        from fastapi.testclient import TestClient
+
+        from shop import app
+
+
+        def test_both(account):
+            client = TestClient(app)
+            client.post("/orders/1")
+            assert account["send_mail"].succeeded == 1
+            assert "background_task_ended_total" in client.get("/metrics").text
+        """
+    )
+    start = suite.makepyfile(
+        start="""
+        import sys
+
+        import pytest
+
+        from epilogue.instrumentor import BackgroundTaskInstrumentor
+
+        BackgroundTaskInstrumentor().instrument()
+        sys.exit(pytest.main(["-p", "no:epilogue", "-p", "_epilogue_pytest", "-p", "no:cacheprovider"]))
+        """
+    )
+    suite.runpython(start).assert_outcomes(passed=1)
 
 
 def test_pytest_is_no_dependency():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ class Count(int):
         return self._tell() if self._tell is not None else []
 
 
-class _Counts:
+class _Counts(ABC):
     """The numbers of some runs, as they are at the moment they are read.
 
     ``scheduled == pending + running + succeeded + failed + cancelled + skipped + dropped + abandoned``
@@ -42,9 +43,10 @@ class _Counts:
         self._recorder = recorder
 
     @property
+    @abstractmethod
     def runs(self) -> list[TaskRun]:
         """The runs, in the order in which they were scheduled."""
-        raise NotImplementedError
+        ...
 
     @property
     def scheduled(self) -> Count:

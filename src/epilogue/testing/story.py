@@ -56,7 +56,7 @@ def _run(recorder: Recorder, run: TaskRun) -> list[str]:
     lines = [f"{label(run)}: {state(run)}{request}"]
     if run.outcome is None:
         lines.append("    it is still running" if run.started else _PENDING)
-    elif run.detail is not None:
+    else:
         lines.append(f"    {run.detail}")
     lines += [f"    {line}" for line in recorder.errors.get(run, ())]
     return lines
