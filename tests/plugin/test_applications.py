@@ -242,6 +242,18 @@ def test_beside_the_instrumentor(bench: Bench, instrumentor: BackgroundTaskInstr
     epilogue.uninstrument(app)
 
 
+def test_an_application_that_was_taken_out(bench: Bench, instrumentor: BackgroundTaskInstrumentor):
+    """An application that took Epilogue out again stays without its signals, but the test sees it."""
+    instrument_all(bench, instrumentor)
+    app = unaware(bench)
+    ask(app)
+    epilogue.uninstrument(app)
+    with testing.account() as account:
+        ask(app)
+    assert account["mail"].succeeded == 1
+    assert bench.outcomes == [("mail", "succeeded")]
+
+
 def test_two_instrumentors_do_not_end_each_other(bench: Bench, instrumentor: BackgroundTaskInstrumentor):
     """The instrumentor goes on seeing applications after a test, and a test after the instrumentor has gone."""
     instrument_all(bench, instrumentor)
@@ -269,6 +281,14 @@ def test_an_application_that_cannot_be_seen(
     assert ask(unaware(bench)).status == 200
     assert opened.scheduled == 0
     assert "the test does not see FastAPI" in caplog.text
+
+
+def test_a_version_that_cannot_be_observed(monkeypatch: pytest.MonkeyPatch):
+    """Where no task can be seen, the test does not pass for want of tasks: the account cannot be opened."""
+    monkeypatch.setattr(hooks, "observable", lambda: False)
+    with pytest.raises(RuntimeError, match="cannot observe this version"), testing.account():
+        raise AssertionError("opened")
+    assert not accounts._watchers
 
 
 def test_the_answers_are_the_same(bench: Bench):

@@ -11,13 +11,11 @@ from .. import account as accounts
 from .. import app as wiring
 from .. import hooks
 from ..ledger import log_fault
-from ..model import TaskObserver
 from ..settings import Settings
 from .accounts import Account
 from .recorder import Recorder
 
-# no signal of any kind; the observer does nothing, but makes these unlike all settings an application can have
-_SILENT = Settings(traces=False, metrics=False, logs=False, observers=(TaskObserver(),))
+_SILENT = Settings(traces=False, metrics=False, logs=False)
 
 
 class _Watch:
@@ -29,10 +27,12 @@ class _Watch:
     def see(self, app: Any) -> accounts.Account | None:
         """Open a silent account, and leave the application alone if that cannot be."""
         try:
-            account = self._opened[app] = wiring.apply(app, _SILENT, trace_requests=False)
+            account = wiring.apply(app, _SILENT, trace_requests=False)
         except Exception as fault:  # noqa: BLE001
             log_fault(f"the test does not see {type(app).__name__}", fault)
             return None
+        if account is not None:
+            self._opened[app] = account
         return account
 
     def close(self) -> None:
@@ -49,7 +49,12 @@ def account() -> Iterator[Account]:
     It sees applications that call ``instrument``, and adds nothing to them; to one that does not, nothing is
     added that could be noticed: no ``/metrics``, no spans, no log lines. Afterwards all is as it was, and the
     account can still be read. Contexts may be nested; each has the account of its own time.
+
+    Raises:
+        RuntimeError: the installed FastAPI or Starlette cannot be observed; a test must not pass for that.
     """
+    if not hooks.observable():
+        raise RuntimeError("epilogue cannot observe this version of FastAPI or Starlette; its log line says why")
     recorder, watch = Recorder(), _Watch()
     opened = Account(recorder)
     accounts.watch(recorder)
