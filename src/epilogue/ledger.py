@@ -71,7 +71,7 @@ class Ledger:
     def attend(self, observers: Sequence[TaskObserver]) -> None:
         """Tell these observers of all that happens from now on, and no others."""
         self.observers = tuple(observers)
-        # new lists: another thread may be telling the old ones
+        # put in place, not added to: another thread may be going through those before
         self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
             _listeners(self.observers, transition)
             for transition in ("scheduled", "started", "ended", "request_failed", "tearing_down")
