@@ -8,6 +8,7 @@ removed is never put back, and a hook of ours that fell out with theirs is put b
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -187,6 +188,7 @@ Sight = Callable[[Any], Account | None]
 _on_sight: tuple[Sight, ...] = ()
 _users: weakref.WeakSet[Any] = weakref.WeakSet()
 _installed = False
+_changing = threading.RLock()  # a server's thread may take the hooks out while another puts them in
 
 
 def on_sight(instrument: Sight, *, last: bool = False) -> None:
@@ -218,16 +220,17 @@ def observable() -> bool:
 def install(app: Any) -> None:
     """Patch the classes for a user, an application mostly, unless that is done; ask ``observable`` first."""
     global _installed
-    _users.add(app)
-    if _installed:
-        return
-    for patch in _patches:
-        complaint = None if patch.needed else patch.complaint()
-        if complaint is None:
-            patch.install()
-        else:
-            shapes.say([complaint], "a failed request is reported after its answer's own tasks")
-    _installed = True
+    with _changing:
+        _users.add(app)
+        if _installed:
+            return
+        for patch in _patches:
+            complaint = None if patch.needed else patch.complaint()
+            if complaint is None:
+                patch.install()
+            else:
+                shapes.say([complaint], "a failed request is reported after its answer's own tasks")
+        _installed = True
 
 
 def uninstall(app: Any) -> None:
@@ -240,7 +243,8 @@ def uninstall(app: Any) -> None:
 
 def _remove_when_idle() -> None:
     global _installed
-    if _installed and not _users and not ledger.unended():
-        for patch in reversed(_patches):
-            patch.remove()
-        _installed = False
+    with _changing:
+        if _installed and not _users and not ledger.unended():
+            for patch in reversed(_patches):
+                patch.remove()
+            _installed = False

@@ -1,8 +1,10 @@
 """Which applications an account sees, and that it leaves them as they were."""
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -20,7 +22,7 @@ with warnings.catch_warnings():  # the newest Starlette would rather have anothe
 import epilogue
 from epilogue import account as accounts
 from epilogue import app as wiring
-from epilogue import hooks, testing
+from epilogue import hooks, ledger, testing
 from epilogue.instrumentor import BackgroundTaskInstrumentor
 from tests.parts.asgi import ask, websocket
 from tests.parts.bench import SILENT, Bench, plain_app
@@ -99,6 +101,56 @@ def test_by_a_server_that_was_there_before(bench: Bench, aware: bool):
             client.get("/")
         # the request that nobody watched may go on for a moment
     assert aware or accounts.account_of(app) is None
+
+
+def test_several_first_callers(bench: Bench, opened: testing.Account, monkeypatch: pytest.MonkeyPatch):
+    """Clients in two threads that are both the first to call an application are both in the account."""
+    app, apply, both = unaware(bench), wiring.apply, threading.Barrier(2, timeout=0.3)
+
+    def meet() -> None:
+        with suppress(threading.BrokenBarrierError):  # one of them may not come here at all
+            both.wait()
+
+    def apply_at_once(*arguments: Any, **options: Any) -> Any:
+        meet()
+        account = apply(*arguments, **options)
+        meet()
+        return account
+
+    monkeypatch.setattr(wiring, "apply", apply_at_once)
+    clients = [threading.Thread(target=ask, args=(app,)) for _ in range(2)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(30)
+    assert opened["mail"].succeeded == 2
+
+
+def test_opened_while_a_server_is_still_at_the_last_test(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """A request that outlives its test and takes the hooks out with it does not take those of the next test."""
+    unended, is_open, is_over, told = ledger.unended, threading.Event(), threading.Event(), []
+
+    def open_the_next() -> None:
+        with testing.account() as account:
+            is_open.set()
+            is_over.wait(30)
+            ask(unaware(bench))
+            told.append(account.succeeded)
+
+    next_test = threading.Thread(target=open_the_next)
+
+    def nothing_is_open() -> bool:
+        if next_test.ident is None:
+            next_test.start()
+            is_open.wait(0.3)  # it comes between this question and what follows from the answer, if it can
+        return unended()
+
+    with testing.account():
+        ask(unaware(bench))
+        monkeypatch.setattr(ledger, "unended", nothing_is_open)
+    is_over.set()
+    next_test.join(30)
+    assert told == [1]
 
 
 def test_starlette_mounted_and_several(bench: Bench, opened: testing.Account):

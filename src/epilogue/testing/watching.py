@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,17 +24,21 @@ class _Watch:
 
     def __init__(self) -> None:
         self._opened: weakref.WeakKeyDictionary[Any, accounts.Account] = weakref.WeakKeyDictionary()
+        self._lock = threading.RLock()
 
     def see(self, app: Any) -> accounts.Account | None:
         """Open a silent account, and leave the application alone if that cannot be."""
         try:
-            account = wiring.apply(app, _SILENT, trace_requests=False)
+            with self._lock:  # clients in several threads may all be the first
+                account = accounts.account_of(app)
+                if account is None:
+                    account = wiring.apply(app, _SILENT, trace_requests=False)
+                    if account is not None:
+                        self._opened[app] = account
+                return account
         except Exception as fault:  # noqa: BLE001
             log_fault(f"the test does not see {type(app).__name__}", fault)
             return None
-        if account is not None:
-            self._opened[app] = account
-        return account
 
     def close(self) -> None:
         """Take Epilogue out of the applications again, but for those that have been instrumented meanwhile."""
