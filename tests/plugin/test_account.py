@@ -66,6 +66,8 @@ def test_a_cancelled_run_is_counted(bench: Bench, opened: testing.Account):
         await begun.wait()
         assert (opened["export"].running, opened["export"].started) == (1, 1)
         assert not opened.wait(timeout=0)
+        with pytest.raises(AssertionError, match=r"did not succeed within 0\.01 s, while the event loop of this"):
+            opened.assert_all_succeeded(timeout=0.01)
         request.cancel()
         await asyncio.wait([request])
 
@@ -123,7 +125,7 @@ def test_a_slip_of_the_pen_is_no_zero(bench: Bench, opened: testing.Account):
     with pytest.raises(UnknownTask) as caught:
         opened["maill"]
     told = str(caught.value)
-    assert told.startswith("no task 'maill' was scheduled, only shop.mail, shop.audit; did you mean 'mail'?")
+    assert told.startswith("'maill' was not scheduled, only shop.mail, shop.audit; did you mean 'mail'? (if ")
     with pytest.raises(UnknownTask, match="only shop"):
         opened["ail"]  # no name ends in the middle of a word
     assert "maill" not in opened
@@ -134,6 +136,10 @@ def test_a_function_that_was_not_scheduled_has_zeros(bench: Bench, opened: testi
     mail = bench.works("mail")
     account = opened[mail]
     assert (account.scheduled, account.failed) == (0, 0)
+    assert account.scheduled.story() == ["shop.mail was not scheduled, nor any other"]
+    ask(app_with(bench, bench.works("audit")), "/orders/404")
+    assert account.dropped.story()[0] == "shop.mail was not scheduled, only shop.audit"
+    assert account.dropped.story()[1].startswith("failed request: GET /orders/{number}: 404")
     assert mail not in opened
     ask(app_with(bench, mail), "/orders/1")
     assert (account.scheduled, account.succeeded) == (1, 1)
@@ -224,7 +230,7 @@ def test_a_pending_task_fails_the_test(bench: Bench, opened: testing.Account):
         (opened.assert_all_succeeded, "did not succeed"),
         (opened.assert_nothing_lost, "never ran"),
     ):
-        with pytest.raises(AssertionError, match=f"1 of 1 background task {complaint}") as caught:
+        with pytest.raises(AssertionError, match=f"1 of 1 background task {complaint} within 0 s:") as caught:
             check(timeout=0)
         assert "shop.mail: pending, in GET /\n    nothing has called it, and somebody still holds it" in str(
             caught.value

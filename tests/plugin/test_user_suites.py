@@ -141,10 +141,14 @@ def test_what_a_developer_reads_when_his_test_fails(suite: pytest.Pytester):
         def test_slip(account):
             client.post("/orders/1")
             assert account["send_email"].failed == 0
+
+
+        def test_absence(account):
+            assert account[send_mail].scheduled == 1
         """
     )
     result = run(suite, "-p", "no:randomly")
-    result.assert_outcomes(failed=3)
+    result.assert_outcomes(failed=4)
     result.stdout.fnmatch_lines(
         [
             ">       account.assert_all_succeeded()",
@@ -175,9 +179,98 @@ def test_what_a_developer_reads_when_his_test_fails(suite: pytest.Pytester):
         consecutive=True,
     )
     result.stdout.fnmatch_lines(
-        ["E       *UnknownTask: no task 'send_email' was scheduled, only *; did you mean 'send_mail'? *"]
+        ["E       *UnknownTask: 'send_email' was not scheduled, only *; did you mean 'send_mail'? *"]
+    )
+    result.stdout.fnmatch_lines(
+        [
+            ">       assert account[send_mail].scheduled == 1",
+            "E       assert 0 == 1",
+            "E         ",
+            "E         shop.send_mail was not scheduled, nor any other",
+        ],
+        consecutive=True,
     )
     result.stdout.no_fnmatch_line("*accounts.py*")
+
+
+def test_applications_of_every_kind(suite: pytest.Pytester):
+    """Factories, instrumented or not, before or in the lifespan, a client for all tests: each test has its own."""
+    suite.makepyfile(
+        """
+        from contextlib import asynccontextmanager
+
+        import httpx
+        import pytest
+        from fastapi import BackgroundTasks, FastAPI
+        from fastapi.testclient import TestClient
+
+        from epilogue import instrument
+
+
+        def send_mail(): ...
+
+
+        @asynccontextmanager
+        async def lifespan(app):
+            instrument(app, registry=None)
+            yield
+
+
+        def create_app(how):
+            app = FastAPI(lifespan=lifespan if how == "lifespan" else None)
+            if how == "factory":
+                instrument(app, registry=None)
+
+            @app.get("/")
+            async def endpoint(tasks: BackgroundTasks):
+                tasks.add_task(send_mail)
+
+            return app
+
+
+        every_kind = pytest.mark.parametrize("how", ["factory", "lifespan", "never"])
+
+
+        @pytest.fixture(scope="session")
+        def clients():
+            with TestClient(create_app("factory")) as a, TestClient(create_app("lifespan")) as b:
+                with TestClient(create_app("never")) as c:
+                    yield {"factory": a, "lifespan": b, "never": c}
+
+
+        @every_kind
+        @pytest.mark.parametrize("times", range(3))
+        def test_one_client_for_all(clients, account, how, times):
+            for _ in range(times):
+                clients[how].get("/")
+            assert account.scheduled == account.succeeded == times
+
+
+        @every_kind
+        def test_with_and_without_its_lifespan(account, how):
+            client = TestClient(create_app(how))
+            client.get("/")
+            with client:
+                client.get("/")
+            assert account["send_mail"].succeeded == 2
+
+
+        @every_kind
+        @pytest.mark.anyio
+        async def test_coroutine(account, how):
+            transport = httpx.ASGITransport(create_app(how))
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                await client.get("/")
+            account.assert_all_succeeded()
+            assert account[send_mail].succeeded == 1
+
+
+        @pytest.fixture
+        def anyio_backend():
+            return "asyncio"
+        """
+    )
+    run(suite).assert_outcomes(passed=15)
 
 
 UNITTEST = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from abc import ABC, abstractmethod
@@ -106,7 +107,13 @@ class _Counts(ABC):
         return Count.of(sum(map(counts, runs)), lambda: self._story(runs))
 
     def _story(self, runs: Sequence[TaskRun]) -> list[str]:
-        return story.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
+        told = story.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
+        return told if runs else [self._absence(), *told]
+
+    @abstractmethod
+    def _absence(self) -> str:
+        """Say that there are no runs."""
+        ...
 
 
 class TaskAccount(_Counts):
@@ -121,8 +128,15 @@ class TaskAccount(_Counts):
         """Its runs, in the order in which they were scheduled."""
         return [run for run in _settled(self._recorder) if run.function in self._functions]
 
+    def _absence(self) -> str:
+        return lookup.not_scheduled(self._name, self._recorder.runs)
+
+    @property
+    def _name(self) -> str:
+        return ", ".join(sorted(self._functions))
+
     def __repr__(self) -> str:
-        return f"<{', '.join(sorted(self._functions))}: {story.tally(self.runs)}>"
+        return f"<{self._name}: {story.tally(self.runs)}>"
 
 
 class Account(_Counts):
@@ -157,7 +171,7 @@ class Account(_Counts):
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names of the tasks that were scheduled."""
-        return iter(dict.fromkeys(map(lookup.label, self._recorder.runs)))
+        return iter(lookup.scheduled_names(self._recorder.runs))
 
     def wait(self, timeout: float = _PATIENCE) -> bool:
         """Wait until no run is pending or running; return whether that came true.
@@ -209,19 +223,31 @@ class Account(_Counts):
 
     def _assert(self, is_right: Callable[[TaskRun], bool], complaint: str, timeout: float) -> None:
         __tracebackhide__ = True
-        self.wait(timeout)
+        has_waited = "" if self.wait(timeout) else f" within {timeout:g} s{_of_this_loop()}"
         runs = self.runs
         wrong = [run for run in runs if not is_right(run)]
         if wrong:
             told = story.tell(self._recorder, runs, lambda run: not is_right(run))
-            heading = f"{len(wrong)} of {story.tasks(len(runs))} {complaint}:"
+            heading = f"{len(wrong)} of {story.tasks(len(runs))} {complaint}{has_waited}:"
             raise AssertionError("\n".join([heading, "", *told]))
 
+    def _absence(self) -> str:
+        return "no background task was scheduled"
+
     def __str__(self) -> str:
-        return "\n".join(self._story(self.runs)) or "no background task was scheduled"
+        return "\n".join(self._story(self.runs))
 
     def __repr__(self) -> str:
         return f"<account: {story.tally(self.runs)}>"
+
+
+def _of_this_loop() -> str:
+    """Say what waiting has done to a test that is a coroutine, whose tasks may run on its own event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return ""
+    return ", while the event loop of this test stood still; await its tasks first"
 
 
 def _settled(recorder: Recorder) -> list[TaskRun]:

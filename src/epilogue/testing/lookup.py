@@ -27,6 +27,11 @@ def label(run: TaskRun) -> str:
     return run.function if run.name == OTHER else run.name
 
 
+def scheduled_names(runs: Sequence[TaskRun]) -> list[str]:
+    """Return the names of the tasks that were scheduled, each once, in order."""
+    return list(dict.fromkeys(map(label, runs)))
+
+
 def functions(key: str | Callable[..., Any], runs: Sequence[TaskRun]) -> set[str]:
     """Return the full names of the functions that a key stands for.
 
@@ -62,14 +67,17 @@ def matching(key: str, runs: Sequence[TaskRun]) -> dict[str, str]:
     }
 
 
+def not_scheduled(task: str, runs: Sequence[TaskRun]) -> str:
+    """Return the sentence that a task is not among the scheduled ones, and which are."""
+    names = scheduled_names(runs)
+    others = f"only {', '.join(names)}" if names else "nor any other"
+    return f"{task} was not scheduled, {others}"
+
+
 def _unknown(key: str, runs: Sequence[TaskRun]) -> str:
-    names = list(dict.fromkeys(map(label, runs)))
-    if not names:
-        return f"no task {key!r} was scheduled, nor any other; that is account.scheduled == 0"
+    names = scheduled_names(runs)
     by_ending = {name.rpartition(".")[2]: name for name in names}
     close = difflib.get_close_matches(key, [*by_ending, *names], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    return (
-        f"no task {key!r} was scheduled, only {', '.join(names)}{hint} "
-        "(to say that a task was not scheduled, look it up by its function: account[function].scheduled == 0)"
-    )
+    none = "account[function]" if names else "account"
+    return f"{not_scheduled(repr(key), runs)}{hint} (if that is what you expect: {none}.scheduled == 0)"
