@@ -4,7 +4,8 @@ It sees every application that is called meanwhile, whether it calls ``instrumen
 and leaves all of them as they were.
 """
 
-from .accounts import Account, Count, TaskAccount
+from .accounts import Account, TaskAccount
+from .counts import Count
 from .lookup import AmbiguousTask, UnknownTask
 from .recorder import RequestError
 from .watching import account

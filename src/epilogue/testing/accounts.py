@@ -1,122 +1,23 @@
-"""What a test asks: how many runs of which task came to what, and whether any was lost."""
+"""What a test asks: what became of one task and of all, and whether any was lost."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..lifetimes import drain
 from ..model import Outcome, TaskRun
 from . import lookup, story
+from .counts import Counts
 from .recorder import Recorder, RequestError
 
 _PATIENCE = 5.0
 
 
-class Count(int):
-    """A number of runs. An ordinary ``int``, which can tell what became of each when pytest asks."""
-
-    _tell: Callable[[], list[str]] | None = None
-
-    @classmethod
-    def of(cls, number: int, tell: Callable[[], list[str]]) -> Count:
-        """Make a number that tells this story."""
-        count = cls(number)
-        count._tell = tell
-        return count
-
-    def story(self) -> list[str]:
-        """Return the lines that tell what became of each run."""
-        return self._tell() if self._tell is not None else []
-
-
-class _Counts(ABC):
-    """The numbers of some runs, as they are at the moment they are read.
-
-    ``scheduled == pending + running + succeeded + failed + cancelled + skipped + dropped + abandoned``
-    """
-
-    def __init__(self, recorder: Recorder) -> None:
-        self._recorder = recorder
-
-    @property
-    @abstractmethod
-    def runs(self) -> list[TaskRun]:
-        """The runs, in the order in which they were scheduled."""
-        ...
-
-    @property
-    def scheduled(self) -> Count:
-        """How often it was scheduled."""
-        return self._count(lambda run: True)
-
-    @property
-    def started(self) -> Count:
-        """How many runs have begun, whatever became of them."""
-        return self._count(lambda run: run.started)
-
-    @property
-    def pending(self) -> Count:
-        """How many runs have not begun, and may yet."""
-        return self._count(lambda run: run.outcome is None and not run.started)
-
-    @property
-    def running(self) -> Count:
-        """How many runs have begun and not ended."""
-        return self._count(lambda run: run.outcome is None and run.started)
-
-    @property
-    def succeeded(self) -> Count:
-        """How many runs returned."""
-        return self._ended(Outcome.SUCCEEDED)
-
-    @property
-    def failed(self) -> Count:
-        """How many runs raised, or returned something that nobody will ever run."""
-        return self._ended(Outcome.FAILED)
-
-    @property
-    def cancelled(self) -> Count:
-        """How many runs were cancelled while they ran."""
-        return self._ended(Outcome.CANCELLED)
-
-    @property
-    def skipped(self) -> Count:
-        """How many runs never began, because an earlier task of their batch failed."""
-        return self._ended(Outcome.SKIPPED)
-
-    @property
-    def dropped(self) -> Count:
-        """How many runs never began, because their request failed."""
-        return self._ended(Outcome.DROPPED)
-
-    @property
-    def abandoned(self) -> Count:
-        """How many runs never began, because nothing would ever have called them."""
-        return self._ended(Outcome.ABANDONED)
-
-    def _ended(self, outcome: Outcome) -> Count:
-        return self._count(lambda run: run.outcome is outcome)
-
-    def _count(self, counts: Callable[[TaskRun], bool]) -> Count:
-        runs = self.runs
-        return Count.of(sum(map(counts, runs)), lambda: self._story(runs))
-
-    def _story(self, runs: Sequence[TaskRun]) -> list[str]:
-        told = story.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
-        return told if runs else [self._absence(), *told]
-
-    @abstractmethod
-    def _absence(self) -> str:
-        """Say that there are no runs."""
-        ...
-
-
-class TaskAccount(_Counts):
+class TaskAccount(Counts):
     """The account of one task; it goes on counting while the test does."""
 
     def __init__(self, recorder: Recorder, functions: set[str]) -> None:
@@ -139,7 +40,7 @@ class TaskAccount(_Counts):
         return f"<{self._name}: {story.tally(self.runs)}>"
 
 
-class Account(_Counts):
+class Account(Counts):
     """The account of every background task that was scheduled since it was opened, in whichever application.
 
     ``account["send_mail"]`` is the account of one task, looked up by the short name of its function, by

@@ -1,0 +1,109 @@
+"""The numbers of some runs: how many came to what."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from ..model import Outcome, TaskRun
+from . import story
+from .recorder import Recorder
+
+
+class Count(int):
+    """A number of runs. An ordinary ``int``, which can tell what became of each when pytest asks."""
+
+    _tell: Callable[[], list[str]] | None = None
+
+    @classmethod
+    def of(cls, number: int, tell: Callable[[], list[str]]) -> Count:
+        """Make a number that tells this story."""
+        count = cls(number)
+        count._tell = tell
+        return count
+
+    def story(self) -> list[str]:
+        """Return the lines that tell what became of each run."""
+        return self._tell() if self._tell is not None else []
+
+
+class Counts(ABC):
+    """The numbers of some runs, as they are at the moment they are read.
+
+    ``scheduled == pending + running + succeeded + failed + cancelled + skipped + dropped + abandoned``
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    @property
+    @abstractmethod
+    def runs(self) -> list[TaskRun]:
+        """The runs, in the order in which they were scheduled."""
+        ...
+
+    @property
+    def scheduled(self) -> Count:
+        """How often it was scheduled."""
+        return self._count(lambda run: True)
+
+    @property
+    def started(self) -> Count:
+        """How many runs have begun, whatever became of them."""
+        return self._count(lambda run: run.started)
+
+    @property
+    def pending(self) -> Count:
+        """How many runs have not begun, and may yet."""
+        return self._count(lambda run: run.outcome is None and not run.started)
+
+    @property
+    def running(self) -> Count:
+        """How many runs have begun and not ended."""
+        return self._count(lambda run: run.outcome is None and run.started)
+
+    @property
+    def succeeded(self) -> Count:
+        """How many runs returned."""
+        return self._ended(Outcome.SUCCEEDED)
+
+    @property
+    def failed(self) -> Count:
+        """How many runs raised, or returned something that nobody will ever run."""
+        return self._ended(Outcome.FAILED)
+
+    @property
+    def cancelled(self) -> Count:
+        """How many runs were cancelled while they ran."""
+        return self._ended(Outcome.CANCELLED)
+
+    @property
+    def skipped(self) -> Count:
+        """How many runs never began, because an earlier task of their batch failed."""
+        return self._ended(Outcome.SKIPPED)
+
+    @property
+    def dropped(self) -> Count:
+        """How many runs never began, because their request failed."""
+        return self._ended(Outcome.DROPPED)
+
+    @property
+    def abandoned(self) -> Count:
+        """How many runs never began, because nothing would ever have called them."""
+        return self._ended(Outcome.ABANDONED)
+
+    def _ended(self, outcome: Outcome) -> Count:
+        return self._count(lambda run: run.outcome is outcome)
+
+    def _count(self, counts: Callable[[TaskRun], bool]) -> Count:
+        runs = self.runs
+        return Count.of(sum(map(counts, runs)), lambda: self._story(runs))
+
+    def _story(self, runs: Sequence[TaskRun]) -> list[str]:
+        told = story.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
+        return told if runs else [self._absence(), *told]
+
+    @abstractmethod
+    def _absence(self) -> str:
+        """Say that there are no runs."""
+        ...
