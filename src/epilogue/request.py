@@ -165,9 +165,17 @@ class RequestScope:
         run = record.run
         if run is None or not is_pending(run):
             return
-        if self.settled or self.started or self.kind == "websocket" or run not in self.runs:
+        if self.settled or run not in self.runs or self.kind == "websocket" or self._shows_why(record):
             verdict.give_up(self, run, record)
         # else: wait for the end of the request, which may yet fail, and is then the better reason
+
+    def _shows_why(self, record: TaskRecord) -> bool:
+        """Return whether the request has come so far that it is plain why a task will never be called.
+
+        An injected one was replaced if another runs behind the response, which may be long in coming.
+        """
+        injected = record.batch is not None and record.batch.injected
+        return self.background_ran if injected else self.started
 
     # --- its errors -------------------------------------------------------------------------------------------
 
@@ -246,8 +254,10 @@ class RequestScope:
         self._asgi = self._app = None
         if self.parent is not None:
             self.parent = None
-        self.lost_client = None
-        self.reported_inside = self.alerts = ()
+        if self.lost_client is not None:
+            self.lost_client = None
+        if self.reported_inside or self.alerts:
+            self.reported_inside = self.alerts = ()
 
     def _settle_runs(self) -> None:
         self.locate()

@@ -1,9 +1,13 @@
 """Tasks that nothing will ever call, although no request failed."""
 
+import gc
+from collections.abc import AsyncIterator
+
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response, WebSocket
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from fastapi.routing import APIRoute
+from httpx import ASGITransport, AsyncClient
 from starlette.background import BackgroundTask
 
 from tests.support.lab import Lab
@@ -63,6 +67,33 @@ def test_row_10_a_response_with_its_own_background(lab: Lab):
 
     lab.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
     assert lab.accounts.recorder.run("mail").detail
+
+
+def test_row_10_a_slow_response_with_its_own_background(lab: Lab):
+    """What a response replaces is told apart also when the task object is found dead while it is being sent."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/other")
+        async def other() -> None:
+            """End a request, which is when the dead are looked at."""
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"first"
+            gc.collect()
+            async with AsyncClient(transport=ASGITransport(app), base_url="http://test") as client:
+                await client.get("/other")
+            yield b"last"
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
+            tasks.add_task(stage.works("mail"))
+            return StreamingResponse(body(), background=BackgroundTask(stage.works("report")))
+
+        return app
+
+    lab.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
 
 
 def test_row_11_background_of_the_injected_response(lab: Lab):

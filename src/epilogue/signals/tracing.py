@@ -8,6 +8,7 @@ from contextvars import Token
 from typing import Any
 
 from opentelemetry import context as otel
+from opentelemetry.context import Context
 from opentelemetry.trace import (
     INVALID_SPAN,
     Link,
@@ -30,7 +31,6 @@ from .exceptions import exc_info, validation_places
 # whose spans of tasks there are: by instrumentation scope, and by name
 _NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
 _CONTRIB, _CONTRIB_PREFIX = "opentelemetry.instrumentation.fastapi", "BackgroundTask "
-_MESSAGE, _STACKTRACE = "exception.message", "exception.stacktrace"
 _NANOSECONDS = 1_000_000_000
 
 
@@ -63,8 +63,9 @@ class Tracing(TaskObserver):
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open around the call, or open ours and make it current."""
-        parent: Span | None = self._parents.pop(run, INVALID_SPAN)
-        span = get_current_span()
+        parent = self._parents.pop(run, INVALID_SPAN)
+        context = otel.get_current()  # handed on: else every function of OpenTelemetry looks it up anew
+        span = get_current_span(context)
         adopted = _foreign_kind(span)
         if adopted:
             self._open[run] = span, None, adopted
@@ -72,9 +73,9 @@ class Tracing(TaskObserver):
             span.set_attributes(_attributes(run))
         else:
             if span is parent or run.trace_id is None:
-                parent = None
-            span = self._start(run, parent)
-            self._open[run] = span, otel.attach(set_span_in_context(span)), ""
+                parent = span
+            span = self._start(run, parent, context)
+            self._open[run] = span, otel.attach(set_span_in_context(span, context)), ""
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
     def ended(self, run: TaskRun) -> None:
@@ -84,7 +85,8 @@ class Tracing(TaskObserver):
             parent = self._parents.pop(run, None)
             if parent is None:
                 return
-            opened = self._start(run, parent, int(run.scheduled_at * _NANOSECONDS)), None, ""
+            scheduled_at = int(run.scheduled_at * _NANOSECONDS)
+            opened = self._start(run, parent, otel.get_current(), scheduled_at), None, ""
             run.trace_id, run.span_id, run.sampled = hex_ids(opened[0].get_span_context())
         span, token, adopted = opened
         try:
@@ -108,14 +110,15 @@ class Tracing(TaskObserver):
             span.set_status(Status(StatusCode.ERROR))
             del self._open[run]
 
-    def _start(self, run: TaskRun, parent: Span | None, start_time: int | None = None) -> Span:
-        """Start our span; without a parent it is a child of the current one."""
+    def _start(self, run: TaskRun, parent: Span, context: Context, start_time: int | None = None) -> Span:
+        """Start our span in a context, as a child of a span or linked to it."""
         name, attributes = names.SPAN_PREFIX + run.name, _attributes(run)
         links: list[Link] = []
         if self._new_trace:
-            cause = (parent or get_current_span()).get_span_context()
+            cause = parent.get_span_context()
             links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
-        context = set_span_in_context(parent) if parent is not None else None
+        if parent is not get_current_span(context):
+            context = set_span_in_context(parent, context)
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
 
     def _write_outcome(self, run: TaskRun, span: Span, adopted: str) -> None:
@@ -169,7 +172,10 @@ def _record(span: Span, exc: BaseException) -> None:
             span.record_exception(exc)
             return
         shown = exc_info(exc, places)
-        text = {_MESSAGE: str(shown[1]), _STACKTRACE: "".join(traceback.format_exception(*shown))}
+        text = {
+            names.EXCEPTION_MESSAGE: str(shown[1]),
+            names.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(*shown)),
+        }
         span.record_exception(exc, attributes=text)
     except Exception:  # noqa: BLE001  its text cannot be had
-        span.add_event("exception", {"exception.type": full_name(exc)})
+        span.add_event("exception", {names.EXCEPTION_TYPE: full_name(exc)})
