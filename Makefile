@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench debian demo prometheus dashboards test test-newest test-oldest lint format clean help
+.PHONY: bench coverage debian demo prometheus dashboards test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -32,13 +32,16 @@ test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the new
 	exit $$((newest || oldest))
 
 test-newest: debian $(NEWEST)/test.stamp
-	@rm -f .coverage .coverage.*
-	$(NEWEST)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
-	@$(NEWEST)/bin/python -m coverage combine -q && $(NEWEST)/bin/python -m coverage report
+	$(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 # dashboards and benchmarks depend on no version of FastAPI: once is enough
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache --ignore=tests/dashboards --ignore=tests/benchmarks $(PYTEST_ARGS)
+
+coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: which lines and branches they reach
+	@rm -f .coverage .coverage.*
+	$(NEWEST)/bin/python -m coverage run -m pytest $(PYTEST_ARGS)
+	@$(NEWEST)/bin/python -m coverage combine -q && $(NEWEST)/bin/python -m coverage report
 
 bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and the peers (some minutes)
 	$(NEWEST)/bin/python -m tests.benchmarks

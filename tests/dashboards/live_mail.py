@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,14 +12,17 @@ from examples.shop.mailserver import SLOW, Mailroom, serve
 from examples.shop.traffic import CONCURRENCY, Traffic
 from examples.shop.visitors import plan
 
+LATE = 15.0
+"""Seconds: what comes after such a mail is late by any measure here."""
+
 
 class IllMailroom(Mailroom):
-    """Takes seconds for every mail, and never finishes with some."""
+    """Takes ``LATE`` seconds for every mail, and never finishes with some."""
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         """Take a mail late, or never."""
         never = any(address.endswith(SLOW) for address in envelope.rcpt_tos)
-        await asyncio.sleep(600 if never else 4)
+        await asyncio.sleep(600 if never else LATE)
         return await super().handle_DATA(server, session, envelope)
 
 
@@ -51,6 +55,7 @@ class Beside:
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
         self.mail_servers: list[MailServer] = []
+        self._traffic: list[Future[None]] = []
 
     def mail_server(self, mailroom: Mailroom | None) -> MailServer:
         """Start a mail server; without a mailroom, one that never answers."""
@@ -66,10 +71,20 @@ class Beside:
         healthy: bool = False,
         only: str | None = None,
         concurrency: int = CONCURRENCY,
-    ) -> Any:
+    ) -> Future[None]:
         """Send customers to a shop and return their traffic's future."""
         traffic = Traffic(url, plan(healthy=healthy, only=only), concurrency=concurrency)
-        return self._portal.start_task_soon(traffic.run, seconds, rate)
+        self._traffic.append(self._portal.start_task_soon(traffic.run, seconds, rate))
+        return self._traffic[-1]
+
+    def close(self) -> None:
+        """Send all customers home, and close the mail servers and every connection."""
+        for traffic in self._traffic:
+            traffic.cancel()
+        wait(self._traffic, timeout=10)
+        for server in self.mail_servers:
+            server.go_down()
+        self._portal.call(_hang_up)
 
 
 @contextmanager
@@ -78,9 +93,7 @@ def beside() -> Iterator[Beside]:
     with start_blocking_portal() as portal:
         aside = Beside(portal)
         yield aside
-        for server in aside.mail_servers:
-            server.go_down()
-        portal.call(_hang_up)
+        aside.close()
         portal.call(portal.stop, True)  # True: cancel what remains
 
 

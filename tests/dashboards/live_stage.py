@@ -20,7 +20,7 @@ from .prometheus_rules import write_shortened
 
 FACTOR = 60
 """A minute of the rules is a second here."""
-LEAST = 3.0
+LEAST = 10.0
 """Seconds that healthy tasks do not reach, on a machine that is busy with all these shops."""
 _LONG = 600.0
 _HIDDEN = {

@@ -40,9 +40,15 @@ class Server(uvicorn.Server):
 
     def _serve_in_thread(self) -> None:
         try:
-            asyncio.run(self.serve(sockets=[self._socket]))
+            asyncio.run(self._serve())
         finally:
             self._ready.set()
+
+    async def _serve(self) -> None:
+        await self.serve(sockets=[self._socket])
+        for connection in list(self.server_state.connections):  # of requests that outlived the grace
+            connection.transport.abort()
+        await asyncio.sleep(0.01)  # a transport closes its socket in the loop's next round
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
