@@ -53,7 +53,8 @@ async def served() -> AsyncIterator[str]:
     port = free_port()
     module = "tests.benchmarks.scrape_delay:app"
     server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "uvicorn", "--port", str(port), "--log-level", "error", module),
+        *(sys.executable, "-m", "uvicorn", "--loop", "asyncio", "--http", "h11"),  # whatever else is installed
+        *("--port", str(port), "--log-level", "error", module),
         cwd=ROOT,
         env={"EPILOGUE_MAX_TASK_NAMES": str(NAMES)},
     )
