@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench coverage debian demo prometheus dashboards test test-newest test-oldest lint format clean help
+.PHONY: bench coverage debian demo matrix prometheus dashboards test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -47,6 +47,10 @@ coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: whic
 bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and the peers (some minutes)
 	$(NEWEST)/bin/python -m tests.benchmarks
 
+# a part of it: make matrix CELLS=logfire,trio
+matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environments of their own (a quarter of an hour)
+	$(NEWEST)/bin/python -m tests.matrix $(CELLS)
+
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json anew
 	$(NEWEST)/bin/python -m dashboards.build
 
@@ -60,7 +64,7 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff format .
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-oldest .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .venv-oldest .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
 
 # The tests start a real Prometheus and check the dashboards' types with node.
 debian:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from fastapi import BackgroundTasks as FastAPIBackgroundTasks
@@ -10,6 +12,8 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+
+import epilogue
 
 PATCHED: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     (BackgroundTask, ("__init__", "__call__")),
@@ -31,6 +35,17 @@ def _methods() -> dict[str, Any]:
 
 
 _ORIGINALS = _methods()
+
+
+def assert_no_hook_on_top() -> None:
+    """No foreign class has a hook of ours as its method; another tool may have put its own around one."""
+    ours = str(Path(epilogue.__file__).parent)
+    left = [
+        name
+        for name, method in _methods().items()
+        if type(method) is FunctionType and method.__code__.co_filename.startswith(ours)
+    ]
+    assert not left, f"hooks of ours are left: {left}"
 
 
 def assert_originals_are_back() -> None:

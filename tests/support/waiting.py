@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import anyio
+
 DEADLINE = 5.0
 
 
@@ -28,3 +30,9 @@ def eventually(check: Callable[[], None], deadline: float = DEADLINE) -> None:
 
     if not wait_until(holds, deadline):
         check()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Poll until the condition holds, on asyncio or trio; the deadline is the caller's."""
+    while not condition():  # noqa: ASYNC110  what is waited for happens in other threads, too
+        await anyio.sleep(0.005)
