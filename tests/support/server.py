@@ -40,11 +40,11 @@ class Server(uvicorn.Server):
 
     def _serve_in_thread(self) -> None:
         try:
-            asyncio.run(self._serve())
+            asyncio.run(self._serve_and_hang_up())
         finally:
             self._ready.set()
 
-    async def _serve(self) -> None:
+    async def _serve_and_hang_up(self) -> None:
         await self.serve(sockets=[self._socket])
         for connection in list(self.server_state.connections):  # of requests that outlived the grace
             connection.transport.abort()
