@@ -100,6 +100,17 @@ def scrapes(plan: Plan) -> dict[str, Figure]:
     return {name: figure(values) for name, values in rows.items()}
 
 
+def left_behind(tasks: int) -> int:
+    """Return how many blocks of memory are taken after so many tasks that were not after the first of them."""
+    requests = tasks // TASKS
+    with workers({"epilogue": sys.executable}) as processes:
+        process = processes["epilogue"]
+        process.do("measure", paths=[f"/async/{TASKS}"], times=[requests // 100])
+        before = process.do("blocks")
+        process.do("measure", paths=[f"/async/{TASKS}"], times=[requests])
+        return int(process.do("blocks") - before)
+
+
 def memory() -> dict[str, float]:
     """Return the bytes that one task in flight takes beyond a bare one."""
     names = ["bare", "hand", "epilogue"]

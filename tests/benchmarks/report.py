@@ -131,6 +131,8 @@ def _growth(results: Results) -> Iterator[str]:
         [f"memory of a task in flight, {CONFIGURATIONS[name].label}, bytes added", f"{value:,.0f}"]
         for name, value in results.memory.items()
     ]
+    if results.ever_run:
+        rows.append([f"blocks of memory that {results.ever_run:,} tasks left behind", f"{results.left_behind:,}"])
     yield from _table(["", "median [quartiles]"], rows)
 
 

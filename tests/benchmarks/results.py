@@ -45,6 +45,9 @@ class Results:
     served: dict[str, Figure] = field(default_factory=dict)
     scrapes: dict[str, Figure] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
+    ever_run: int = 0
+    left_behind: int = 0
+    """Blocks of memory, after as many tasks as were ever run."""
 
     @property
     def surroundings(self) -> str:
@@ -92,6 +95,9 @@ def measure(plan: Plan, *, peers: bool = True, quick: bool = False) -> Results:
     _say("scrapes and memory")
     results.scrapes = growth.scrapes(fewer)
     results.memory = growth.memory()
+    results.ever_run = 20_000 if quick else 1_000_000
+    _say(f"what {results.ever_run:,} tasks leave behind")
+    results.left_behind = growth.left_behind(results.ever_run)
     return results
 
 

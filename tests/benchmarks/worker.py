@@ -66,6 +66,11 @@ class Worker:
         tracemalloc.stop()
         return (after - before) / count
 
+    async def blocks(self) -> int:
+        """Return how many blocks of memory Python has taken."""
+        gc.collect()
+        return sys.getallocatedblocks()
+
     async def _hold_more(self, count: int) -> None:
         self.app.state.gate.waiting = 0
         self._holding += await hold(self.app, count)
