@@ -87,11 +87,12 @@ def close_account(path: str, pid: int, registry: CollectorRegistry) -> None:
             lost = Counter[str]()
         else:
             lost = _held(os.path.join(closing, file))
-    mark_process_dead(pid, path)
     for name, count in sorted(lost.items()):
         series_of(registry).count_lost(name, count)
         detail = f"process {pid} died with them; a task that must survive that belongs in a queue"
         emit("warning", names.EVENT_LOST, {names.KEY_TASK: name, names.KEY_COUNT: count, names.KEY_DETAIL: detail})
+    with contextlib.suppress(FileNotFoundError):  # another process removes the same files just now
+        mark_process_dead(pid, path)
 
 
 def _held(file: str) -> Counter[str]:

@@ -3,12 +3,15 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.workers.closing import DEAD
 from tests.workers.servers import balance, gunicorn, lost, scrape, serve, uvicorn, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -104,3 +107,21 @@ def test_a_directory_that_vanishes_harms_nobody(tmp_path: Path):
         shutil.rmtree(directory)
         visit(address, "/quick", 5)
         assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
+
+
+def test_accounts_that_several_close_at_once_are_closed_once(tmp_path: Path):
+    """What dead processes held is lost once, however many scrapes come upon it at a time."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.workers.closing"],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    totals = dict(line.split() for line in done.stdout.splitlines() if line.startswith("background_task_"))
+    assert totals == {
+        "background_task_scheduled_total": str(DEAD),
+        "background_task_lost_total": str(DEAD),
+        "background_task_pending": "0",
+    }, done.stderr
