@@ -1,4 +1,4 @@
-"""What all tests share: the telemetry modes and the lab that plays scenarios in them."""
+"""What all tests share: names that nobody has used up, the telemetry modes, the lab that plays scenarios."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
     warnings.simplefilter("ignore", PendingDeprecationWarning)
     import starlette.formparsers  # noqa: F401
 
+from epilogue import bounds, names
 from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode
 from tests.support.versions import NATIVE_TELEMETRY
@@ -23,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Bear with what the oldest supported versions warn about, and with nothing else."""
     if not NATIVE_TELEMETRY:
         config.addinivalue_line("filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every test count its names from zero: the bounds are the process's."""
+    for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
+        monkeypatch.setattr(bound, "_seen", {})
+    monkeypatch.setattr(names, "_declared", {})
 
 
 @pytest.fixture(params=MODES, ids=lambda mode: mode.name)

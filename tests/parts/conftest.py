@@ -1,4 +1,4 @@
-"""What the tests of the parts share: a workbench, and names that no other test has used up."""
+"""What the tests of the parts share: a workbench."""
 
 from __future__ import annotations
 
@@ -10,16 +10,7 @@ import pytest
 from opentelemetry.exporter import prometheus as otel_prometheus
 from prometheus_client import CollectorRegistry
 
-from epilogue import bounds, names
 from tests.parts.bench import Bench, restored_structlog
-
-
-@pytest.fixture(autouse=True)
-def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every test count its names from zero: the bounds are the process's."""
-    for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
-        monkeypatch.setattr(bound, "_seen", {})
-    monkeypatch.setattr(names, "_declared", {})
 
 
 @pytest.fixture

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from epilogue import bounds, testing
+from epilogue import testing
 from tests.parts.bench import Bench, restored_structlog
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def bench() -> Iterator[Bench]:
     """Provide a workbench whose lines structlog keeps; afterwards nothing may be left patched."""
-    monkeypatch.setattr(bounds.TASK_NAMES, "_seen", {})  # the bound is the process's
     with restored_structlog():
         bench = Bench()
         bench.accounts.lines.configure()
