@@ -1,5 +1,6 @@
 """What the README shows is run, and does what the README says."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -77,3 +78,13 @@ def test_test_file(block: Block, tmp_path: Path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{block.passed} passed" in done.stdout.splitlines()[-1]
+
+
+def test_the_benchmark_is_the_last_run_that_was_committed():
+    """The README's table of costs is the benchmark's own, with its date and versions."""
+    results = (ROOT / "tests" / "benchmarks" / "results.md").read_text().splitlines()
+    begin = next(number for number, line in enumerate(results) if line.startswith("| goal"))
+    goals = list(itertools.takewhile(str.strip, results[begin:]))
+    readme = (ROOT / "README.md").read_text()
+    assert "\n".join(goals) in readme
+    assert " ".join(results[2].split()) in " ".join(readme.split())
