@@ -1,4 +1,4 @@
-"""What all tests share: names that nobody has used up, the telemetry modes, the lab that plays scenarios."""
+"""What all tests share: names that nobody has used up, a workbench, the lab that plays scenarios."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
     import starlette.formparsers  # noqa: F401
 
 from epilogue import bounds, names
+from tests.parts.bench import Bench, restored_structlog
 from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode
 from tests.support.versions import NATIVE_TELEMETRY
@@ -32,6 +33,16 @@ def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
         monkeypatch.setattr(bound, "_seen", {})
     monkeypatch.setattr(names, "_declared", {})
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """Provide a workbench whose lines structlog keeps; afterwards nothing may be left patched."""
+    with restored_structlog():
+        bench = Bench()
+        bench.accounts.lines.configure()
+        yield bench
+        bench.close()
 
 
 @pytest.fixture(params=MODES, ids=lambda mode: mode.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
+from examples.shop.process import free_port
+
 HERE = Path(__file__).parent
 RULES = (HERE / "recording.yml", HERE / "alerts.yml")
 """The committed rules."""
@@ -21,19 +22,6 @@ RULES = (HERE / "recording.yml", HERE / "alerts.yml")
 _HOST = "127.0.0.1"
 _PATIENCE = 30.0
 _open = build_opener(ProxyHandler({})).open  # loopback is never behind a proxy
-
-
-def free_port(wanted: int = 0) -> int:
-    """Return the wanted port of the loopback interface, or another one where it is taken."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_HOST, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise OSError("there is no free port on the loopback interface")
 
 
 def configuration(

@@ -15,7 +15,7 @@ _HOST = "127.0.0.1"
 _PATIENCE = 30.0
 
 
-def free_port(wanted: int) -> int:
+def free_port(wanted: int = 0) -> int:
     """Return the wanted port of the loopback interface, or another one where it is taken."""
     for port in (wanted, 0):
         with socket.socket() as probe:

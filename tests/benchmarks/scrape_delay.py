@@ -16,7 +16,8 @@ from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import make_asgi_app
 
 from epilogue import instrument, task
-from tests.workers.servers import ROOT, free_port
+from examples.shop.process import free_port
+from tests.workers.servers import ROOT
 
 NAMES, ROUNDS = 200, 30
 ADDRESSES = {"Epilogue": "/metrics", "prometheus_client": "/theirs/"}

@@ -92,8 +92,10 @@ def beside() -> Iterator[Beside]:
     """Run an event loop in a thread; what it still does at the end is cancelled."""
     with start_blocking_portal() as portal:
         aside = Beside(portal)
-        yield aside
-        aside.close()
+        try:
+            yield aside
+        finally:
+            aside.close()
         portal.call(portal.stop, True)  # True: cancel what remains
 
 

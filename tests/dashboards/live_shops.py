@@ -13,12 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dashboards.prometheus.server import free_port
+from examples.shop.process import free_port
 
 ROOT = Path(__file__).parents[2]
 SHOP = "examples.shop.app:app"
-TWO_WORKERS = ("--workers", "2", "--timeout-worker-healthcheck", "60")
+TWO_WORKERS = ("--workers", "2", "--timeout-worker-healthcheck", "20")
 """More options of the server; it waits for new workers for long where all of this shares two cores."""
+NOTICED = 60.0
+"""Seconds in which a server has noticed that its workers are gone, and started others.
+
+If it was waiting for an answer of one that was killed, it goes on waiting as for a living one.
+"""
 _open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 
 
@@ -75,7 +80,7 @@ class Shop:
 
     def deploy(self) -> None:
         """Replace the workers; the tasks that they run are given a second."""
-        until(lambda: len(self.workers()) == 2, 20)
+        until(lambda: len(self.workers()) == 2, NOTICED)
         self.process.send_signal(signal.SIGHUP)
 
 

@@ -15,7 +15,7 @@ from dashboards.prometheus.server import Prometheus, configuration
 from examples.shop.mailserver import Mailroom
 
 from .live_mail import Beside, IllMailroom, beside
-from .live_shops import TWO_WORKERS, Shop, shop, until, uvicorn
+from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, until, uvicorn
 from .prometheus_rules import write_shortened
 
 FACTOR = 60
@@ -76,16 +76,16 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         prometheus = stack.enter_context(Prometheus(directory, config))
         stack.enter_context(watch(prometheus))
         # for longer than a range of the rules, so that what comes now is news
-        until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 9, 40)
+        until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 9, 60)
         database = sqlite3.connect(directory / "starved" / "shop.sqlite3", check_same_thread=False)
         stack.enter_context(_busy(stack.enter_context(closing(database))))
         _trouble(opened, aside)
-        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 30)
+        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 60)
         opened["workers"].kill_workers()
-        until(lambda: _count(prometheus, "workers", "background_task_lost_total") > 4, 20)
-        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 30)
+        until(lambda: _count(prometheus, "workers", "background_task_lost_total") > 4, NOTICED)
+        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, NOTICED)
         opened["workers"].deploy()
-        until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 30)
+        until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 60)
         dying.go_down()
         yield
 

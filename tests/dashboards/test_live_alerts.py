@@ -15,7 +15,7 @@ from .live_shops import until
 from .live_stage import stage
 from .prometheus_rules import alerts
 
-pytestmark = pytest.mark.timeout(280)
+pytestmark = pytest.mark.timeout(400)
 
 _PATIENCE = 130.0
 TASKS = "examples.shop.tasks."

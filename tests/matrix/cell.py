@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from examples.shop.process import free_port
 from tests.benchmarks.processes import environment_variables
 from tests.matrix.scenarios import HOLD, paths
 from tests.matrix.servers import SERVERS
 from tests.support.alone import loopback_up
 from tests.support.visit import VOLATILE_HEADERS
-from tests.workers.servers import ROOT, free_port
+from tests.workers.servers import ROOT
 
 _PATIENCE = 40.0
 Problems = dict[str, dict[str, str]]

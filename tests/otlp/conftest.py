@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.otlp.receiver import Receiver, receiving
-from tests.parts.bench import Bench, restored_structlog
 
 
 @pytest.fixture(params=["http/protobuf", "grpc"])
@@ -22,13 +21,3 @@ def http_receiver() -> Iterator[Receiver]:
     """Provide a receiver for HTTP, where the protocol makes no difference."""
     with receiving("http/protobuf") as receiver:
         yield receiver
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    """Provide a workbench, for what needs no process of its own."""
-    with restored_structlog():
-        bench = Bench()
-        bench.accounts.lines.configure()
-        yield bench
-        bench.close()

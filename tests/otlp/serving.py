@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.workers.servers import free_port, wait_until
+from examples.shop.process import free_port
+from tests.workers.servers import wait_until
 
 ROOT = Path(__file__).parents[2]
 QUIET = {

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from examples.shop.process import free_port
 from tests.otlp.receiver import Receiver
 from tests.otlp.serving import QUIET, process, uvicorn
 from tests.otlp.visits import STATUSES, STORY, account, ended, visit
-from tests.workers.servers import free_port
 
 pytestmark = pytest.mark.timeout(120)
 

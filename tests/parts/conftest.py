@@ -1,26 +1,14 @@
-"""What the tests of the parts share: a workbench."""
+"""What the tests of the parts share."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from opentelemetry.exporter import prometheus as otel_prometheus
 from prometheus_client import CollectorRegistry
-
-from tests.parts.bench import Bench, restored_structlog
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    """Provide a workbench whose lines structlog keeps; afterwards nothing may be left patched."""
-    with restored_structlog():
-        bench = Bench()
-        bench.accounts.lines.configure()
-        yield bench
-        bench.close()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the tests of the plugin share: an account as the fixture opens it, and the workbench."""
+"""What the tests of the plugin share: an account as the fixture opens it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from epilogue import testing
-from tests.parts.bench import Bench, restored_structlog
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    """Provide a workbench whose lines structlog keeps; afterwards nothing may be left patched."""
-    with restored_structlog():
-        bench = Bench()
-        bench.accounts.lines.configure()
-        yield bench
-        bench.close()
+from tests.parts.bench import Bench
 
 
 @pytest.fixture

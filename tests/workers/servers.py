@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
+
+from examples.shop.process import free_port
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.workers.app:app"
@@ -27,14 +28,6 @@ def gunicorn(port: int) -> list[str]:
 def uvicorn(port: int) -> list[str]:
     """Return uvicorn's command line, with two workers."""
     return [sys.executable, "-m", "uvicorn", "--workers", "2", "--port", str(port), "--no-access-log", APP]
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager
