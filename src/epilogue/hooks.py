@@ -19,7 +19,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from . import batches, births, calls, errors, ledger, lifetimes, request, serving, shapes
+from . import batches, births, calls, errors, ledger, lifetimes, request, response, serving, shapes
 from .account import Account, account_of
 from .patch import Function, Patch
 
@@ -102,9 +102,8 @@ def _exception_middleware(patch: Patch, original: Function) -> Function:
         except Exception as fault:  # noqa: BLE001
             _note("wrapping exception handlers", fault)
             double = self
-        here.begin_attempt()
         try:
-            await original(double, scope, receive, here.inner_send(send))
+            await original(double, scope, receive, response.watch_inside(here, send))
         except GeneratorExit:
             raise
         except BaseException as exc:

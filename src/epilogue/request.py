@@ -1,4 +1,4 @@
-"""The request scope: which request a run belongs to, how far its response got, and what became of its tasks."""
+"""The request scope: which request a run belongs to, and what became of its tasks and of its errors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,10 @@ from .names import identify
 from .routes import route_template
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+    from collections.abc import Iterator
 
     from .account import Account
     from .lifetimes import TaskRecord
-
-    Message = MutableMapping[str, Any]
-    Send = Callable[[Message], Awaitable[None]]
 
 SCOPE_KEY = "epilogue"
 _MAX_REQUEST_ID = 128
@@ -96,49 +93,6 @@ class RequestScope:
                 self._index = itertools.count()
                 self._info = RequestInfo(self._asgi.get("method") if self._asgi is not None else None)
             return self._info
-
-    # --- how far the response got -----------------------------------------------------------------------------
-
-    def outer_send(self, send: Send) -> Send:
-        """Watch what leaves the application: the status that was really sent."""
-
-        async def watched(message: Message) -> None:
-            kind = message["type"]
-            if kind in ("http.response.start", "websocket.http.response.start"):
-                self.status = message["status"]
-            try:
-                await send(message)
-            except OSError as exc:
-                self.lost_client = exc
-                raise
-            if self.inner_status is None and _ends(kind, message):
-                self.complete = True  # a middleware answered by itself
-
-        return watched
-
-    def inner_send(self, send: Send) -> Send:
-        """Watch what the innermost application says, before any middleware changes it."""
-
-        def watched(message: Message) -> Awaitable[None]:
-            kind = message["type"]
-            if kind == "http.response.start":
-                self.started = True
-                self.inner_status = message["status"]
-            elif _ends(kind, message):
-                return last(message)
-            return send(message)
-
-        async def last(message: Message) -> None:
-            await send(message)
-            self.complete = True
-
-        return watched
-
-    def begin_attempt(self) -> None:
-        """Begin afresh: a middleware may call the application more than once for one request."""
-        if self.started and not self.complete:
-            self.started = self.task_failed = False
-            self.inner_status = None
 
     # --- its runs ---------------------------------------------------------------------------------------------
 
@@ -283,12 +237,6 @@ class RequestScope:
     def asgi(self) -> Any:
         """The ASGI scope, until the request is settled."""
         return self._asgi
-
-
-def _ends(kind: str, message: Message) -> bool:
-    if kind == "http.response.body":
-        return not message.get("more_body", False)
-    return kind == "http.response.pathsend"
 
 
 def _request_id(asgi: Any) -> str | None:

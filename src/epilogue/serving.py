@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import errors, flushing, lifetimes, request
+from . import errors, flushing, lifetimes, request, response
 from .account import Account
 from .request import RequestScope
 
@@ -64,7 +64,7 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
     here = RequestScope(account, scope, app, parent)
     token = request.enter(here)
     try:
-        await original(app, scope, receive, here.outer_send(send))
+        await original(app, scope, receive, response.watch_outside(here, send))
         if here.failures or here.alerts:
             await errors.finish(here)
     except GeneratorExit:

@@ -1,0 +1,62 @@
+"""How far a request's response got: what the application says, and what leaves it through its middleware."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from .request import RequestScope
+
+    Message = MutableMapping[str, Any]
+    Send = Callable[[Message], Awaitable[None]]
+
+
+def watch_outside(scope: RequestScope, send: Send) -> Send:
+    """Watch what leaves the application: the status that was really sent."""
+
+    async def watched(message: Message) -> None:
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
+            scope.status = message["status"]
+        try:
+            await send(message)
+        except OSError as exc:
+            scope.lost_client = exc
+            raise
+        if scope.inner_status is None and _ends(kind, message):
+            scope.complete = True  # a middleware answered by itself
+
+    return watched
+
+
+def watch_inside(scope: RequestScope, send: Send) -> Send:
+    """Watch what the innermost application says, before any middleware changes it.
+
+    It begins afresh: a middleware may call the application more than once for one request.
+    """
+    if scope.started and not scope.complete:
+        scope.started = scope.task_failed = False
+        scope.inner_status = None
+
+    def watched(message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind == "http.response.start":
+            scope.started = True
+            scope.inner_status = message["status"]
+        elif _ends(kind, message):
+            return last(message)
+        return send(message)
+
+    async def last(message: Message) -> None:
+        await send(message)
+        scope.complete = True
+
+    return watched
+
+
+def _ends(kind: str, message: Message) -> bool:
+    if kind == "http.response.body":
+        return not message.get("more_body", False)
+    return kind == "http.response.pathsend"
