@@ -66,7 +66,7 @@ def concerns(batch: Any) -> bool:
     record = recall_batch(batch)
     if record is None:
         return request.current() is not None
-    if not batch.tasks:  # FastAPI injects a batch whether anything is added to it or not
+    if not getattr(batch, "tasks", None):  # FastAPI injects a batch whether anything is added to it or not
         record.called = record.finished = True
         return False
     return True

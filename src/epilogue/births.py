@@ -42,7 +42,7 @@ def is_observable(task: Any) -> bool:
         or cls.__call__ is not BackgroundTask.__call__
     ):
         return False
-    return not isinstance(getattr(task, "func", None), BackgroundTask)
+    return not is_container(task)
 
 
 def task_born(task: Any) -> None:
@@ -51,7 +51,7 @@ def task_born(task: Any) -> None:
     scope = batch.scope if batch is not None else current()
     if scope is None or scope.account.closed or telling():
         return
-    if (type(task) is BackgroundTask and not isinstance(task.func, BackgroundTask)) or is_observable(task):
+    if is_observable(task):
         record = remember_task(task, scope, batch)
         record.run = scope.schedule(record, task.func, is_async=bool(task.is_async))
     elif not isinstance(task, BackgroundTasks) and not is_container(task):

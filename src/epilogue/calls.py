@@ -57,13 +57,10 @@ class _Call(Probe):
 
     def succeeded(self) -> None:
         """End the run of a function that returned."""
-        if not self.is_async:
-            self.note_times(self.run)
         if self.unrun is None:
-            self.ledger.finish(self.run, Outcome.SUCCEEDED)
+            self._finish(Outcome.SUCCEEDED)
         else:
-            self.ledger.finish(self.run, Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
-        self.record.scope.runs.pop(self.run, None)
+            self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
 
     def raised(self, exc: BaseException) -> None:
         """End the run of a function that raised."""
@@ -84,7 +81,8 @@ class _Call(Probe):
     def _finish(self, outcome: Outcome, *why: Any) -> None:
         if not self.is_async:
             self.note_times(self.run)
-        self.release()
+        if self.resembling:
+            self.release()
         self.ledger.finish(self.run, outcome, *why)
         self.record.scope.release(self.run)
 
@@ -114,11 +112,7 @@ def accounting(patch: Patch, original: Original, choose: Callable[[Account], Ori
         if call is None:
             await original(self)
             return
-        chosen = original
-        if not starlettes_own:
-            chosen = choose(call.record.scope.account)
-            if not _is_starlettes(chosen):
-                call.resemble(self)
+        chosen = original if starlettes_own else _prepared(call, self, original, choose)
         try:
             await chosen(call)
         except GeneratorExit:
@@ -137,6 +131,15 @@ def accounting(patch: Patch, original: Original, choose: Callable[[Account], Ori
 
     hook = __call__
     return hook
+
+
+def _prepared(call: _Call, task: Any, original: Original, choose: Callable[[Account], Original]) -> Original:
+    """Return what to call the stand-in by, where another tool has patched Starlette beneath us."""
+    account = call.record.scope.account
+    chosen: Original = account.guard("going past another patch", choose, account) or original
+    if not _is_starlettes(chosen):
+        account.guard("standing in for a task", call.resemble, task)
+    return chosen
 
 
 def _is_starlettes(function: Any) -> bool:

@@ -105,6 +105,12 @@ def with_handlers(account: Account, middleware: Any) -> Any:
     return double
 
 
+def with_handler(middleware: Any) -> Any:
+    """Return a copy of a ``ServerErrorMiddleware`` with its handler as a ``Handler``; itself if it has none."""
+    handler = getattr(middleware, "handler", None)
+    return middleware if handler is None else stand_in(middleware, handler=Handler(handler))
+
+
 class _ErrorPath(BackgroundTask):
     """The background of an error response: the reporter, what the handler attached, the user's error tasks."""
 

@@ -39,23 +39,25 @@ def flush_global(wanted: bool) -> None:
 
 async def flush() -> None:
     """Flush all at the same time, each in a thread; wait no longer than an exporter would."""
+    threads: list[threading.Thread] = []
+    try:
+        for provider in _providers():
+            thread = threading.Thread(target=_flush, args=(provider,), name="epilogue-flush", daemon=True)
+            thread.start()
+            threads.append(thread)
+    except Exception as fault:  # noqa: BLE001  no thread is to be had, or no provider that a variable names
+        log_fault("flushing failed", fault)
+    deadline = monotonic() + _seconds()
+    while any(thread.is_alive() for thread in threads) and monotonic() < deadline:  # noqa: ASYNC110  threads' end
+        await anyio.sleep(_LOOK_SECONDS)
+
+
+def _providers() -> list[Any]:
     providers = list(_made)
     if _global:
         current = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
         providers += [provider for provider in current if provider not in providers]
-    threads = [
-        threading.Thread(target=_flush, args=(provider,), name="epilogue-flush", daemon=True)
-        for provider in providers
-    ]
-    try:
-        for thread in threads:
-            thread.start()
-    except RuntimeError as fault:  # no thread is to be had
-        log_fault("flushing failed", fault)
-        return
-    deadline = monotonic() + _seconds()
-    while any(thread.is_alive() for thread in threads) and monotonic() < deadline:  # noqa: ASYNC110  threads' end
-        await anyio.sleep(_LOOK_SECONDS)
+    return providers
 
 
 def _flush(provider: Any) -> None:

@@ -118,9 +118,7 @@ def _server_error_middleware(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
         here = request.current()
         if patch.hook is hook and here is not None and scope["type"] == "http":
-            handler = getattr(self, "handler", None)
-            if handler is not None:
-                self = errors.stand_in(self, handler=errors.Handler(handler))
+            self = here.account.guard("wrapping the error handler", errors.with_handler, self) or self
         await original(self, scope, receive, send)
 
     hook = __call__

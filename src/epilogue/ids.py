@@ -10,7 +10,7 @@ HexIds = tuple[str, str, bool] | tuple[None, None, bool]
 
 def hex_ids(context: SpanContext) -> HexIds:
     """Return what a span context says; no ids if it is not valid."""
-    # a span context is a tuple, whose properties are functions: each of them costs more than this
+    # a span context is a tuple, whose five properties would be five calls
     trace_id, span_id, _, flags = context[:4]
     if not (trace_id and span_id):
         return None, None, False

@@ -25,6 +25,7 @@ class Probe(BackgroundTask):
 
     began: float | None = None
     finished: float | None = None
+    resembling = False
     unrun: str | None = None
     """What is wrong with the value that was returned, if nobody will run it."""
 
@@ -35,8 +36,9 @@ class Probe(BackgroundTask):
 
     def resemble(self, task: Any) -> None:
         """Take over the task's attributes and its function's name: another tool before Starlette may look."""
+        self.resembling = True
         watched = self.func
-        for attribute, value in task.__dict__.items():
+        for attribute, value in task.__dict__.copy().items():  # other requests may call the same one
             self.__dict__.setdefault(attribute, value)
         self.func = _named(watched, self.user_func)
 

@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import Any
 
-import structlog
-from fastapi import BackgroundTasks, FastAPI, HTTPException
+from fastapi import BackgroundTasks, FastAPI
 
 from epilogue import TaskObserver, configure, instrument
 from epilogue.logs import OpenTelemetryLogs
+from tests.otlp import plain_app
 from tests.support.versions import NATIVE_TELEMETRY
-
-
-async def send_mail() -> None:
-    """Do a little, asynchronously."""
-    await asyncio.sleep(0)
-    structlog.get_logger().info("mail sent")
-
-
-def resize_picture() -> None:
-    """Do a little, in a thread."""
-    time.sleep(0.001)
-
-
-def charge_card() -> None:
-    """Fail."""
-    raise ValueError("the card is declined")
 
 
 async def slow() -> None:
@@ -38,31 +21,14 @@ async def slow() -> None:
 
 
 def build(**options: Any) -> FastAPI:
-    """Make the application, that knows nothing of us."""
+    """Make the application that knows nothing of us, with a slow task."""
     app = FastAPI(**options)
 
-    @app.get("/good")
-    async def good(tasks: BackgroundTasks) -> None:
-        tasks.add_task(send_mail)
-        tasks.add_task(resize_picture)
-
-    @app.get("/bad")
-    async def bad(tasks: BackgroundTasks) -> None:
-        tasks.add_task(charge_card)
-        tasks.add_task(send_mail)
-
-    @app.get("/refused")
-    async def refused(tasks: BackgroundTasks) -> None:
-        tasks.add_task(send_mail)
-        raise HTTPException(409)
+    app.include_router(plain_app.router)
 
     @app.get("/slow")
     async def start_slow(tasks: BackgroundTasks) -> None:
         tasks.add_task(slow)
-
-    @app.get("/up")
-    async def up() -> None:
-        pass
 
     return app
 

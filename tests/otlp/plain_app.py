@@ -2,14 +2,16 @@
 
 import asyncio
 
-from fastapi import BackgroundTasks, FastAPI, HTTPException
+import structlog
+from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException
 
-app = FastAPI()
+router = APIRouter()
 
 
 async def send_mail() -> None:
     """Do a little, asynchronously."""
     await asyncio.sleep(0)
+    structlog.get_logger().info("mail sent")
 
 
 def resize_picture() -> None:
@@ -21,27 +23,31 @@ def charge_card() -> None:
     raise ValueError("the card is declined")
 
 
-@app.get("/good")
+@router.get("/good")
 async def good(tasks: BackgroundTasks) -> None:
     """Schedule what succeeds."""
     tasks.add_task(send_mail)
     tasks.add_task(resize_picture)
 
 
-@app.get("/bad")
+@router.get("/bad")
 async def bad(tasks: BackgroundTasks) -> None:
     """Schedule what fails, and what is skipped behind it."""
     tasks.add_task(charge_card)
     tasks.add_task(send_mail)
 
 
-@app.get("/refused")
+@router.get("/refused")
 async def refused(tasks: BackgroundTasks) -> None:
     """Schedule what is dropped."""
     tasks.add_task(send_mail)
     raise HTTPException(409)
 
 
-@app.get("/up")
+@router.get("/up")
 async def up() -> None:
     """Say that the server answers."""
+
+
+app = FastAPI()
+app.include_router(router)

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 
 from epilogue import flushing
 from tests.parts.bench import Bench
@@ -102,3 +103,18 @@ def test_no_thread_is_to_be_had(bench: Bench, made: list[Any], monkeypatch: pyte
     made.append(Provider(lambda: None))
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert begin_and_end(bench.app()) == COMPLETE
+
+
+def test_a_global_provider_that_cannot_be_had(
+    bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Where a variable names a global provider that is not there, that is logged, and the end comes."""
+
+    def refuse() -> None:
+        raise RuntimeError("OTEL_PYTHON_TRACER_PROVIDER")
+
+    monkeypatch.setattr(flushing, "_global", True)
+    monkeypatch.setattr(trace, "get_tracer_provider", refuse)
+    with caplog.at_level(logging.ERROR, "epilogue"):
+        assert begin_and_end(bench.app()) == COMPLETE
+    assert [record.message for record in caplog.records] == ["epilogue: flushing failed"]

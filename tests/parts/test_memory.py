@@ -7,6 +7,7 @@ import weakref
 import pytest
 from fastapi import BackgroundTasks, WebSocket
 from starlette.background import BackgroundTask
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import StreamingResponse
 
 import epilogue
@@ -224,3 +225,27 @@ def test_an_application_is_collected(bench: Bench, uninstrumented):
         epilogue.uninstrument(survivor)
     assert survivor is None
     ask(bench.fastapi())  # the next request of any application gives the classes back
+
+
+def test_a_middleware_for_every_request_is_not_kept(bench: Bench):
+    """Of exception middleware that an application makes anew for each request, only some are ever held."""
+
+    class Fresh:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            made = ExceptionMiddleware(self.app)
+            alive.add(made)
+            await made(scope, receive, send)
+
+    async def endpoint() -> None:
+        """Do nothing."""
+
+    alive: weakref.WeakSet[ExceptionMiddleware] = weakref.WeakSet()
+    app = bench.app(endpoint)
+    app.add_middleware(Fresh)
+    for _ in range(200):
+        ask(app)
+    gc.collect()
+    assert 0 < len(alive) < 100

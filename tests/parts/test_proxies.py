@@ -1,8 +1,10 @@
 """Tools that patch with proxies, as Datadog and New Relic do: what they put in a class has to be bound."""
 
 import functools
+import gc
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -120,3 +122,35 @@ class Shredder:
 
     def empty(self) -> None:
         self.bench.did.append("emptied")
+
+
+class Letter:
+    """An argument of a task."""
+
+
+def test_nothing_of_a_call_is_left_to_the_collector(bench: Bench, tool: Tool):
+    """What a task was called with is gone when it has run, also where we stand in for the task before a tool."""
+    tool.install()
+    letters: list[weakref.ref[Letter]] = []
+
+    async def send(letter: Letter) -> None:
+        letters.append(weakref.ref(letter))
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(send, Letter())
+
+    app = bench.app(endpoint)
+    with without_collector():
+        assert ask(app).status == 200
+        assert [letter() for letter in letters] == [None]
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Leave cycles alone."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

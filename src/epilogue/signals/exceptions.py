@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import traceback
+from typing import Any, Final
 
-_MAX_PLACES = 20
+from .. import names
+from ..model import TaskRun, full_name
+
+MAX_PLACES: Final = 20
+"""Places of a validation error that are told; a request body may have any number of them."""
 
 
 class _WithoutInput(Exception):
@@ -20,7 +25,23 @@ def exc_info(exc: BaseException, places: list[str] | None = None) -> tuple[Any, 
             places = ["its text cannot be had"]
         else:
             return type(exc), exc, exc.__traceback__
-    return type(exc), _WithoutInput("; ".join(places[:_MAX_PLACES])), exc.__traceback__
+    return type(exc), _WithoutInput("; ".join(places[:MAX_PLACES])), exc.__traceback__
+
+
+def exception_attributes(exc: BaseException) -> dict[str, str]:
+    """Return OpenTelemetry's ``exception.*`` attributes."""
+    kind, value, frames = exc_info(exc, validation_places(exc))
+    return {
+        names.EXCEPTION_TYPE: full_name(kind),
+        names.EXCEPTION_MESSAGE: str(value),
+        names.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(kind, value, frames)),
+    }
+
+
+def error_type(run: TaskRun) -> str | None:
+    """Return ``error.type`` of a run that did not succeed: its error, or why it never began."""
+    told = run.error_type if run.started else run.reason
+    return None if told is None else str(told)
 
 
 def validation_places(exc: BaseException) -> list[str] | None:

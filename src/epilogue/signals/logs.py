@@ -7,16 +7,8 @@ from typing import Any
 from .. import names
 from ..emit import Emitter, free_of_bound
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from .exceptions import exc_info, validation_places
-
-_LEVELS = {
-    Outcome.SUCCEEDED: "info",
-    Outcome.FAILED: "error",
-    Outcome.CANCELLED: "warning",
-    Outcome.SKIPPED: "warning",
-    Outcome.DROPPED: "warning",
-    Outcome.ABANDONED: "warning",
-}
+from .exceptions import MAX_PLACES, exc_info, validation_places
+from .severity import LEVELS, request_level
 
 
 class Logs(TaskObserver):
@@ -43,14 +35,14 @@ class Logs(TaskObserver):
     def ended(self, run: TaskRun) -> None:
         """Write the outcome, what happened, and what to do about it."""
         outcome = run.outcome or Outcome.ABANDONED
-        line = self._emitter.line(_LEVELS[outcome])
+        line = self._emitter.line(LEVELS[outcome])
         if line is not None:
             line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Write a failed request: an error with its traceback, or a warning where the client was at fault."""
-        client_at_fault = info.status is not None and 400 <= info.status < 500
-        line = self._emitter.line("warning" if client_at_fault else "error")
+        level = request_level(info)
+        line = self._emitter.line(level)
         if line is None:
             return
         keys: dict[str, Any] = {
@@ -64,8 +56,8 @@ class Logs(TaskObserver):
         }
         places = validation_places(exc)
         if places is not None:
-            keys |= {names.KEY_ERROR_COUNT: len(places), names.KEY_ERRORS: places[:20]}
-        if not client_at_fault:
+            keys |= {names.KEY_ERROR_COUNT: len(places), names.KEY_ERRORS: places[:MAX_PLACES]}
+        if level == "error":
             keys["exc_info"] = exc_info(exc, places)
         line(names.EVENT_REQUEST_FAILED, **free_of_bound(_known(keys)))
 
@@ -113,5 +105,5 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
 
 
 def _microseconds(seconds: float) -> float:
-    """Return a time to the microsecond; ``round`` takes ten times as long."""
+    """Return a time to the microsecond; ``round`` takes twice as long."""
     return int(seconds * 1e6 + 0.5) / 1e6

@@ -7,7 +7,6 @@ already, and would get every event twice.
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -19,21 +18,14 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_s
 from .. import names
 from .._version import __version__
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from .exceptions import exc_info, validation_places
+from .exceptions import MAX_PLACES, error_type, exception_attributes, validation_places
+from .severity import LEVELS, request_level
 
-_LEVELS: Final = {
+_SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
     "info": SeverityNumber.INFO,
     "warning": SeverityNumber.WARN,
     "error": SeverityNumber.ERROR,
-}
-_SEVERITIES: Final = {
-    Outcome.SUCCEEDED: SeverityNumber.INFO,
-    Outcome.FAILED: SeverityNumber.ERROR,
-    Outcome.CANCELLED: SeverityNumber.WARN,
-    Outcome.SKIPPED: SeverityNumber.WARN,
-    Outcome.DROPPED: SeverityNumber.WARN,
-    Outcome.ABANDONED: SeverityNumber.WARN,
 }
 _NANOSECONDS: Final = 1_000_000_000
 
@@ -55,10 +47,10 @@ class OpenTelemetryLogs(TaskObserver):
     """
 
     def __init__(self, logger_provider: LoggerProvider | None = None, *, level: str = "info") -> None:
-        if level not in _LEVELS:
-            raise ValueError(f"level: one of {', '.join(_LEVELS)} is needed, not {level!r}")
+        if level not in _SEVERITIES:
+            raise ValueError(f"level: one of {', '.join(_SEVERITIES)} is needed, not {level!r}")
         self._provider = logger_provider
-        self._least = _LEVELS[level].value
+        self._least = _SEVERITIES[level].value
         self._logger: Any = None
         self._write = _writer()
 
@@ -75,22 +67,22 @@ class OpenTelemetryLogs(TaskObserver):
     def ended(self, run: TaskRun) -> None:
         """Tell the outcome."""
         outcome = run.outcome or Outcome.ABANDONED
-        if self._wants(_SEVERITIES[outcome]):
-            self._tell_run(run, names.EVENT_ENDED[outcome], _SEVERITIES[outcome], run.ended_at)
+        severity = _SEVERITIES[LEVELS[outcome]]
+        if self._wants(severity):
+            self._tell_run(run, names.EVENT_ENDED[outcome], severity, run.ended_at)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell a failed request: an error with its traceback, or a warning where the client was at fault."""
-        client_at_fault = info.status is not None and 400 <= info.status < 500
-        severity = SeverityNumber.WARN if client_at_fault else SeverityNumber.ERROR
+        severity = _SEVERITIES[request_level(info)]
         if not self._wants(severity):
             return
         attributes = _request(info) | {names.ERROR_TYPE: full_name(exc)}
         body = f"{info.method or 'request'} {info.route or ''} failed: {full_name(exc)}"
         places = validation_places(exc)
         if places is not None:
-            body += f" at {'; '.join(places[:20])}"
-        if not client_at_fault:
-            attributes |= _exception(exc)
+            body += f" at {'; '.join(places[:MAX_PLACES])}"
+        if severity is SeverityNumber.ERROR:
+            attributes |= exception_attributes(exc)
         context = _context(info.trace_id, info.span_id, sampled=True)
         self._emit(names.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
 
@@ -143,10 +135,9 @@ def _run(run: TaskRun) -> dict[str, Any]:
         names.TASK_REASON: run.reason and str(run.reason),
     }
     if run.outcome is not None and run.outcome is not Outcome.SUCCEEDED:
-        error_type = run.error_type if run.started else run.reason
-        attributes[names.ERROR_TYPE] = error_type and str(error_type)
+        attributes[names.ERROR_TYPE] = error_type(run)
     if run.outcome is Outcome.FAILED and run.exception is not None:
-        attributes |= _exception(run.exception)
+        attributes |= exception_attributes(run.exception)
     return {key: value for key, value in attributes.items() if value is not None}
 
 
@@ -160,15 +151,6 @@ def _request(info: RequestInfo | None) -> dict[str, Any]:
         names.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
     }
     return {key: value for key, value in attributes.items() if value is not None}
-
-
-def _exception(exc: BaseException) -> dict[str, Any]:
-    kind, value, frames = exc_info(exc, validation_places(exc))
-    return {
-        names.EXCEPTION_TYPE: full_name(kind),
-        names.EXCEPTION_MESSAGE: str(value),
-        names.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(kind, value, frames)),
-    }
 
 
 def _context(trace_id: str | None, span_id: str | None, *, sampled: bool) -> otel.Context | None:

@@ -26,9 +26,6 @@ class Exemplar(NamedTuple):
     timestamp: float
 
 
-_exemplar = Exemplar._make  # as fast as a tuple
-
-
 class Distribution:
     """A histogram: how many values fell into each bucket, and an example for each."""
 
@@ -45,7 +42,7 @@ class Distribution:
         self.counts[bucket] += 1
         self.total += value
         if run.sampled and run.trace_id is not None and run.span_id is not None:
-            self.exemplars[bucket] = _exemplar((run.trace_id, run.span_id, value, now or 0.0))
+            self.exemplars[bucket] = Exemplar(run.trace_id, run.span_id, value, now or 0.0)
 
     def copy(self) -> Distribution:
         """Return a copy that does not change any more."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 from contextvars import Token
 from typing import Any
 
@@ -26,7 +25,7 @@ from .. import names
 from .._version import __version__
 from ..ids import HexIds, hex_ids
 from ..model import Outcome, Reason, TaskObserver, TaskRun, full_name
-from .exceptions import exc_info, validation_places
+from .exceptions import error_type, exception_attributes, validation_places
 
 # whose spans of tasks there are: by instrumentation scope, and by name
 _NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
@@ -130,9 +129,9 @@ class Tracing(TaskObserver):
             return
         if run.reason is not None:
             span.set_attribute(names.TASK_REASON, str(run.reason))
-        error_type = run.error_type if run.started else run.reason
-        if error_type is not None:
-            span.set_attribute(names.ERROR_TYPE, str(error_type))
+        error = error_type(run)
+        if error is not None:
+            span.set_attribute(names.ERROR_TYPE, error)
         # contrib's span records the exception by itself as it passes
         records = self._record_exceptions and adopted != _CONTRIB
         if run.outcome is Outcome.FAILED and run.exception is not None and records:
@@ -166,16 +165,8 @@ def _foreign_kind(span: Any) -> str:
 
 def _record(span: Span, exc: BaseException) -> None:
     """Record an exception as an event; of a validation error what was wrong, and not the input that it quotes."""
-    places = validation_places(exc)
     try:
-        if places is None:
-            span.record_exception(exc)
-            return
-        shown = exc_info(exc, places)
-        text = {
-            names.EXCEPTION_MESSAGE: str(shown[1]),
-            names.EXCEPTION_STACKTRACE: "".join(traceback.format_exception(*shown)),
-        }
-        span.record_exception(exc, attributes=text)
+        quotes_input = validation_places(exc) is not None
+        span.record_exception(exc, attributes=exception_attributes(exc) if quotes_input else None)
     except Exception:  # noqa: BLE001  its text cannot be had
         span.add_event("exception", {names.EXCEPTION_TYPE: full_name(exc)})
