@@ -84,12 +84,7 @@ none_died = _deferred.empty
 
 def remember_task(task: BackgroundTask, scope: RequestScope, batch: BatchRecord | None) -> TaskRecord:
     """Start a record of a task, to be found again for as long as the task lives."""
-    record = TaskRecord(task, _task_died)
-    record.key = key = id(task)
-    record.scope = scope
-    record.run = None
-    record.batch = batch
-    _tasks[key] = record
+    record = _tasks[id(task)] = TaskRecord.of(task, scope, batch)
     return record
 
 

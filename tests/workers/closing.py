@@ -25,7 +25,7 @@ def forked(act: Callable[[], object]) -> int:
 
 def hold() -> None:
     """Hold one task that has not begun."""
-    series_of(REGISTRY).tasks.of("mail").count_scheduled()
+    series_of(REGISTRY).tasks["mail"].count_scheduled()
 
 
 def main() -> None:

@@ -13,10 +13,10 @@ from typing import Any, Final
 from opentelemetry import _logs
 from opentelemetry import context as otel
 from opentelemetry._logs import LoggerProvider, SeverityNumber
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from .. import names
 from .._version import __version__
+from ..ids import context_of
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .exceptions import MAX_PLACES, error_type, exception_attributes, validation_places
 from .severity import LEVELS, request_level
@@ -83,7 +83,7 @@ class OpenTelemetryLogs(TaskObserver):
             body += f" at {'; '.join(places[:MAX_PLACES])}"
         if severity is SeverityNumber.ERROR:
             attributes |= exception_attributes(exc)
-        context = _context(info.trace_id, info.span_id, sampled=True)
+        context = context_of(info.trace_id, info.span_id, sampled=True)
         self._emit(names.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
 
     def _wants(self, severity: SeverityNumber) -> bool:
@@ -93,7 +93,7 @@ class OpenTelemetryLogs(TaskObserver):
         body = f"{run.name} {event.rpartition('.')[2]}"
         if run.detail is not None:
             body += f": {run.detail}"
-        context = _context(run.trace_id, run.span_id, sampled=run.sampled)
+        context = context_of(run.trace_id, run.span_id, sampled=run.sampled)
         timestamp = int(at * _NANOSECONDS) if at is not None else None
         self._emit(event, severity, body, _run(run), context, timestamp)
 
@@ -151,15 +151,6 @@ def _request(info: RequestInfo | None) -> dict[str, Any]:
         names.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
     }
     return {key: value for key, value in attributes.items() if value is not None}
-
-
-def _context(trace_id: str | None, span_id: str | None, *, sampled: bool) -> otel.Context | None:
-    """Return a context with this span, which is over or was never current where the record is written."""
-    if trace_id is None or span_id is None:
-        return None
-    flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
-    span = NonRecordingSpan(SpanContext(int(trace_id, 16), int(span_id, 16), False, flags))
-    return set_span_in_context(span, otel.Context())
 
 
 # --- three generations of the same call -------------------------------------------------------------------------

@@ -12,11 +12,11 @@ from typing import Any
 
 from opentelemetry import context as otel
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from .. import names
 from .._version import __version__
 from ..bounds import ERROR_TYPES, ROUTES
+from ..ids import context_of
 from ..model import RequestInfo, TaskObserver, TaskRun, full_name
 from .oldest import OldestRuns
 from .tally import Tallies, Tally
@@ -81,14 +81,14 @@ class OtelMetrics(TaskObserver):
 
     def prepare(self, name: str) -> None:
         """Start all outcomes of a task at 0, so that a rate sees the first failure."""
-        self._tallies.of(name)
+        self._tallies[name]  # made when it is asked for
 
     def scheduled(self, run: TaskRun) -> None:
         """Count it in, if anybody listens: a run that was not counted in is not counted on."""
         if self._proxy and not self._has_listener(run.scheduled_at):
             return
         self._oldest.scheduled(run)
-        self._tallies.of(run.name).count_scheduled()
+        self._tallies[run.name].count_scheduled()
 
     def started(self, run: TaskRun) -> None:
         """Move it from pending to running."""
@@ -96,14 +96,14 @@ class OtelMetrics(TaskObserver):
             return
         if not run.is_async:
             note_limiter()
-        self._tallies.of(run.name).count_started(run)
+        self._tallies[run.name].count_started(run)
         self._wait.record(run.wait or 0.0, {names.TASK_NAME: run.name}, _exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
         if self._proxy or not self._oldest.ended(run):
             return
-        self._tallies.of(run.name).count_ended(run)
+        self._tallies[run.name].count_ended(run)
         if run.started_at is None:
             return
         context = _exemplar_context(run)
@@ -151,10 +151,7 @@ def _observe_process(meter: Any, oldest: OldestRuns) -> None:
 
 def _exemplar_context(run: TaskRun) -> otel.Context | None:
     """Return a context with the run's span: its own is over, or not current, where the number is recorded."""
-    if not run.sampled or run.trace_id is None or run.span_id is None:
-        return None
-    span = SpanContext(int(run.trace_id, 16), int(run.span_id, 16), False, TraceFlags(TraceFlags.SAMPLED))
-    return set_span_in_context(NonRecordingSpan(span), otel.Context())
+    return context_of(run.trace_id, run.span_id, sampled=True) if run.sampled else None
 
 
 _of_provider: weakref.WeakKeyDictionary[MeterProvider, OtelMetrics] = weakref.WeakKeyDictionary()

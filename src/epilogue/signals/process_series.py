@@ -11,10 +11,12 @@ from ..bounds import ERROR_TYPES
 from ..model import Outcome, TaskRun
 
 
-class ProcessSeries:
-    """All series of tasks in one registry; what a ``Tally`` is for one process."""
+class ProcessSeries(dict[str, "TaskSeries"]):
+    """All series of tasks in one registry; what ``Tallies`` are for one process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+
         def counter(metric: names.Metric) -> Counter:
             return Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
 
@@ -37,12 +39,9 @@ class ProcessSeries:
         self.thread_wait = histogram(names.THREAD_WAIT)
         self.pending = gauge(names.PENDING)
         self.running = gauge(names.RUNNING)
-        self.known: dict[str, TaskSeries] = {}
-        """By name, those that there are; to look into before ``of`` is asked."""
 
-    def of(self, name: str) -> TaskSeries:
-        """Return the series of one task, made when they are first asked for."""
-        return self.known.get(name) or self.known.setdefault(name, TaskSeries(self, name))
+    def __missing__(self, name: str) -> TaskSeries:
+        return self.setdefault(name, TaskSeries(self, name))
 
 
 class TaskSeries:

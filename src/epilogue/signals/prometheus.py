@@ -118,32 +118,31 @@ class Prometheus(TaskObserver):
 
     def __init__(self, registry: CollectorRegistry = prometheus_client.REGISTRY) -> None:
         self._series = series_of(registry)
-        self._known: Mapping[str, Tally | TaskSeries] = self._series.tasks.known
-        self._of = self._series.tasks.of
+        self._tasks: Mapping[str, Tally | TaskSeries] = self._series.tasks
         self._oldest = self._series.oldest
 
     def prepare(self, name: str) -> None:
         """Make the series of a task that is known before it is first scheduled."""
-        self._of(name)
+        self._tasks[name]  # made when it is asked for
 
     def scheduled(self, run: TaskRun) -> None:
         """Count it in."""
         if self._series.now is not None:
             self._series.now.start()
         self._oldest.scheduled(run)
-        (self._known.get(run.name) or self._of(run.name)).count_scheduled()
+        self._tasks[run.name].count_scheduled()
 
     def started(self, run: TaskRun) -> None:
         """Move it from pending to running."""
         self._oldest.started(run)
         if not run.is_async:
             note_limiter()
-        (self._known.get(run.name) or self._of(run.name)).count_started(run)
+        self._tasks[run.name].count_started(run)
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
         self._oldest.ended(run)
-        (self._known.get(run.name) or self._of(run.name)).count_ended(run)
+        self._tasks[run.name].count_ended(run)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""

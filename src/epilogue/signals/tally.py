@@ -145,18 +145,16 @@ class Tally:
             self.thread_wait.observe(run.thread_wait, run, run.ended_at)
 
 
-class Tallies:
-    """The tallies of all task names."""
+class Tallies(dict[str, Tally]):
+    """The tallies of all task names; one is made when it is first asked for."""
 
     def __init__(self, *, timed: bool) -> None:
+        super().__init__()
         self._timed = timed
-        self.known: dict[str, Tally] = {}
-        """By name, those that there are; to look into before ``of`` is asked."""
 
-    def of(self, name: str) -> Tally:
-        """Return the tally of a name, made when it is first asked for."""
-        return self.known.get(name) or self.known.setdefault(name, Tally(name, timed=self._timed))
+    def __missing__(self, name: str) -> Tally:
+        return self.setdefault(name, Tally(name, timed=self._timed))  # another thread may have come first
 
     def copies(self) -> list[Tally]:
         """Return a copy of every tally."""
-        return [tally.copy() for tally in list(self.known.values())]
+        return [tally.copy() for tally in list(self.values())]
