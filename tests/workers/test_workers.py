@@ -37,6 +37,21 @@ def held_by_each(address: str) -> dict[int, int]:
     return found
 
 
+def hold_in_both(address: str) -> dict[int, int]:
+    """Start long tasks until both workers run some, whichever takes the requests; return how many each runs."""
+    sent = 0
+
+    def some_more() -> bool:
+        nonlocal sent
+        visit(address, "/long", 10)
+        sent += 10
+        return all(held_by_each(address).values())
+
+    wait_until(some_more)
+    wait_until(lambda: sum(held_by_each(address).values()) == sent)
+    return held_by_each(address)
+
+
 @SERVERS
 def test_a_killed_worker_loses_exactly_what_it_held(command: Callable[[int], list[str]], tmp_path: Path):
     """Counters stay, gauges recover, the law holds, and lost is exactly what the dead worker held."""
@@ -44,9 +59,7 @@ def test_a_killed_worker_loses_exactly_what_it_held(command: Callable[[int], lis
     directory.mkdir()
     with serve(command, directory, log) as address:
         visit(address, "/quick", 60)
-        visit(address, "/long", 20)
-        held = held_by_each(address)
-        assert sum(held.values()) == 20
+        held = hold_in_both(address)
         wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 60)
         before = scrape(address)
         victim = max(held, key=lambda pid: held[pid])
@@ -54,7 +67,7 @@ def test_a_killed_worker_loses_exactly_what_it_held(command: Callable[[int], lis
         wait_until(lambda: lost(scrape(address), "long") == held[victim], log)
         after = scrape(address)
         assert lost(after, "quick") == held[victim]  # the pending ones, behind the long ones
-        survivors = 20 - held[victim]
+        survivors = sum(held.values()) - held[victim]
         assert after["background_task_running", "long"] == after["background_task_pending", "quick"] == survivors
         assert all(after[key] >= value for key, value in before.items() if "_total" in key[0])
         assert {name: balance(after, name) for name in ("quick", "long")} == {"quick": 0, "long": 0}
