@@ -1,1 +1,1 @@
-"""Grafana dashboards of Epilogue as code: ``python -m dashboards.build`` writes the JSON in ``grafana/``."""
+"""Grafana dashboards of Afterword as code: ``python -m dashboards.build`` writes the JSON in ``grafana/``."""

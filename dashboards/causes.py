@@ -65,7 +65,7 @@ def task_lines() -> Any:
     """Return every line of the task."""
     return panels.log_lines(
         "All lines of the task",
-        "What the task itself logged (with `epilogue.logs.add_context` or `configure()`), and what Epilogue "
+        "What the task itself logged (with `afterword.logs.add_context` or `configure()`), and what Afterword "
         "says of it, tracebacks included. **When a run failed:** filter by its `task_run` to see that run alone.",
         Lines(queries.TASK_LINES),
         wrap=False,

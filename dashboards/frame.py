@@ -147,7 +147,7 @@ def frame(uid: str, title: str, description: str, *, other: DashboardLink, every
         Dashboard(title)
         .uid(uid)
         .description(description)
-        .tags(["epilogue", "background tasks"])
+        .tags(["afterword", "background tasks"])
         .time("now-1h", "now")
         .refresh("30s")
         .timezone("browser")

@@ -1,9 +1,9 @@
-// For users of monitoring mixins (jsonnet 0.20 or newer): the committed files, with _config.epilogue filled in.
+// For users of monitoring mixins (jsonnet 0.20 or newer): the committed files, with _config.afterword filled in.
 local rules(file, config) = std.parseYaml(std.strReplace(std.strReplace(
   file, 'http://localhost:3000', config.grafanaUrl), 'RUNBOOK.md', config.runbookUrl));
 {
-  _config+:: { epilogue: { grafanaUrl: 'http://localhost:3000', runbookUrl: 'RUNBOOK.md' } },
-  grafanaDashboards+:: { 'epilogue-overview.json': import 'grafana/overview.json', 'epilogue-task.json': import 'grafana/task.json' },
-  prometheusRules+:: { groups+: rules(importstr 'prometheus/recording.yml', $._config.epilogue).groups },
-  prometheusAlerts+:: { groups+: rules(importstr 'prometheus/alerts.yml', $._config.epilogue).groups },
+  _config+:: { afterword: { grafanaUrl: 'http://localhost:3000', runbookUrl: 'RUNBOOK.md' } },
+  grafanaDashboards+:: { 'afterword-overview.json': import 'grafana/overview.json', 'afterword-task.json': import 'grafana/task.json' },
+  prometheusRules+:: { groups+: rules(importstr 'prometheus/recording.yml', $._config.afterword).groups },
+  prometheusAlerts+:: { groups+: rules(importstr 'prometheus/alerts.yml', $._config.afterword).groups },
 }

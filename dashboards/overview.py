@@ -34,7 +34,7 @@ def build() -> Dashboard:
     dashboard = frame(
         OVERVIEW_UID,
         "Background tasks — overview",
-        "Every background task of the selected processes, scheduled or not, ran or not. Accounts by Epilogue.",
+        "Every background task of the selected processes, scheduled or not, ran or not. Accounts by Afterword.",
         other=link("One task", TASK_UID),
         every_task=True,
     )
@@ -64,7 +64,7 @@ def build() -> Dashboard:
     grid.row("Requests that failed")
     grid.line(9, requests.errors(), requests.by_error())
     grid.line(9, requests.log_lines(), ids={0: causes.REQUEST_LINES_PANEL})
-    grid.row("Epilogue itself")
+    grid.row("Afterword itself")
     grid.line(6, observer_errors(), versions())
     return dashboard
 
@@ -203,7 +203,7 @@ def observer_errors() -> Any:
         "Observer errors",
         "Exceptions of the application's own `TaskObserver`s. They never disturb a task. **When there are "
         "any:** the observer is logged once with its traceback; mend it.",
-        Metric(queries.per_second(queries.OBSERVER_ERRORS, by=("epilogue_observer",)), "{{epilogue_observer}}"),
+        Metric(queries.per_second(queries.OBSERVER_ERRORS, by=("afterword_observer",)), "{{afterword_observer}}"),
         unit="ops",
     )
 
@@ -212,7 +212,7 @@ def versions() -> Any:
     """Return the processes that report."""
     return panels.lines(
         "Instances that report",
-        "Instances that are accounted for, by Epilogue's version. **When there are fewer than expected:** the "
+        "Instances that are accounted for, by Afterword's version. **When there are fewer than expected:** the "
         "others are down, not scraped, or have no `instrument(app)`.",
         Metric(queries.total(queries.select(queries.INFO), "version", function="count"), "{{version}}"),
         unit="short",

@@ -24,8 +24,8 @@ PROMETHEUS = DataSourceRef("prometheus", "${prometheus}")
 LOKI = DataSourceRef("loki", "${loki}")
 TEMPO = DataSourceRef("tempo", "${tempo}")
 
-OVERVIEW_UID = "epilogue-overview"
-TASK_UID = "epilogue-task"
+OVERVIEW_UID = "afterword-overview"
+TASK_UID = "afterword-task"
 
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "#8e8e8e"
 OUTCOME_COLOURS = {

@@ -26,12 +26,12 @@ THREAD_WAIT = "background_task_thread_wait_seconds"
 PENDING = "background_task_pending"
 RUNNING = "background_task_running"
 OLDEST = "background_task_oldest_age_seconds"
-BUSY = "epilogue_worker_thread_busy"
-LIMIT = "epilogue_worker_thread_limit"
-WAITING = "epilogue_worker_thread_waiting"
-REQUEST_ERRORS = "epilogue_request_errors_total"
-OBSERVER_ERRORS = "epilogue_observer_errors_total"
-INFO = "epilogue_info"
+BUSY = "afterword_worker_thread_busy"
+LIMIT = "afterword_worker_thread_limit"
+WAITING = "afterword_worker_thread_waiting"
+REQUEST_ERRORS = "afterword_request_errors_total"
+OBSERVER_ERRORS = "afterword_observer_errors_total"
+INFO = "afterword_info"
 
 SUCCEEDED = f'{OUTCOME}="succeeded"'
 FAILED = f'{OUTCOME}="failed"'
@@ -179,7 +179,7 @@ _WHY = (
 )
 
 TASK_LINES = f'{_STREAM} |= "task" | json | task=~"$task"'
-"""Every line of the task: its own, and Epilogue's about it."""
+"""Every line of the task: its own, and Afterword's about it."""
 UNHAPPY_LINES = (
     f'{_STREAM} |= "background_task." | json | event=~"background_task[.]({_UNHAPPY})" | task=~"$task" {_WHY}'
 )

@@ -100,7 +100,7 @@ def oldest_number() -> Any:
         "Oldest",
         "Age of the oldest task that waits, and of the oldest that runs, of all tasks of the processes. **When "
         "it is red:** a task hangs, or its response never ends (a stream); a task without a timeout is the "
-        "usual cause. `epilogue.running()` in that process names it.",
+        "usual cause. `afterword.running()` in that process names it.",
         Metric(queries.now(queries.OLDEST, queries.STATE, function="max"), "{{background_task_state}}"),
         unit="s",
         thresholds=steps("text", (60, YELLOW), (600, RED)),

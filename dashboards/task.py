@@ -19,7 +19,7 @@ def build() -> Dashboard:
     dashboard = frame(
         TASK_UID,
         "Background task — one task",
-        "One background task, or some: account, times, traces and log lines. Accounts by Epilogue.",
+        "One background task, or some: account, times, traces and log lines. Accounts by Afterword.",
         other=link("All tasks", OVERVIEW_UID),
         every_task=False,
     )

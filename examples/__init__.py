@@ -1,1 +1,1 @@
-"""Applications that show Epilogue at work."""
+"""Applications that show Afterword at work."""

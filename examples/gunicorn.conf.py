@@ -1,4 +1,4 @@
-"""gunicorn for an application with Epilogue and several workers.
+"""gunicorn for an application with Afterword and several workers.
 
 ``gunicorn -c examples/gunicorn.conf.py examples.shop.app:app``
 """
@@ -9,7 +9,7 @@ import tempfile
 # before anything imports prometheus_client, which decides then how to count
 os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", os.path.join(tempfile.gettempdir(), "shop-metrics"))
 
-from epilogue.multiprocess import child_exit, on_starting
+from afterword.multiprocess import child_exit, on_starting
 
 bind = os.environ.get("SHOP_BIND", "127.0.0.1:8000")
 workers = int(os.environ.get("SHOP_WORKERS", "2"))

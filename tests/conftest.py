@@ -12,7 +12,7 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
     warnings.simplefilter("ignore", PendingDeprecationWarning)
     import starlette.formparsers  # noqa: F401
 
-from epilogue import bounds, names
+from afterword import bounds, names
 from tests.parts.bench import Bench, restored_structlog
 from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode
@@ -54,7 +54,7 @@ def mode(request: pytest.FixtureRequest) -> Mode:
 
 @pytest.fixture(scope="session")
 def bare_behaviours() -> dict[Any, Behaviour]:
-    """Keep how applications behave without Epilogue, so that each is played bare only once."""
+    """Keep how applications behave without Afterword, so that each is played bare only once."""
     return {}
 
 

@@ -50,7 +50,7 @@ def _is_open(target: str) -> bool:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m dashboards.prometheus.serve", description="Prometheus on loopback, with Epilogue's rules."
+        prog="python -m dashboards.prometheus.serve", description="Prometheus on loopback, with Afterword's rules."
     )
     parser.add_argument("--target", default="127.0.0.1:8000", help="host:port to scrape (default: %(default)s)")
     parser.add_argument("--job", default="shop", help="the name of the job (default: %(default)s)")
@@ -93,7 +93,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     try:
-        with tempfile.TemporaryDirectory(prefix="epilogue-prometheus-") as directory:
+        with tempfile.TemporaryDirectory(prefix="afterword-prometheus-") as directory:
             _serve(arguments, Path(directory))
     except KeyboardInterrupt:
         print("\nPrometheus is stopped.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from epilogue import Outcome
+from afterword import Outcome
 
 OUTCOMES = tuple(outcome.value for outcome in Outcome)
 

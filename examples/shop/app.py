@@ -14,8 +14,8 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.background import BackgroundTask
 
-from epilogue import configure, instrument
-from epilogue.logs import ReportedFilter
+from afterword import configure, instrument
+from afterword.logs import ReportedFilter
 
 from . import orders, pages, store
 from .settings import settings

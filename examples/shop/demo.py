@@ -41,7 +41,7 @@ class Demo:
         self.console = console
         self.arguments = arguments
         self.started = time.monotonic()
-        self.directory = Path(tempfile.mkdtemp(prefix="epilogue-shop-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="afterword-shop-"))
         self.database = self.directory / "shop.sqlite3"
         self.log = self.directory / "shop.log"
         self.mailroom = Mailroom()

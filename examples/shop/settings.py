@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def _directory() -> Path:
-    default = Path(tempfile.gettempdir()) / f"epilogue-shop-{os.getuid()}"
+    default = Path(tempfile.gettempdir()) / f"afterword-shop-{os.getuid()}"
     return Path(os.environ.get("SHOP_DIRECTORY") or default)
 
 

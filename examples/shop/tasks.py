@@ -14,7 +14,7 @@ import structlog
 from fastapi import Request
 from starlette.exceptions import HTTPException
 
-from epilogue import TaskRun, task
+from afterword import TaskRun, task
 
 from . import mail, pictures, store
 from .settings import settings

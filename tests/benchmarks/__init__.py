@@ -1,1 +1,1 @@
-"""What a background task costs: bare, observed by hand, by Epilogue, and by its peers. See README.md here."""
+"""What a background task costs: bare, observed by hand, by Afterword, and by its peers. See README.md here."""

@@ -19,7 +19,7 @@ def main() -> None:
     """Run the suite."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="What a task costs.")
     parser.add_argument("--quick", action="store_true", help="about a minute; written to .build/bench")
-    parser.add_argument("--no-peers", action="store_true", help="bare, hand-written and Epilogue only")
+    parser.add_argument("--no-peers", action="store_true", help="bare, hand-written and Afterword only")
     parser.add_argument("--output", type=Path, help="where results.md and cost.png go; here by default")
     arguments = parser.parse_args()
     output = arguments.output or (BUILD if arguments.quick or arguments.no_peers else Path(__file__).parent)

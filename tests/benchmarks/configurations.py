@@ -24,7 +24,7 @@ class Configuration(NamedTuple):
 def _pair(suffix: str, label: str, **options: Any) -> dict[str, Configuration]:
     return {
         f"hand{suffix}": Configuration(f"by hand{label}", "ours.by_hand", options),
-        f"epilogue{suffix}": Configuration(f"Epilogue{label}", "ours.epilogue", options),
+        f"afterword{suffix}": Configuration(f"Afterword{label}", "ours.afterword", options),
     }
 
 
@@ -36,12 +36,12 @@ CONFIGURATIONS: dict[str, Configuration] = {
     **_pair("-native", ", on FastAPI's native span", native=True),
     **_pair("-debug", ", log level debug", debug=True),
     **_pair("-scrape", ", with /metrics", scrape=True),
-    "epilogue-observers-1": Configuration("Epilogue, 1 observer", "ours.epilogue", {"observers": 1}),
-    "epilogue-observers-10": Configuration("Epilogue, 10 observers", "ours.epilogue", {"observers": 10}),
-    "epilogue-core": Configuration("Epilogue, no signal", "ours.epilogue", {"signals": ""}),
-    "epilogue-traces": Configuration("Epilogue, traces only", "ours.epilogue", {"signals": "traces"}),
-    "epilogue-metrics": Configuration("Epilogue, metrics only", "ours.epilogue", {"signals": "metrics"}),
-    "epilogue-logs": Configuration("Epilogue, logs only", "ours.epilogue", {"signals": "logs"}),
+    "afterword-observers-1": Configuration("Afterword, 1 observer", "ours.afterword", {"observers": 1}),
+    "afterword-observers-10": Configuration("Afterword, 10 observers", "ours.afterword", {"observers": 10}),
+    "afterword-core": Configuration("Afterword, no signal", "ours.afterword", {"signals": ""}),
+    "afterword-traces": Configuration("Afterword, traces only", "ours.afterword", {"signals": "traces"}),
+    "afterword-metrics": Configuration("Afterword, metrics only", "ours.afterword", {"signals": "metrics"}),
+    "afterword-logs": Configuration("Afterword, logs only", "ours.afterword", {"signals": "logs"}),
     "native": Configuration("FastAPI native", "peers.native", {}, "native"),
     "contrib": Configuration("OpenTelemetry contrib", "peers.contrib", {}, "contrib"),
     "logfire": Configuration("Logfire", "peers.logfire", {}, "logfire"),

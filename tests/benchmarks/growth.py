@@ -25,7 +25,7 @@ def in_flight(plan: Plan) -> tuple[dict[int, Figure], Figure]:
 
     Each number of tasks in flight has processes of its own, bare and observed.
     """
-    started = [(name, count, Process(name)) for count in IN_FLIGHT for name in ("bare", "epilogue")]
+    started = [(name, count, Process(name)) for count in IN_FLIGHT for name in ("bare", "afterword")]
     rows: dict[tuple[str, int], list[float]] = defaultdict(list)
     try:
         for _, count, process in started:
@@ -38,7 +38,7 @@ def in_flight(plan: Plan) -> tuple[dict[int, Figure], Figure]:
     finally:
         for _, _, process in started:
             process.close()
-    added = {count: differences(rows["epilogue", count], rows["bare", count]) for count in IN_FLIGHT}
+    added = {count: differences(rows["afterword", count], rows["bare", count]) for count in IN_FLIGHT}
     figures = {count: figure(values) for count, values in added.items()}
     return figures, figure(ratios(added[IN_FLIGHT[-1]], added[IN_FLIGHT[0]]))
 
@@ -46,10 +46,12 @@ def in_flight(plan: Plan) -> tuple[dict[int, Figure], Figure]:
 def names(plan: Plan) -> dict[int, Figure]:
     """Return the added cost of a task in an application with so many different ones."""
     rows: dict[int, list[float]] = defaultdict(list)
-    with workers({"bare": sys.executable, "epilogue": sys.executable}) as processes:
+    with workers({"bare": sys.executable, "afterword": sys.executable}) as processes:
         for number in range(plan.rounds + 1):
             for count in NAMES:
-                cost = [_slope(processes[name], f"/names/{count}", plan.requests) for name in ("epilogue", "bare")]
+                cost = [
+                    _slope(processes[name], f"/names/{count}", plan.requests) for name in ("afterword", "bare")
+                ]
                 if number:
                     rows[count].append(cost[0] - cost[1])
     return {count: figure(values) for count, values in rows.items()}
@@ -57,7 +59,7 @@ def names(plan: Plan) -> dict[int, Figure]:
 
 def observers(plan: Plan) -> dict[int, Figure]:
     """Return the added cost of a task with so many observers of the user's."""
-    by_name = {"epilogue": 0, "epilogue-observers-1": 1, "epilogue-observers-10": 10}
+    by_name = {"afterword": 0, "afterword-observers-1": 1, "afterword-observers-10": 10}
     rows: dict[str, list[float]] = defaultdict(list)
     with workers(dict.fromkeys(["bare", *by_name], sys.executable)) as processes:
         for number in range(plan.rounds + 1):
@@ -87,9 +89,9 @@ def requests(plan: Plan) -> dict[str, Figure]:
 
 
 def scrapes(plan: Plan) -> dict[str, Figure]:
-    """Return the milliseconds of a scrape, by hand and Epilogue's, with few names and with many."""
+    """Return the milliseconds of a scrape, by hand and Afterword's, with few names and with many."""
     rows: Rows = defaultdict(list)
-    with workers({"hand-scrape": sys.executable, "epilogue-scrape": sys.executable}) as processes:
+    with workers({"hand-scrape": sys.executable, "afterword-scrape": sys.executable}) as processes:
         for count in (1, 100):
             for process in processes.values():
                 process.do("check", path=f"/names/{count}/{count}")
@@ -103,8 +105,8 @@ def scrapes(plan: Plan) -> dict[str, Figure]:
 def left_behind(tasks: int) -> int:
     """Return how many blocks of memory are taken after so many tasks that were not after the first of them."""
     requests = tasks // TASKS
-    with workers({"epilogue": sys.executable}) as processes:
-        process = processes["epilogue"]
+    with workers({"afterword": sys.executable}) as processes:
+        process = processes["afterword"]
         process.do("measure", paths=[f"/async/{TASKS}"], times=[requests // 100])
         before = process.do("blocks")
         process.do("measure", paths=[f"/async/{TASKS}"], times=[requests])
@@ -113,7 +115,7 @@ def left_behind(tasks: int) -> int:
 
 def memory() -> dict[str, float]:
     """Return the bytes that one task in flight takes beyond a bare one."""
-    names = ["bare", "hand", "epilogue"]
+    names = ["bare", "hand", "afterword"]
     with workers(dict.fromkeys(names, sys.executable)) as processes:
         taken = {name: process.do("memory", count=500) for name, process in processes.items()}
     return {name: value - taken["bare"] for name, value in taken.items() if name != "bare"}

@@ -1,7 +1,7 @@
 """Background tasks observed by hand: the same spans, log lines and metrics, with the public APIs alone.
 
-This is what an experienced colleague writes into an application that has no Epilogue: a dependency to take instead
-of ``BackgroundTasks``. It sees what it schedules itself, and what of that is called; no more.
+This is what an experienced colleague writes into an application without Afterword: a dependency to take instead of
+``BackgroundTasks``. It sees what it schedules itself, and what of that is called; no more.
 """
 
 import asyncio

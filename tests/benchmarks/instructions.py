@@ -19,9 +19,16 @@ from typing import NamedTuple
 from tests.benchmarks.processes import Process
 from tests.benchmarks.rounds import TASKS
 
-NAMES = ("bare", "hand", "epilogue", "toggled")
-PARTS = ("epilogue-core", "epilogue-traces", "epilogue-metrics", "epilogue-logs")
-PAIRED = ("hand-otel", "epilogue-otel", "hand-unsampled", "epilogue-unsampled", "hand-native", "epilogue-native")
+NAMES = ("bare", "hand", "afterword", "toggled")
+PARTS = ("afterword-core", "afterword-traces", "afterword-metrics", "afterword-logs")
+PAIRED = (
+    "hand-otel",
+    "afterword-otel",
+    "hand-unsampled",
+    "afterword-unsampled",
+    "hand-native",
+    "afterword-native",
+)
 _REQUESTS = 10
 _MALLOC = ("malloc", "calloc", "realloc")
 

@@ -1,4 +1,4 @@
-"""The configurations without a peer: bare, by hand, and Epilogue's."""
+"""The configurations without a peer: bare, by hand, and Afterword's."""
 
 import logging
 from typing import Annotated, Any
@@ -62,7 +62,7 @@ def by_hand(*, otel: bool = False, native: bool = False, scrape: bool = False, *
     return app
 
 
-def epilogue(
+def afterword(
     *,
     otel: bool = False,
     native: bool = False,
@@ -71,8 +71,8 @@ def epilogue(
     signals: str = "traces metrics logs",
     **surroundings: bool,
 ) -> FastAPI:
-    """Let Epilogue observe the tasks."""
-    from epilogue import TaskObserver, TaskRun, instrument
+    """Let Afterword observe the tasks."""
+    from afterword import TaskObserver, TaskRun, instrument
 
     class Listener(TaskObserver):
         """Somebody who listens to everything."""
@@ -107,7 +107,7 @@ class Toggled:
 
     def turn(self, mode: str) -> None:
         """Change the mode."""
-        from epilogue import instrument, uninstrument
+        from afterword import instrument, uninstrument
 
         uninstrument(self.app)
         uninstrument(self._other)

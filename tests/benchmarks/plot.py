@@ -1,4 +1,4 @@
-"""The plot: what observing a task adds, by hand, by Epilogue, and by its peers."""
+"""The plot: what observing a task adds, by hand, by Afterword, and by its peers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TELLS = {
     "datadog-writing": "2 spans, exported",
     "newrelic": "1 transaction",
     "hand": "span, metrics, log line",
-    "epilogue": "span, metrics, log line, and every task that never ran",
+    "afterword": "span, metrics, log line, and every task that never ran",
 }
 _OURS, _HAND, _PEER = "#0b6e4f", "#c08a2d", "#8a94a6"
 
@@ -37,7 +37,7 @@ def draw(results: Results, path: Path) -> bool:
     )
     figure, axes = plt.subplots(figsize=(9, 0.55 * len(bars) + 1.3), dpi=150)
     for place, (cost, name) in enumerate(bars):
-        colour = {"epilogue": _OURS, "hand": _HAND}.get(name, _PEER)
+        colour = {"afterword": _OURS, "hand": _HAND}.get(name, _PEER)
         axes.barh(place, max(cost.median, 0), color=colour, height=0.62)
         axes.plot([cost.low, cost.high], [place, place], color="#22262e", linewidth=1.2)
         right = max(cost.high, cost.median, 0)
@@ -48,7 +48,7 @@ def draw(results: Results, path: Path) -> bool:
             textcoords="offset points",
             va="center",
             fontsize=9,
-            fontweight="bold" if name == "epilogue" else "normal",
+            fontweight="bold" if name == "afterword" else "normal",
         )
     axes.set_yticks(range(len(bars)), [CONFIGURATIONS[name].label for _, name in bars])
     axes.set_xlim(0, max(cost.high for cost, _ in bars) * 1.55)

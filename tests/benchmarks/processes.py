@@ -23,7 +23,7 @@ class BrokenWorkerError(Exception):
 
 def environment_variables() -> dict[str, str]:
     """Return the environment of everything that is measured: equal hashes, no telemetry settings from outside."""
-    prefixes = ("OTEL_", "DD_", "NEW_RELIC_", "SENTRY_", "LOGFIRE_", "EPILOGUE_", "PROMETHEUS_", "COVERAGE_")
+    prefixes = ("OTEL_", "DD_", "NEW_RELIC_", "SENTRY_", "LOGFIRE_", "AFTERWORD_", "PROMETHEUS_", "COVERAGE_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes)}
     return kept | {"PYTHONHASHSEED": "0"}
 

@@ -36,16 +36,18 @@ def goals(results: Results) -> list[Goal]:
         return costs.ratio("async", name, base)
 
     return [
-        Goal("full output with Prometheus ÷ hand-written", 0.70, against("epilogue", "hand")),
-        Goal("full output with OpenTelemetry metrics ÷ hand-written", 0.70, against("epilogue-otel", "hand-otel")),
-        Goal("trace not sampled ÷ hand-written", 0.65, against("epilogue-unsampled", "hand-unsampled")),
+        Goal("full output with Prometheus ÷ hand-written", 0.70, against("afterword", "hand")),
+        Goal(
+            "full output with OpenTelemetry metrics ÷ hand-written", 0.70, against("afterword-otel", "hand-otel")
+        ),
+        Goal("trace not sampled ÷ hand-written", 0.65, against("afterword-unsampled", "hand-unsampled")),
         Goal(
             "native span adopted ÷ native span and hand-written",
             0.65,
-            against("epilogue-native", "hand-native"),
+            against("afterword-native", "hand-native"),
         ),
-        Goal("full output ÷ Datadog's two spans, written", 0.75, against("epilogue", "datadog-writing")),
-        Goal("full output ÷ Datadog's two spans, dropped unwritten", 0.75, against("epilogue", "datadog")),
+        Goal("full output ÷ Datadog's two spans, written", 0.75, against("afterword", "datadog-writing")),
+        Goal("full output ÷ Datadog's two spans, dropped unwritten", 0.75, against("afterword", "datadog")),
         Goal("un-instrumented beside, request without tasks ÷ bare", 1.02, requests.get("beside, no tasks")),
         Goal("un-instrumented beside, request with 10 tasks ÷ bare", 1.02, requests.get("beside, 10 tasks")),
         Goal("request without tasks ÷ bare, in process", 1.05, requests.get("instrumented, no tasks")),
@@ -98,7 +100,7 @@ def _costs(results: Results) -> Iterator[str]:
     costs = results.costs
     measured = {name for _, name in costs.slopes} - {"bare"}
     rows = []
-    for name in [f"{who}{pair}" for pair in PAIRS for who in ("hand", "epilogue")] + list(PEERS):
+    for name in [f"{who}{pair}" for pair in PAIRS for who in ("hand", "afterword")] + list(PEERS):
         label = CONFIGURATIONS[name].label
         if name in results.problems or name not in measured:
             rows.append([label, results.problems.get(name, NOT_MEASURED), *[""] * len(KINDS)])

@@ -18,7 +18,7 @@ from tests.benchmarks.processes import BrokenWorkerError, Process
 from tests.benchmarks.rounds import Costs, Plan, measure_tasks
 
 _PACKAGES = (
-    "epilogue",
+    "afterword",
     "fastapi",
     "starlette",
     "opentelemetry-sdk",
@@ -72,7 +72,7 @@ def _processor() -> str:
 def measure(plan: Plan, *, peers: bool = True, quick: bool = False) -> Results:
     """Measure everything."""
     results = Results(plan)
-    pythons = dict.fromkeys(["bare", *(f"{who}{pair}" for pair in PAIRS for who in ("hand", "epilogue"))], "")
+    pythons = dict.fromkeys(["bare", *(f"{who}{pair}" for pair in PAIRS for who in ("hand", "afterword"))], "")
     for name in PEERS if peers else ():
         _add_peer(name, pythons, results)
     pythons = {name: python or sys.executable for name, python in pythons.items()}

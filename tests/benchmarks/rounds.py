@@ -58,7 +58,7 @@ def check(processes: dict[str, Process], paths: list[str], problems: dict[str, s
 
 
 def _kinds_of(name: str) -> tuple[str, ...]:
-    with_threads = name in ("bare", "hand", "epilogue") or CONFIGURATIONS[name].environment != "own"
+    with_threads = name in ("bare", "hand", "afterword") or CONFIGURATIONS[name].environment != "own"
     return KINDS if with_threads else ("async",)
 
 

@@ -15,12 +15,12 @@ import httpx
 from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import make_asgi_app
 
-from epilogue import instrument, task
+from afterword import instrument, task
 from examples.shop.process import free_port
 from tests.workers.servers import ROOT
 
 NAMES, ROUNDS = 200, 30
-ADDRESSES = {"Epilogue": "/metrics", "prometheus_client": "/theirs/"}
+ADDRESSES = {"Afterword": "/metrics", "prometheus_client": "/theirs/"}
 
 app = FastAPI(**({"telemetry": {"tracing": False, "metrics": False, "logs": False}}))
 instrument(app, logs=False)
@@ -57,7 +57,7 @@ async def served() -> AsyncIterator[str]:
         *(sys.executable, "-m", "uvicorn", "--loop", "asyncio", "--http", "h11"),  # whatever else is installed
         *("--port", str(port), "--log-level", "error", module),
         cwd=ROOT,
-        env={"EPILOGUE_MAX_TASK_NAMES": str(NAMES)},
+        env={"AFTERWORD_MAX_TASK_NAMES": str(NAMES)},
     )
     try:
         async with httpx.AsyncClient(timeout=10) as client:

@@ -96,7 +96,7 @@ def served(plan: Plan) -> dict[str, Figure]:
     """Return a request without tasks over a bare one, by the server's CPU time and by the client's clock."""
     rows: dict[str, list[float]] = defaultdict(list)
     times = 10 * plan.requests
-    with _server("bare") as bare, _server("epilogue") as observed:
+    with _server("bare") as bare, _server("afterword") as observed:
         for number in range(plan.rounds + 1):
             base, ours = bare.cost("/async/0", times), observed.cost("/async/0", times)
             if number:

@@ -1,4 +1,4 @@
-"""The hand-written wrapper that the benchmarks compare with says the same as Epilogue, field by field."""
+"""The hand-written wrapper that the benchmarks compare with says the same as Afterword, field by field."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-import epilogue
+import afterword
 from tests.benchmarks import handwritten
 from tests.benchmarks.driving import http_scope, receive, send
 from tests.benchmarks.handwritten_metrics import OpenTelemetryMetrics, PrometheusMetrics
@@ -78,7 +78,7 @@ async def _one(app: Any, path: str) -> None:
 
 @pytest.fixture
 def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Output, Output]]:
-    """Return what the hand-written wrapper says, with either kind of metrics, and what Epilogue says."""
+    """Return what the hand-written wrapper says, with either kind of metrics, and what Afterword says."""
     from prometheus_client import metrics
 
     monkeypatch.setattr(metrics, "_use_created", getattr(metrics, "_use_created", True), raising=False)
@@ -92,7 +92,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Output, Output]]:
             by_hand.visit(furnish_by_hand(quiet_app(), kind))
         structlog.configure(processors=[ours], cache_logger_on_first_use=False)
         app = furnish(quiet_app())
-        epilogue.instrument(
+        afterword.instrument(
             app,
             tracer_provider=ours.provider,
             meter_provider=ours.meter.provider,
@@ -103,7 +103,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Output, Output]]:
             ours.visit(app)
             yield by_hand, ours
         finally:
-            epilogue.uninstrument(app)
+            afterword.uninstrument(app)
             for output in (by_hand, ours):
                 output.meter.provider.shutdown()
                 output.provider.shutdown()
@@ -133,7 +133,7 @@ def _span(span: ReadableSpan) -> dict[str, Any]:
         "kind": span.kind,
         "attributes": _fields(span.attributes or {}),
         "status": (span.status.status_code, span.status.description),
-        # on a FastAPI without telemetry, Epilogue has the request traced as well
+        # on a FastAPI without telemetry, Afterword has the request traced as well
         "parent": NATIVE_TELEMETRY and span.parent and (span.parent.trace_id, span.parent.span_id),
         "events": [
             (event.name, {key: value for key, value in (event.attributes or {}).items() if "stack" not in key})

@@ -1,6 +1,6 @@
 """The shop with an observer of its own that is broken: its dashboard is not there."""
 
-from epilogue import TaskObserver, TaskRun, instrument
+from afterword import TaskObserver, TaskRun, instrument
 from examples.shop.app import app
 
 

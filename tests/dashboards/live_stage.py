@@ -51,7 +51,7 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
             "mail-ill": shop(directory / "mail-ill", ill.port, SHOP_SMTP_TIMEOUT="600"),
             "starved": shop(directory / "starved", good.port, SHOP_THREADS="1"),
             "careless": shop(directory / "careless", good.port),
-            "neglected": shop(directory / "neglected", good.port, neglected, EPILOGUE_MAX_TASK_NAMES="3"),
+            "neglected": shop(directory / "neglected", good.port, neglected, AFTERWORD_MAX_TASK_NAMES="3"),
             "workers": shop(
                 directory / "workers",
                 silent.port,

@@ -90,10 +90,10 @@ def test_aggregates(expression):
 @each
 def test_narrowed_by_the_variables(expression):
     """Every selector is narrowed by the job and the instance, and by the task where there is one."""
-    for metric, matchers in re.findall(r"((?:background_task|epilogue)_\w+)\{([^}]*)\}", expression.expr):
+    for metric, matchers in re.findall(r"((?:background_task|afterword)_\w+)\{([^}]*)\}", expression.expr):
         if not expression.panel.startswith("variable"):
             assert 'job=~"$job", instance=~"$instance"' in matchers
-            without_task = metric.startswith("epilogue") or "oldest_age" in metric or "resets" in expression.expr
+            without_task = metric.startswith("afterword") or "oldest_age" in metric or "resets" in expression.expr
             assert without_task or 'background_task_name=~"$task"' in matchers
 
 

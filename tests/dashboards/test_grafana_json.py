@@ -36,7 +36,7 @@ def test_no_other_files():
 
 def test_uids():
     """The dashboards have the uids that alerts and links lead to."""
-    assert set(DASHBOARDS) == {"epilogue-overview", "epilogue-task"}
+    assert set(DASHBOARDS) == {"afterword-overview", "afterword-task"}
 
 
 @each_dashboard
@@ -146,7 +146,7 @@ def test_three_signals(uid):
 
 def test_heatmap_has_exemplars():
     """The heatmap of the duration shows exemplars."""
-    (heatmap,) = (p for p in expressions.panels(DASHBOARDS["epilogue-task"]) if p["type"] == "heatmap")
+    (heatmap,) = (p for p in expressions.panels(DASHBOARDS["afterword-task"]) if p["type"] == "heatmap")
     assert heatmap["targets"][0]["exemplar"] is True
     assert heatmap["targets"][0]["format"] == "heatmap"
 

@@ -11,11 +11,11 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from afterword import TaskObserver, TaskRun, instrument, uninstrument
 from dashboards.expressions import expressions
-from epilogue import TaskObserver, TaskRun, instrument, uninstrument
 
 OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
-SELECTOR = re.compile(r"\b((?:background_task|epilogue)_\w+)\{([^}]*)\}")
+SELECTOR = re.compile(r"\b((?:background_task|afterword)_\w+)\{([^}]*)\}")
 MATCHER = re.compile(r"(\w+)(?:=~|!~|!=|=)\"")
 
 

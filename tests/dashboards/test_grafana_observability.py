@@ -21,7 +21,7 @@ def load(name: str) -> Any:
 
 
 SERVICES = load("compose.yaml")["services"]
-SOURCES = {source["uid"]: source for source in load("grafana/datasources/epilogue.yaml")["datasources"]}
+SOURCES = {source["uid"]: source for source in load("grafana/datasources/afterword.yaml")["datasources"]}
 
 
 def mounts(service: str) -> dict[str, str]:
@@ -86,7 +86,7 @@ def test_rules_are_mounted_where_prometheus_looks():
 
 def test_dashboards_are_provisioned():
     """Grafana finds the committed dashboards where its provider looks."""
-    (provider,) = load("grafana/dashboards/epilogue.yaml")["providers"]
+    (provider,) = load("grafana/dashboards/afterword.yaml")["providers"]
     outside = mounts("grafana")[provider["options"]["path"]]
     assert (HERE / outside).resolve() == build.DIRECTORY
     home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])

@@ -143,7 +143,7 @@ def test_every_series_of_ours_is_the_shops_own(scene: Scene):
     metrics = {
         name
         for one in scene.shops
-        for name in re.findall(r"^((?:background_task|epilogue)_\w+)", one.get("/metrics"), re.MULTILINE)
+        for name in re.findall(r"^((?:background_task|afterword)_\w+)", one.get("/metrics"), re.MULTILINE)
     }
     assert len(metrics) > 20
     for metric in sorted(metrics):
@@ -156,7 +156,7 @@ def test_the_scene_has_every_outcome(scene: Scene):
     assert len(ended) == 6
     assert scene.oracle().ask("sum(background_task_lost_total) > 0")
     assert scene.oracle().ask("sum(background_task_running) > 0")
-    assert scene.oracle().ask("sum(epilogue_observer_errors_total) > 0")
+    assert scene.oracle().ask("sum(afterword_observer_errors_total) > 0")
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=lambda one: f"{one.dashboard} {one.panel} {one.ref_id}")
@@ -208,7 +208,7 @@ def test_promtool_accepts_the_plain_text(scene: Scene):
     """`promtool check metrics` has nothing against what the shops expose in the plain-text format."""
     for one in scene.shops:
         text = one.get("/metrics")
-        ours = "".join(re.findall(r"^(?:# \w+ )?(?:background_task|epilogue)_.*\n", text, re.MULTILINE))
+        ours = "".join(re.findall(r"^(?:# \w+ )?(?:background_task|afterword)_.*\n", text, re.MULTILINE))
         done = subprocess.run(
             ["promtool", "check", "metrics"], input=ours, capture_output=True, text=True, check=False
         )

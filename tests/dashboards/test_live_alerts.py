@@ -20,28 +20,28 @@ pytestmark = pytest.mark.timeout(400)
 _PATIENCE = 130.0
 TASKS = "examples.shop.tasks."
 SITUATIONS = {
-    ("careless", "EpilogueTaskNeverRan"): "one request fails, and one makes its tasks by hand",
-    ("mail-down", "EpilogueTaskFailureRatioHigh"): "the mail server goes down",
-    ("mail-down", "EpilogueTaskStoppedSucceeding"): "the mail server stays down",
-    ("mail-down", "EpilogueTaskNeverRan"): "the tasks behind a mail are skipped",
-    ("mail-ill", "EpilogueTaskWaitHigh"): "the mail server is slow, so that what comes after a mail is late",
-    ("mail-ill", "EpilogueBacklogGrowing"): "the mail server holds some connections for ever",
-    ("mail-ill", "EpilogueTaskStuck"): "the mail server holds some connections for ever",
-    ("starved", "EpilogueWorkerThreadsExhausted"): "another program holds the database",
-    ("neglected", "EpilogueTooManyTaskNames"): "there are more tasks than the process may name",
-    ("neglected", "EpilogueObserverErrors"): "an observer of the user's raises",
-    ("neglected", "EpilogueMetricsMissing"): "an instance of the job serves metrics, but not ours",
-    ("filtered", "EpilogueAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
-    ("workers", "EpilogueTaskCancelled"): "a deploy replaces the workers while mails are sent",
-    ("workers", "EpilogueTaskNeverRan"): "workers are killed with their tasks",
+    ("careless", "AfterwordTaskNeverRan"): "one request fails, and one makes its tasks by hand",
+    ("mail-down", "AfterwordTaskFailureRatioHigh"): "the mail server goes down",
+    ("mail-down", "AfterwordTaskStoppedSucceeding"): "the mail server stays down",
+    ("mail-down", "AfterwordTaskNeverRan"): "the tasks behind a mail are skipped",
+    ("mail-ill", "AfterwordTaskWaitHigh"): "the mail server is slow, so that what comes after a mail is late",
+    ("mail-ill", "AfterwordBacklogGrowing"): "the mail server holds some connections for ever",
+    ("mail-ill", "AfterwordTaskStuck"): "the mail server holds some connections for ever",
+    ("starved", "AfterwordWorkerThreadsExhausted"): "another program holds the database",
+    ("neglected", "AfterwordTooManyTaskNames"): "there are more tasks than the process may name",
+    ("neglected", "AfterwordObserverErrors"): "an observer of the user's raises",
+    ("neglected", "AfterwordMetricsMissing"): "an instance of the job serves metrics, but not ours",
+    ("filtered", "AfterwordAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
+    ("workers", "AfterwordTaskCancelled"): "a deploy replaces the workers while mails are sent",
+    ("workers", "AfterwordTaskNeverRan"): "workers are killed with their tasks",
 }
 CONSEQUENCES = {
-    ("filtered", "EpilogueMetricsMissing"),
-    ("starved", "EpilogueTaskWaitHigh"),
-    ("starved", "EpilogueBacklogGrowing"),
-    ("workers", "EpilogueTaskStuck"),
-    ("workers", "EpilogueTaskStoppedSucceeding"),
-    ("workers", "EpilogueBacklogGrowing"),
+    ("filtered", "AfterwordMetricsMissing"),
+    ("starved", "AfterwordTaskWaitHigh"),
+    ("starved", "AfterwordBacklogGrowing"),
+    ("workers", "AfterwordTaskStuck"),
+    ("workers", "AfterwordTaskStoppedSucceeding"),
+    ("workers", "AfterwordBacklogGrowing"),
 }
 """What may come with a situation, though it is not what the situation is for."""
 
@@ -113,7 +113,7 @@ def test_nothing_fires_that_has_no_reason(watch: Watch):
 
 def test_the_very_first_event_fires_with_its_count(watch: Watch):
     """A name that appears with its first lost run at 1 fires, by name and outcome."""
-    fired = watch.fired["careless", "EpilogueTaskNeverRan"]
+    fired = watch.fired["careless", "AfterwordTaskNeverRan"]
     tasks = {
         (alert["labels"]["background_task_name"], alert["labels"]["background_task_outcome"], alert["value"])
         for alert in fired
@@ -126,7 +126,7 @@ def test_the_very_first_event_fires_with_its_count(watch: Watch):
 
 def test_what_a_killed_worker_held_is_lost(watch: Watch):
     """The runs of a killed worker fire as lost."""
-    fired = watch.fired["workers", "EpilogueTaskNeverRan"]
+    fired = watch.fired["workers", "AfterwordTaskNeverRan"]
     assert "lost" in {alert["labels"]["background_task_outcome"] for alert in fired}
 
 
@@ -137,7 +137,7 @@ def test_links_lead_to_the_dashboard_of_what_fired(watch: Watch):
             link = urlsplit(alert["annotations"]["dashboard_url"])
             labels, values = alert["labels"], parse_qs(link.query)
             wanted = {"var-job": [labels["job"]]}
-            if link.path == "/d/epilogue-task":
+            if link.path == "/d/afterword-task":
                 wanted["var-task"] = [labels.get("background_task_name", "other")]
             if "instance" in labels:
                 wanted["var-instance"] = [labels["instance"]]

@@ -10,9 +10,9 @@ import _jsonnet
 import pytest
 import yaml
 
+from afterword import names
 from dashboards.expressions import load as dashboards
 from dashboards.prometheus.server import HERE, RULES, configuration
-from epilogue import names
 
 from .prometheus_rules import RUNBOOK, TESTS, alerts, load, shorten
 
@@ -89,9 +89,9 @@ def test_every_metric_that_the_rules_name_exists():
     recorded = {rule["record"] for path in RULES for rule in load(path) if "record" in rule}
     for path in RULES:
         for rule in load(path):
-            named = set(re.findall(r"\b(?:background_task|epilogue|process|job)_[a-z0-9_:]*\b", rule["expr"]))
+            named = set(re.findall(r"\b(?:background_task|afterword|process|job)_[a-z0-9_:]*\b", rule["expr"]))
             labels = {"background_task_name", "background_task_outcome", "background_task_state"}
-            labels |= {"epilogue_observer"}
+            labels |= {"afterword_observer"}
             assert named - labels <= ours | recorded | {"process_start_time_seconds"}
 
 
@@ -105,8 +105,8 @@ def test_shortening_changes_durations_and_nothing_else():
 
 def test_the_mixin_imports_the_committed_files():
     """A user of mixins gets the same dashboards and rules, with the addresses filled in."""
-    addresses = "grafanaUrl: 'https://grafana.example', runbookUrl: 'https://runbooks.example/epilogue'"
-    snippet = f"(import 'mixin.libsonnet') + {{ _config+:: {{ epilogue+: {{ {addresses} }} }} }}"
+    addresses = "grafanaUrl: 'https://grafana.example', runbookUrl: 'https://runbooks.example/afterword'"
+    snippet = f"(import 'mixin.libsonnet') + {{ _config+:: {{ afterword+: {{ {addresses} }} }} }}"
     shown = (
         f"local mixin = {snippet}; "
         "[mixin.grafanaDashboards, mixin.prometheusRules.groups, mixin.prometheusAlerts.groups]"
@@ -115,5 +115,5 @@ def test_the_mixin_imports_the_committed_files():
     assert sorted(one["uid"] for one in given[0].values()) == sorted(one["uid"] for one in dashboards())
     for groups, path in zip(given[1:], RULES, strict=True):
         text = path.read_text().replace("http://localhost:3000", "https://grafana.example")
-        text = text.replace("'RUNBOOK.md", "'https://runbooks.example/epilogue")
+        text = text.replace("'RUNBOOK.md", "'https://runbooks.example/afterword")
         assert groups == yaml.safe_load(text)["groups"]

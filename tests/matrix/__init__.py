@@ -1,1 +1,1 @@
-"""Epilogue beside its peers and on every runtime, in environments of their own: `make matrix`."""
+"""Afterword beside its peers and on every runtime, in environments of their own: `make matrix`."""

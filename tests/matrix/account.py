@@ -8,7 +8,7 @@ import anyio
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-import epilogue
+import afterword
 from tests.matrix import tasks
 from tests.matrix.scenarios import expected_of
 from tests.support.accounts import PEER_SPANS, RUN_ID, Accounts
@@ -35,7 +35,7 @@ class Account:
 
     def open(self, app: Any) -> None:
         """Put ours in."""
-        epilogue.instrument(
+        afterword.instrument(
             app,
             observers=[self.all.recorder],
             tracer_provider=None if self._peer.is_global else self.all.spans.provider,
@@ -46,7 +46,7 @@ class Account:
 
     def close(self, app: Any) -> None:
         """Take ours out."""
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         self._opened = False
 
     def own_provider(self) -> TracerProvider:

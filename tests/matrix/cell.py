@@ -1,4 +1,4 @@
-"""One cell of the matrix: the same acts with Epilogue and without, on a real server, compared.
+"""One cell of the matrix: the same acts with Afterword and without, on a real server, compared.
 
 As a program (``python -m tests.matrix.cell JSON``) it prints what is wrong, act by act, as JSON.
 """
@@ -177,14 +177,14 @@ def _peer_removed(drive: Drive) -> Acts:
 
 
 def play(cell: Cell, python: str) -> dict[str, Any]:
-    """Play a cell's acts with Epilogue and without; return what is wrong, and how much the peer says by itself."""
+    """Play a cell's acts with Afterword and without; return what is wrong, and how much the peer says alone."""
     problems: Problems = {}
     said: dict[str, int] = {}
     for act in (_ours_removed, _peer_removed) if cell.removable else (_ours_removed,):
         try:
             unwatched = _acts(cell, python, act, watched=False)
         except BrokenCellError as exc:
-            return {"not_run": f"it does not work without Epilogue either: {str(exc)[-300:]}"}
+            return {"not_run": f"it does not work without Afterword either: {str(exc)[-300:]}"}
         watched = _acts(cell, python, act, watched=True)
         problems |= _compared(cell, watched, unwatched)
         if "together" in unwatched:

@@ -54,7 +54,7 @@ def _oldest() -> list[str]:
 
 
 def requirements(environment: str) -> list[str]:
-    """Return what an environment holds beside what Epilogue depends on."""
+    """Return what an environment holds beside what Afterword depends on."""
     name = environment.partition("/")[0]
     if name in _PEERS:
         return [*_ours(), "uvicorn>=0.30", *_PEERS[name]]

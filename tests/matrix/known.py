@@ -1,4 +1,4 @@
-"""What fails in the matrix through no fault of Epilogue, and why."""
+"""What fails in the matrix through no fault of Afterword, and why."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DATADOG = Known(
     frozenset({"behaviour", "peer"}),
     "ddtrace's `unpatch` (internal; it has no public one) takes a patch out only where it lies on top. Ours lies "
     "on top of its patch of `add_task`, so that one stays, with what it does to callable objects (below). Take "
-    "Epilogue out first.",
+    "Afterword out first.",
 )
 KNOWN: dict[tuple[str, str], Known] = {
     ("datadog-early", "peer removed"): _DATADOG,

@@ -47,20 +47,20 @@ _INTRODUCTION = """\
 
 By `make matrix`; a part of it by `make matrix CELLS=logfire,trio`. Each cell is a real server on loopback in an
 environment of its own, with no other network where the machine allows that. It plays the scenarios below with
-Epilogue and without, and a column says `yes` where all of this holds:
+Afterword and without, and a column says `yes` where all of this holds:
 
-- the application behaves as without Epilogue: the same answers to the byte, the same deeds in the same order, the
+- the application behaves as without Afterword: the same answers to the byte, the same deeds in the same order, the
   same exceptions at the server;
 - the account is exact in the observer, the scrape, the OpenTelemetry metrics, the spans and the log, and the law
   holds;
 - each run has one span, ours or an adopted one, and no other OpenTelemetry span of a task is left beside it;
 - every task has its function's own name, whoever wrapped the function;
-- taken out, Epilogue leaves no hook in any class but under another tool's patch, where it only passes calls on;
-- the peer says of the requests and, in its own way, of the tasks what it says without Epilogue.
+- taken out, Afterword leaves no hook in any class but under another tool's patch, where it only passes calls on;
+- the peer says of the requests and, in its own way, of the tasks what it says without Afterword.
 
-The columns are the acts of one process, in order: Epilogue and the peer **together**; Epilogue taken out **while a
-task runs**, with another one waiting behind it (both are still accounted for); **taken out**; put in **again**.
-Where the peer can be taken out, a second process takes **the peer out first**, and **then Epilogue**."""
+The columns are the acts of one process, in order: Afterword and the peer **together**; Afterword taken out **while
+a task runs**, with another one waiting behind it (both are still accounted for); **taken out**; put in **again**.
+Where the peer can be taken out, a second process takes **the peer out first**, and **then Afterword**."""
 _LIMITS = """\
 ## What is not run here
 
@@ -74,7 +74,7 @@ _LIMITS = """\
 ## What to know of a peer
 
 - ddtrace 4.16.0 never runs a callable object with an async `__call__` that was added with `add_task`. Its wrapper
-  returns as if it had, so Epilogue, which sees the wrapper return, says `succeeded` as ddtrace's own span does.
+  returns as if it had, so Afterword, which sees the wrapper return, says `succeeded` as ddtrace's own span does.
 - A sync task that was added with `add_task` beside ddtrace gets its thread from ddtrace's wrapper: the wait for
   that thread is in its duration.
 - New Relic 14.1.0 wraps a module-level `BackgroundTask` anew on every call, so that each request takes twice as
@@ -110,7 +110,7 @@ def _summary(results: dict[str, Result]) -> str:
     order = ("yes", "known", "**no**", "not run", "–")
     told = ", ".join(f"{counts[each]} {each}" for each in order if counts[each])
     number = len(cells.selected([]))
-    return f"In {number} cells: {told}. `known` fails through no fault of Epilogue, for the reason below."
+    return f"In {number} cells: {told}. `known` fails through no fault of Afterword, for the reason below."
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
@@ -148,7 +148,7 @@ def _peers(results: dict[str, Result], notes: list[str]) -> Iterator[str]:
                 result.on,
             ]
         )
-    acts = ("together", "while a task runs", "taken out", "again", "the peer out first", "then Epilogue")
+    acts = ("together", "while a task runs", "taken out", "again", "the peer out first", "then Afterword")
     yield from _table(["peer", "comes", "says", *acts, "run on"], rows)
 
 

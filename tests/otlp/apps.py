@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi import BackgroundTasks, FastAPI
 
-from epilogue import TaskObserver, configure, instrument
-from epilogue.logs import OpenTelemetryLogs
+from afterword import TaskObserver, configure, instrument
+from afterword.logs import OpenTelemetryLogs
 from tests.otlp import plain_app
 from tests.support.versions import NATIVE_TELEMETRY
 

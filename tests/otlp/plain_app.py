@@ -1,4 +1,4 @@
-"""An application that has never heard of Epilogue, nor of OpenTelemetry."""
+"""An application that has never heard of Afterword, nor of OpenTelemetry."""
 
 import asyncio
 

@@ -122,7 +122,7 @@ class Received:
 
     def events(self) -> list[Record]:
         """Return our own log records."""
-        return [record for record in self.records() if record.scope == "epilogue"]
+        return [record for record in self.records() if record.scope == "afterword"]
 
     def _metrics(self) -> Iterator[tuple[dict[str, Any], str, Any]]:
         for part in self._of("resource_metrics"):
@@ -132,15 +132,15 @@ class Received:
 
     def metric_resources(self) -> list[dict[str, Any]]:
         """Return the resource of every export of our metrics."""
-        return [resource for resource, scope, _ in self._metrics() if scope == "epilogue"]
+        return [resource for resource, scope, _ in self._metrics() if scope == "afterword"]
 
     def metric_names(self) -> set[str]:
         """Return the names of all our metrics."""
-        return {metric.name for _, scope, metric in self._metrics() if scope == "epilogue"}
+        return {metric.name for _, scope, metric in self._metrics() if scope == "afterword"}
 
     def last(self) -> dict[str, Any]:
         """Return the latest export of each of our metrics, by name."""
-        return {metric.name: metric for _, scope, metric in self._metrics() if scope == "epilogue"}
+        return {metric.name: metric for _, scope, metric in self._metrics() if scope == "afterword"}
 
     def numbers(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """Return the latest values under Prometheus's names; of a histogram count, sum and buckets."""
@@ -172,7 +172,7 @@ class Received:
         return [
             Exemplar(_number(exemplar), exemplar.trace_id.hex(), exemplar.span_id.hex())
             for _, scope, metric in self._metrics()
-            if scope == "epilogue" and metric.name == name
+            if scope == "afterword" and metric.name == name
             for point in metric.histogram.data_points
             for exemplar in point.exemplars
         ]

@@ -86,7 +86,7 @@ class Process:
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name.startswith(("background_task_", "epilogue_"))
+            if sample.name.startswith(("background_task_", "afterword_"))
         }
 
     def ended(self) -> float:
@@ -109,7 +109,7 @@ def process(
 ) -> Iterator[Process]:
     """Run a server, without any `OTEL_*` of the machine's, until the block ends or it is stopped before."""
     port = free_port()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "EPILOGUE_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "AFTERWORD_"))}
     kept["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
     with log.open("w") as output:
         server = subprocess.Popen(

@@ -6,12 +6,12 @@ from tests.otlp.receiver import Receiver, receiving
 from tests.parts.interpreter import run_fresh
 
 ALL_SIGNALS = """
-    import epilogue
+    import afterword
     from opentelemetry import _logs, metrics, trace
-    epilogue.configure("shop")
-    trace.get_tracer("epilogue").start_span("work").end()
-    metrics.get_meter("epilogue").create_counter("orders").add(3)
-    epilogue.logs.OpenTelemetryLogs().request_failed(epilogue.RequestInfo("GET", "/"), ValueError())
+    afterword.configure("shop")
+    trace.get_tracer("afterword").start_span("work").end()
+    metrics.get_meter("afterword").create_counter("orders").add(3)
+    afterword.logs.OpenTelemetryLogs().request_failed(afterword.RequestInfo("GET", "/"), ValueError())
 """
 ENDPOINTS = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "", (1, 1, 1)),
@@ -80,9 +80,9 @@ def test_a_variable_that_cannot_be_read(variable, value, signals, receiver: Rece
 def test_a_missing_exporter_is_named():
     """Where the exporter is not installed, the warning says what to install."""
     code = """
-        import epilogue, sys
-        sys.modules["epilogue.configure"].entry_points = lambda **kwargs: ()
-        epilogue.configure("shop")
+        import afterword, sys
+        sys.modules["afterword.configure"].entry_points = lambda **kwargs: ()
+        afterword.configure("shop")
     """
     _, complained = run_fresh(code, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:9")
     assert "pip install opentelemetry-exporter-otlp-proto-http" in complained

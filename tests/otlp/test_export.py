@@ -95,7 +95,7 @@ def test_signals_are_switched_off(switch, arrives, http_receiver: Receiver, tmp_
     assert sum(ended(scraped).values()) == len(STORY)
     if arrives[1]:
         assert account(http_receiver.numbers()) == scraped
-    assert "epilogue: " not in server.text()
+    assert "afterword: " not in server.text()
 
 
 def test_delta_temporality(http_receiver: Receiver, tmp_path: Path):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from epilogue import flushing
+from afterword import flushing
 from tests.parts.bench import Bench
 
 COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
@@ -60,10 +60,10 @@ def test_one_that_raises(bench: Bench, made: list[Any], caplog: pytest.LogCaptur
     """A provider that raises is logged, and the others are flushed."""
     flushed = threading.Event()
     made += [Provider(lambda: 1 / 0), Provider(flushed.set)]
-    with caplog.at_level(logging.ERROR, "epilogue"):
+    with caplog.at_level(logging.ERROR, "afterword"):
         assert begin_and_end(bench.app()) == COMPLETE
     assert flushed.is_set()
-    assert [record.message for record in caplog.records] == ["epilogue: flushing Provider failed"]
+    assert [record.message for record in caplog.records] == ["afterword: flushing Provider failed"]
 
 
 @pytest.mark.parametrize("seconds", ["0.1", "1e-3"])
@@ -115,6 +115,6 @@ def test_a_global_provider_that_cannot_be_had(
 
     monkeypatch.setattr(flushing, "_global", True)
     monkeypatch.setattr(trace, "get_tracer_provider", refuse)
-    with caplog.at_level(logging.ERROR, "epilogue"):
+    with caplog.at_level(logging.ERROR, "afterword"):
         assert begin_and_end(bench.app()) == COMPLETE
-    assert [record.message for record in caplog.records] == ["epilogue: flushing failed"]
+    assert [record.message for record in caplog.records] == ["afterword: flushing failed"]

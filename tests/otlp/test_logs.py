@@ -7,9 +7,9 @@ from fastapi import BackgroundTasks, HTTPException
 from opentelemetry import _logs
 from pydantic import BaseModel
 
-import epilogue
-from epilogue.instrumentor import BackgroundTaskInstrumentor
-from epilogue.logs import OpenTelemetryLogs
+import afterword
+from afterword.instrumentor import BackgroundTaskInstrumentor
+from afterword.logs import OpenTelemetryLogs
 from tests.otlp.receiver import Receiver
 from tests.otlp.sdk_logs import KeptLogs
 from tests.otlp.serving import PATIENT, process, uvicorn
@@ -191,10 +191,10 @@ def test_a_provider_that_comes_later(bench: Bench, kept: KeptLogs, monkeypatch: 
 
 
 def test_the_variable(bench: Bench, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
-    """`EPILOGUE_OTEL_LOGS=true` adds it for zero code, beside observers that are given; the default is not to."""
+    """`AFTERWORD_OTEL_LOGS=true` adds it for zero code, beside observers that are given; the default is not to."""
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept.provider)
     for value, events in (("false", 0), ("true", 1)):
-        monkeypatch.setenv("EPILOGUE_OTEL_LOGS", value)
+        monkeypatch.setenv("AFTERWORD_OTEL_LOGS", value)
         app = bench.fastapi()
 
         @app.get("/")
@@ -205,5 +205,5 @@ def test_the_variable(bench: Bench, kept: KeptLogs, monkeypatch: pytest.MonkeyPa
         BackgroundTaskInstrumentor.instrument_app(app, observers=observers, **bench.settings)
         ask(app)
         assert len(kept.records) == events
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
     assert bench.outcomes == [("mail", "succeeded")] * 2

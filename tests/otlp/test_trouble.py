@@ -26,7 +26,7 @@ def test_a_receiver_that_is_unwell(trouble, receiver: Receiver, tmp_path: Path):
         assert visit(server) == STATUSES
         assert ended(server.scrape()) == ended_times(2)
         assert server.stop(LONGER_THAN_A_TIMEOUT) == -15
-    assert "epilogue: " not in server.text()
+    assert "afterword: " not in server.text()
 
 
 def test_a_receiver_that_recovers(receiver: Receiver, tmp_path: Path):
@@ -51,7 +51,7 @@ def test_nobody_listens(protocol, tmp_path: Path):
         assert visit(server) == STATUSES
         assert ended(server.scrape()) == ended_times(1)
         assert server.stop(LONGER_THAN_A_TIMEOUT) == -15
-    assert "epilogue: " not in server.text()
+    assert "afterword: " not in server.text()
 
 
 def test_providers_that_raise_on_every_call(tmp_path: Path):
@@ -61,7 +61,7 @@ def test_providers_that_raise_on_every_call(tmp_path: Path):
         assert ended(server.scrape()) == ended_times(1)
         assert server.stop() == -15
     for signal in ("traces", "OpenTelemetry metrics"):
-        assert server.text().count(f"epilogue: there are no {signal}") == 1
+        assert server.text().count(f"afterword: there are no {signal}") == 1
 
 
 def test_providers_whose_instruments_raise(tmp_path: Path):
@@ -71,7 +71,7 @@ def test_providers_whose_instruments_raise(tmp_path: Path):
         scraped = server.scrape()
         assert ended(scraped) == ended_times(1)
         faults = {
-            dict(labels)["epilogue_observer"] for (name, labels), value in scraped.items() if "observer" in name
+            dict(labels)["afterword_observer"] for (name, labels), value in scraped.items() if "observer" in name
         }
         assert faults == {"Tracing", "OtelMetrics", "OpenTelemetryLogs"}
         assert server.stop() == -15

@@ -28,7 +28,7 @@ def spans_of_tasks(receiver: Receiver) -> list[str]:
 
 def test_all_signals_arrive(receiver: Receiver, tmp_path: Path):
     """Spans, metrics and logs of its tasks arrive, one span per task although contrib is loaded, too."""
-    environment = receiver.environment | QUIET | {"EPILOGUE_OTEL_LOGS": "true"}
+    environment = receiver.environment | QUIET | {"AFTERWORD_OTEL_LOGS": "true"}
     with process(automatic, APP, tmp_path / "log", **environment) as server:
         assert visit(server, 2) == STATUSES * 2
         scraped = comparable(server.scrape())
@@ -59,8 +59,8 @@ def test_the_defaults(receiver: Receiver, tmp_path: Path):
 
 
 def test_switched_off(http_receiver: Receiver, tmp_path: Path):
-    """`OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=epilogue` leaves everybody else's telemetry and none of ours."""
-    environment = http_receiver.environment | QUIET | {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "epilogue"}
+    """`OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=afterword` leaves everybody else's telemetry and none of ours."""
+    environment = http_receiver.environment | QUIET | {"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "afterword"}
     with process(automatic, APP, tmp_path / "log", **environment) as server:
         assert [server.get(path) for path in VISITS] == STATUSES
         server.wait_for(lambda: any("/refused" in span.name for span in http_receiver.spans()))
@@ -73,13 +73,13 @@ def test_switched_off(http_receiver: Receiver, tmp_path: Path):
 @pytest.mark.parametrize(
     ("setting", "spans", "metrics"),
     [
-        ({"EPILOGUE_TRACES": "false"}, False, True),
-        ({"EPILOGUE_METRICS": "off"}, True, False),
+        ({"AFTERWORD_TRACES": "false"}, False, True),
+        ({"AFTERWORD_METRICS": "off"}, True, False),
     ],
     ids=["traces", "metrics"],
 )
-def test_the_signals_of_epilogue(setting, spans: bool, metrics: bool, http_receiver: Receiver, tmp_path: Path):
-    """`EPILOGUE_TRACES` and `EPILOGUE_METRICS` take out a signal of ours."""
+def test_the_signals_of_afterword(setting, spans: bool, metrics: bool, http_receiver: Receiver, tmp_path: Path):
+    """`AFTERWORD_TRACES` and `AFTERWORD_METRICS` take out a signal of ours."""
     with process(automatic, APP, tmp_path / "log", **http_receiver.environment, **PATIENT, **setting) as server:
         assert [server.get(path) for path in VISITS] == STATUSES
         assert (server.get("/metrics") == 200) == metrics
@@ -88,11 +88,11 @@ def test_the_signals_of_epilogue(setting, spans: bool, metrics: bool, http_recei
 
 
 def test_the_other_settings(http_receiver: Receiver, tmp_path: Path):
-    """`EPILOGUE_METRICS_PATH`, `EPILOGUE_NEW_TRACE` and `EPILOGUE_LOGS` do as the README says."""
+    """`AFTERWORD_METRICS_PATH`, `AFTERWORD_NEW_TRACE` and `AFTERWORD_LOGS` do as the README says."""
     settings = {
-        "EPILOGUE_METRICS_PATH": "/numbers",
-        "EPILOGUE_LOGS": "false",
-        "EPILOGUE_NEW_TRACE": "true",
+        "AFTERWORD_METRICS_PATH": "/numbers",
+        "AFTERWORD_LOGS": "false",
+        "AFTERWORD_NEW_TRACE": "true",
         "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "fastapi,starlette",
     }
     with process(automatic, APP, tmp_path / "log", **http_receiver.environment, **PATIENT, **settings) as server:

@@ -12,7 +12,7 @@ STORY = sorted(
 )
 """The outcomes of the tasks of one round of requests."""
 
-_ACCOUNT = ("background_task_", "epilogue_request_errors", "epilogue_observer_errors")
+_ACCOUNT = ("background_task_", "afterword_request_errors", "afterword_observer_errors")
 
 
 def visit(server: Process, times: int = 1) -> list[int]:

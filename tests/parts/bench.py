@@ -10,8 +10,8 @@ import structlog
 from fastapi import BackgroundTasks, FastAPI
 from starlette.applications import Starlette
 
-import epilogue
-from epilogue import TaskRun, hooks, ledger
+import afterword
+from afterword import TaskRun, hooks, ledger
 from tests.support.accounts import Accounts
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
@@ -48,7 +48,7 @@ class Bench(Stage):
         """Instrument an application into the bench's accounts; options win over the bench's settings."""
         observers = [self.accounts.recorder, *options.pop("observers", ())]
         super().instrument(app)
-        epilogue.instrument(app, observers=observers, **(self.settings | options))
+        afterword.instrument(app, observers=observers, **(self.settings | options))
         return app
 
     def app(self, endpoint: Callable[..., Any] | None = None, **options: Any) -> FastAPI:
@@ -89,7 +89,7 @@ class Bench(Stage):
 
     def observer_errors(self, observer: str) -> float | None:
         """Return how often an observer has been counted as faulty."""
-        return self.sample("epilogue_observer_errors_total", epilogue_observer=observer)
+        return self.sample("afterword_observer_errors_total", afterword_observer=observer)
 
     def assert_story(self, *expected: Expectation) -> None:
         """Assert that all accounts tell this story now."""
@@ -97,7 +97,7 @@ class Bench(Stage):
 
     def close(self) -> None:
         for app in reversed(self.instrumented):
-            epilogue.uninstrument(app)
+            afterword.uninstrument(app)
         self.accounts.shutdown()
         unended = _forget_unended()
         try:

@@ -10,7 +10,7 @@ import textwrap
 
 def run_fresh(code: str, **environment: str) -> tuple[str, str]:
     """Run code in a fresh interpreter without any `OTEL_*` of ours; return what it printed and complained."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "EPILOGUE_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "AFTERWORD_"))}
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
         env=kept | environment,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from epilogue.names import function_name
+from afterword.names import function_name
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 
@@ -38,7 +38,7 @@ class Callables:
 
     class RaisingAttributes(Task):
         def __getattr__(self, name: str) -> Any:
-            if name in ("__wrapped__", "__self__", "__epilogue_task__"):  # others are asked for by Starlette
+            if name in ("__wrapped__", "__self__", "__afterword_task__"):  # others are asked for by Starlette
                 raise RuntimeError(f"no {name}")
             raise AttributeError(name)
 

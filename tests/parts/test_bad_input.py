@@ -63,7 +63,7 @@ def test_a_structlog_processor_that_raises(bench: Bench, caplog):
         assert ask(app).status == 200
     assert bench.outcomes == [("mail", "succeeded")] * 2
     assert bench.observer_errors("Logs") == 6
-    faults = [record.getMessage() for record in caplog.records if record.name == "epilogue"]
+    faults = [record.getMessage() for record in caplog.records if record.name == "afterword"]
     assert len(faults) == 3  # once for each transition
     assert all("logged once" in fault for fault in faults)
 
@@ -77,9 +77,9 @@ class BrokenHandler(logging.Handler):
 
 @pytest.fixture
 def broken_stdlib_log() -> Iterator[None]:
-    """Let everything that Epilogue logs through the standard library raise."""
+    """Let everything that Afterword logs through the standard library raise."""
     structlog.reset_defaults()
-    logger, handler, level = logging.getLogger("epilogue"), BrokenHandler(), logging.getLogger("epilogue").level
+    logger, handler, level = logging.getLogger("afterword"), BrokenHandler(), logging.getLogger("afterword").level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     yield
@@ -148,8 +148,8 @@ def test_broken_tracing_costs_no_task(bench: Bench, processor):
 
 def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch):
     """If all of our own observers raise all the time, the application's behaviour is still its own."""
-    from epilogue.signals.prometheus import Prometheus
-    from epilogue.signals.tracing import Tracing
+    from afterword.signals.prometheus import Prometheus
+    from afterword.signals.tracing import Tracing
 
     def fail(*_) -> None:
         raise RuntimeError("broken")
@@ -165,7 +165,7 @@ def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch):
 
 def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog):
     """A fault in finding the route is counted as ours, said once, and costs the route only."""
-    from epilogue import request
+    from afterword import request
 
     def fail(*_) -> None:
         raise RuntimeError("broken")
@@ -175,5 +175,5 @@ def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, ca
     for _ in range(2):
         assert ask(app).status == 200
     bench.assert_story(succeeded("mail"), succeeded("mail"))
-    assert bench.observer_errors("epilogue") >= 2
-    assert len([record for record in caplog.records if "epilogue.route" in record.getMessage()]) == 1
+    assert bench.observer_errors("afterword") >= 2
+    assert len([record for record in caplog.records if "afterword.route" in record.getMessage()]) == 1

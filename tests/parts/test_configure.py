@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-import epilogue
+import afterword
 from tests.parts.interpreter import run_fresh
 from tests.support.versions import NATIVE_TELEMETRY
 
 LOG_A_LINE = """
-    import epilogue, structlog
-    epilogue.configure({arguments})
+    import afterword, structlog
+    afterword.configure({arguments})
     structlog.get_logger().info("hello", number=7)
     try:
         secret = "hunter2"
@@ -20,18 +20,18 @@ LOG_A_LINE = """
 """
 
 SPAN = """
-    import epilogue
+    import afterword
     from opentelemetry import trace
-    epilogue.configure("shop")
+    afterword.configure("shop")
     with trace.get_tracer("test").start_as_current_span("work"):
         pass
     trace.get_tracer_provider().force_flush()
 """
 
 COUNT = """
-    import epilogue
+    import afterword
     from opentelemetry import metrics
-    epilogue.configure("shop")
+    afterword.configure("shop")
     metrics.get_meter("test").create_counter("orders").add(3)
     metrics.get_meter_provider().shutdown()
 """
@@ -44,14 +44,14 @@ PROVIDERS = """
 """
 
 CONFIGURE = """
-    import epilogue
-    epilogue.configure()
+    import afterword
+    afterword.configure()
 """
 
 SERVICE = """
-    import epilogue
+    import afterword
     from opentelemetry import trace
-    epilogue.configure("shop")
+    afterword.configure("shop")
     print(trace.get_tracer_provider().resource.attributes["service.name"])
 """
 
@@ -84,9 +84,9 @@ def test_text_when_asked_for():
 def test_lines_carry_the_trace_without_any_exporter():
     """Without an exporter spans go nowhere, and lines still carry their ids."""
     printed, complained = run_fresh("""
-        import epilogue, structlog
+        import afterword, structlog
         from opentelemetry import trace
-        epilogue.configure()
+        afterword.configure()
         with trace.get_tracer("test").start_as_current_span("work"):
             structlog.get_logger().info("hello")
     """)
@@ -98,7 +98,7 @@ def test_lines_carry_the_trace_without_any_exporter():
 def test_what_the_user_has_configured_stays():
     """A structlog configuration and providers of the user's own are left alone."""
     printed, _ = run_fresh("""
-        import epilogue, structlog
+        import afterword, structlog
         from opentelemetry import metrics, trace
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.trace import TracerProvider
@@ -106,7 +106,7 @@ def test_what_the_user_has_configured_stays():
         trace.set_tracer_provider(mine[0])
         metrics.set_meter_provider(mine[1])
         structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
-        epilogue.configure("shop", json_logs=True)
+        afterword.configure("shop", json_logs=True)
         print(trace.get_tracer_provider() is mine[0], metrics.get_meter_provider() is mine[1])
         structlog.get_logger().info("hello")
     """)
@@ -116,11 +116,11 @@ def test_what_the_user_has_configured_stays():
 def test_configuring_twice_changes_nothing():
     """A second call finds everything set up."""
     printed, complained = run_fresh("""
-        import epilogue
+        import afterword
         from opentelemetry import trace
-        epilogue.configure("shop")
+        afterword.configure("shop")
         provider = trace.get_tracer_provider()
-        epilogue.configure("other")
+        afterword.configure("other")
         print(trace.get_tracer_provider() is provider)
     """)
     assert (printed, complained) == ("True\n", "")
@@ -209,4 +209,4 @@ def test_a_disabled_sdk_stays_disabled():
 def test_a_bad_argument_is_named(arguments, name):
     """A bad argument raises, says which one it was, and sets up nothing."""
     with pytest.raises(TypeError, match=f"^{name}: "):
-        epilogue.configure(**arguments)
+        afterword.configure(**arguments)

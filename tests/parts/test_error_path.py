@@ -7,7 +7,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException
 from starlette.background import BackgroundTask
 
-import epilogue
+import afterword
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.stage import named
@@ -189,7 +189,7 @@ def test_an_alert_for_a_task_awaited_in_an_endpoint(bench: Bench, swallow):
 @pytest.mark.parametrize("exc", ERRORS, ids=["4xx", "5xx", "unhandled"])
 def test_a_task_is_rescued(bench: Bench, exc, settings, debug):
     """A task that asks for it runs on the error response; the others are dropped."""
-    rescue = epilogue.task(run_on_request_error=True)(bench.works("audit"))
+    rescue = afterword.task(run_on_request_error=True)(bench.works("audit"))
     ask(bench.instrument(app_that_raises(bench, exc, debug=debug, rescue=rescue), **settings))
     assert bench.did == ["audit"]
     assert sorted(bench.outcomes) == [("audit", "succeeded"), ("mail", "dropped")]
@@ -197,7 +197,7 @@ def test_a_task_is_rescued(bench: Bench, exc, settings, debug):
 
 def test_a_rescued_task_that_fails(bench: Bench):
     """A rescued task may fail as any other; the request's error stays what comes out."""
-    rescue = epilogue.task(run_on_request_error=True)(bench.fails("audit"))
+    rescue = afterword.task(run_on_request_error=True)(bench.fails("audit"))
     answer = ask(bench.instrument(app_that_raises(bench, KeyError("boom"), rescue=rescue)))
     assert type(answer.error) is KeyError
     bench.assert_story(dropped("mail"), failed("audit"), request_error(500, "KeyError"))
@@ -205,7 +205,7 @@ def test_a_rescued_task_that_fails(bench: Bench):
 
 def test_a_task_is_not_rescued_twice(bench: Bench):
     """If a task fails, one behind it that asks to run on request errors is skipped: the request did not fail."""
-    rescue = epilogue.task(run_on_request_error=True)(bench.works("audit"))
+    rescue = afterword.task(run_on_request_error=True)(bench.works("audit"))
     ask(bench.app_with(bench.fails("mail"), rescue))
     bench.assert_story(failed("mail"), skipped("audit"))
 

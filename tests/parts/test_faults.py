@@ -9,9 +9,9 @@ from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 
-import epilogue
-from epilogue import births, errors, hooks, ledger, lifetimes
-from epilogue.model import Outcome, Reason, TaskRun
+import afterword
+from afterword import births, errors, hooks, ledger, lifetimes
+from afterword.model import Outcome, Reason, TaskRun
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
@@ -32,7 +32,7 @@ def broken(*_) -> None:
 
 def faults(caplog) -> list[str]:
     """Return what was logged as a fault of ours."""
-    return [r.getMessage() for r in caplog.records if r.name == "epilogue" and r.levelname == "ERROR"]
+    return [r.getMessage() for r in caplog.records if r.name == "afterword" and r.levelname == "ERROR"]
 
 
 def wrapped(hook):
@@ -85,12 +85,12 @@ def test_a_hook_left_behind_calls_straight_through(bench: Bench, patch):
     try:
         ask(app)
         bench.assert_story(succeeded("mail"), succeeded("report"))
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         assert patch.cls.__dict__[patch.name] is wrapper
         assert ask(app).text == '{"answer":"yes"}'
         assert type(ask(app, "/fails").error) is KeyError
     finally:
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         setattr(patch.cls, patch.name, original_of(wrapper))
     assert bench.did == ["mail", "report"] * 2
     bench.assert_story(succeeded("mail"), succeeded("report"))
@@ -104,7 +104,7 @@ def test_a_wrapper_with_an_empty_cell_below(bench: Bench):
     try:
         app = bench.app_with(bench.works("mail"))
         ask(app)
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         assert BackgroundTask.__call__ is wrapper
     finally:
         BackgroundTask.__call__ = original
@@ -125,7 +125,7 @@ def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind
     monkeypatch.setattr(births, "batch_born", broken)
     assert ask(app).status == 200
     assert bench.did == ["mail"]
-    assert bench.observer_errors("epilogue") == 2
+    assert bench.observer_errors("afterword") == 2
 
 
 def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
@@ -144,13 +144,13 @@ def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
 
 def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypatch, caplog):
     """If we fail when a task is called, the task still runs and the fault is counted."""
-    from epilogue import calls
+    from afterword import calls
 
     app = bench.app_with(bench.works("mail"), metrics_path=None)
     monkeypatch.setattr(calls, "_open", broken)
     assert ask(app).error is None
     assert bench.did == ["mail"]
-    assert bench.observer_errors("epilogue") == 1
+    assert bench.observer_errors("afterword") == 1
     assert len(faults(caplog)) == 1
 
 
@@ -170,7 +170,7 @@ def test_a_fault_in_wrapping_handlers(bench: Bench, monkeypatch):
     app = busy_app(bench)
     assert ask(app).text == '{"answer":"yes"}'
     assert ask(app, "/missing").status == 404
-    assert bench.observer_errors("epilogue") == 2
+    assert bench.observer_errors("afterword") == 2
 
 
 def new_run() -> TaskRun:

@@ -68,5 +68,5 @@ def test_the_debug_page_is_kept(bench: Bench, accept):
     assert answer.status == 500
     assert "KeyError" in answer.text
     assert "Traceback" in answer.text
-    assert "epilogue/probe" not in answer.text
+    assert "afterword/probe" not in answer.text
     bench.assert_story(dropped("mail"), request_error(500, "KeyError"))

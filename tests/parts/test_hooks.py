@@ -9,8 +9,8 @@ from fastapi import BackgroundTasks
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from starlette.background import BackgroundTask
 
-import epilogue
-from epilogue import hooks
+import afterword
+from afterword import hooks
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.originals import assert_originals_are_back
@@ -46,7 +46,7 @@ def test_instrumenting_many_times_leaves_the_classes_as_they_were(bench: Bench):
     for _ in range(20):
         app = bench.app_with(bench.works("mail"))
         ask(app)
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         assert_originals_are_back()
     bench.assert_story(*[succeeded("mail")] * 20)
 
@@ -57,7 +57,7 @@ def test_hooks_are_installed_once_for_several_applications(bench: Bench):
     hook = BackgroundTask.__call__
     second = bench.app_with(bench.works("mail"))
     assert BackgroundTask.__call__ is hook
-    epilogue.uninstrument(second)
+    afterword.uninstrument(second)
     ask(first)
     bench.assert_story(succeeded("mail"))
 
@@ -112,7 +112,7 @@ def test_contrib_taken_out_in_the_middle(bench: Bench, when):
         ask(app)
     assert bench.outcomes == [("mail", "succeeded")] * 3
     assert len(bench.accounts.spans.of_runs()) == 3
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     assert_originals_are_back()
 
 
@@ -153,7 +153,7 @@ def test_a_wrapper_above_ours_stays(bench: Bench):
         assert notes == ["other tool"] * 2
         bench.assert_story(succeeded("mail"), succeeded("mail"))
         above = BackgroundTask.__call__
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         assert BackgroundTask.__call__ is above
         ask(app)
         assert notes == ["other tool"] * 3
@@ -187,13 +187,13 @@ def test_instrumenting_again_under_a_wrapper(bench: Bench):
     """A hook that stayed behind under another tool's wrapper calls straight through; the new one counts once."""
     first = bench.app_with(bench.works("mail"))
     restore = wrap_call([])
-    epilogue.uninstrument(first)
+    afterword.uninstrument(first)
     app = bench.app_with(bench.works("report"))
     ask(app)
     ask(first)
     assert bench.did == ["report", "mail"]
     bench.assert_story(succeeded("report"))
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     restore()
     BackgroundTask.__call__ = original_of(BackgroundTask.__call__)
 
@@ -207,7 +207,7 @@ def test_a_patch_that_was_removed_is_never_resurrected(bench: Bench):
     restore()
     ask(app)
     assert bench.outcomes == [("mail", "succeeded")]
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     assert BackgroundTask.__call__ is original
     ask(app)
     assert notes == []
@@ -219,7 +219,7 @@ def test_a_task_behind_one_that_takes_everything_out(bench: Bench):
     @named("audit")
     async def take_out() -> None:
         FastAPIInstrumentor.uninstrument_app(app)
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
 
     async def endpoint(tasks: BackgroundTasks) -> None:
         tasks.add_task(take_out)

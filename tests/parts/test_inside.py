@@ -8,8 +8,8 @@ import pytest
 from fastapi import BackgroundTasks, Request
 from starlette.background import BackgroundTask
 
-import epilogue
-from epilogue import Outcome
+import afterword
+from afterword import Outcome
 from tests.parts.asgi import ask, with_header
 from tests.parts.bench import Bench
 
@@ -20,7 +20,7 @@ def test_current_is_the_run_of_the_task(bench: Bench, kind):
     seen = []
 
     def look() -> None:
-        seen.append((epilogue.current(), epilogue.running()))
+        seen.append((afterword.current(), afterword.running()))
 
     async def look_on_loop() -> None:
         look()
@@ -29,8 +29,8 @@ def test_current_is_the_run_of_the_task(bench: Bench, kind):
     ask(app)
     [run] = bench.accounts.recorder.ended_runs
     assert seen == [(run, [run])]
-    assert epilogue.current() is None
-    assert epilogue.running() == []
+    assert afterword.current() is None
+    assert afterword.running() == []
 
 
 def test_running_is_ordered_by_age(bench: Bench):
@@ -38,12 +38,12 @@ def test_running_is_ordered_by_age(bench: Bench):
     seen = []
 
     async def inner() -> None:
-        seen.append([run.name.rpartition(".")[2] for run in epilogue.running()])
-        seen.append(epilogue.current().name.rpartition(".")[2])
+        seen.append([run.name.rpartition(".")[2] for run in afterword.running()])
+        seen.append(afterword.current().name.rpartition(".")[2])
 
     async def outer() -> None:
         await BackgroundTask(inner)()
-        seen.append(epilogue.current().name.rpartition(".")[2])
+        seen.append(afterword.current().name.rpartition(".")[2])
 
     ask(bench.app_with(outer))
     assert seen == [["outer", "inner"], "inner", "outer"]
@@ -54,7 +54,7 @@ def test_endpoints_have_no_current_run(bench: Bench):
 
     async def endpoint(background: BackgroundTasks) -> str:
         background.add_task(bench.works("mail"))
-        return str(epilogue.current())
+        return str(afterword.current())
 
     assert ask(bench.app(endpoint)).text == '"None"'
 
@@ -108,7 +108,7 @@ def test_a_run_in_a_trace_has_its_ids(bench: Bench):
     assert (run.trace_id, run.span_id) == (f"{context.trace_id:032x}", f"{context.span_id:016x}")
 
 
-@pytest.mark.parametrize("decorate", [epilogue.task, epilogue.task()], ids=["bare", "called"])
+@pytest.mark.parametrize("decorate", [afterword.task, afterword.task()], ids=["bare", "called"])
 def test_task_returns_the_function_itself(bench: Bench, decorate):
     """`@task` without a name changes neither the function nor the name it goes by."""
     mail = bench.works("mail")
@@ -119,7 +119,7 @@ def test_task_returns_the_function_itself(bench: Bench, decorate):
 
 def test_task_gives_a_name(bench: Bench):
     """`@task(name=...)` names the task in every signal; the function's own name stays in `function`."""
-    ask(bench.app_with(epilogue.task(name="send mail")(bench.works("mail"))))
+    ask(bench.app_with(afterword.task(name="send mail")(bench.works("mail"))))
     [run] = bench.accounts.recorder.ended_runs
     assert (run.name, run.function) == ("send mail", "shop.mail")
     [span] = bench.accounts.spans.of_runs()

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 
-import epilogue
+import afterword
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench, plain_app
 from tests.support.accounts import Recorder
@@ -24,7 +24,7 @@ def metrics_routes(app) -> int:
 
 def test_the_same_settings_again_change_nothing(bench: Bench, caplog):
     """Instrumenting twice with equal settings is silent, and counts every task once."""
-    caplog.set_level("INFO", "epilogue")
+    caplog.set_level("INFO", "afterword")
     app = bench.app_with(bench.works("mail"))
     caplog.clear()
     bench.instrument(app)
@@ -38,7 +38,7 @@ def test_other_settings_replace_the_first(bench: Bench):
     """Instrumenting again with other settings tells the new observers, and the old ones no more."""
     app = bench.app_with(bench.works("mail"))
     later = Recorder()
-    epilogue.instrument(app, **bench.settings, observers=[later], metrics_path=None)
+    afterword.instrument(app, **bench.settings, observers=[later], metrics_path=None)
     ask(app)
     assert [run.name for run in later.ended_runs] == ["shop.mail"]
     assert bench.ended == []
@@ -72,7 +72,7 @@ def test_uninstrument_gives_everything_back(bench: Bench):
     bench.instrument(app, traces=NATIVE_TELEMETRY)  # contrib, which traces an old FastAPI, rebuilds the stack
     ask(app)
     stack = app.middleware_stack
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     assert_originals_are_back()
     assert app.router.routes == routes
     assert app.exception_handlers == handlers
@@ -83,7 +83,7 @@ def test_uninstrument_keeps_the_series(bench: Bench):
     """Numbers do not go backwards because an application is un-instrumented."""
     app = bench.app_with(bench.works("mail"))
     ask(app)
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     ask(app)
     assert bench.did == ["mail", "mail"]
     bench.assert_story(succeeded("mail"))
@@ -93,8 +93,8 @@ def test_uninstrument_twice_or_without_instrument_is_silent(bench: Bench):
     """Un-instrumenting what is not instrumented does nothing, and disturbs no other application."""
     app, other = bench.app(), bench.app_with(bench.works("mail"))
     for _ in range(2):
-        epilogue.uninstrument(app)
-    epilogue.uninstrument(bench.fastapi())
+        afterword.uninstrument(app)
+    afterword.uninstrument(bench.fastapi())
     ask(other)
     bench.assert_story(succeeded("mail"))
 
@@ -103,7 +103,7 @@ def test_runs_already_scheduled_are_still_accounted(bench: Bench):
     """A task that runs or waits while its application is un-instrumented is accounted for to its end."""
 
     def take_away() -> None:
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         bench.did.append("taken away")
 
     app = bench.app_with(take_away, bench.works("mail"))
@@ -118,7 +118,7 @@ def test_a_request_that_outlives_uninstrument_opens_no_new_account(bench: Bench)
 
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(bench.works("mail"))
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         background.add_task(bench.works("late"))
         BackgroundTasks([])
 
@@ -137,7 +137,7 @@ def test_a_task_awaited_later_gives_the_classes_back(bench: Bench):
 
     async def scenario() -> None:
         await call(app)
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         await kept.pop()()
         await call(app)
 
@@ -174,12 +174,12 @@ def test_instrument_adds_nothing_for_a_signal_that_is_off(bench: Bench):
 def test_declared_tasks_start_at_zero(bench: Bench):
     """A function decorated with `@task` has all its outcomes at 0 before it is first scheduled."""
 
-    @epilogue.task(name="shop.declared")
+    @afterword.task(name="shop.declared")
     async def declared() -> None:
         raise AssertionError("never called")
 
     bench.app()
-    for outcome in epilogue.Outcome:
+    for outcome in afterword.Outcome:
         labels = {"background_task_name": "shop.declared", "background_task_outcome": str(outcome)}
         assert bench.sample("background_task_ended_total", **labels) == 0
     assert bench.sample("background_task_failures_total", **labels) is None

@@ -7,8 +7,8 @@ from importlib.metadata import entry_points
 import pytest
 from fastapi import BackgroundTasks, FastAPI
 
-import epilogue
-from epilogue.instrumentor import BackgroundTaskInstrumentor
+import afterword
+from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.parts.asgi import ask
 from tests.parts.bench import SILENT, Bench
 from tests.support.originals import assert_originals_are_back
@@ -41,19 +41,19 @@ def test_an_unmodified_application_is_accounted_for(bench: Bench, instrumentor):
     ask(app)
     assert bench.outcomes == [("mail", "succeeded")]
     assert "background_task_ended_total" in ask(app, "/metrics").text
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
 
 
 def test_explicit_wins(bench: Bench, instrumentor):
     """An application that instruments itself keeps its own settings; one that takes us out stays without."""
     app = application(bench)
-    epilogue.instrument(app, registry=None, metrics=False, traces=False, logs=False)
+    afterword.instrument(app, registry=None, metrics=False, traces=False, logs=False)
     ask(app)
     assert bench.outcomes == []
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     seen = application(bench)
     ask(seen)
-    epilogue.uninstrument(seen)
+    afterword.uninstrument(seen)
     ask(seen)
     assert bench.outcomes == [("mail", "succeeded")]
 
@@ -68,8 +68,8 @@ def test_uninstrumenting_gives_the_classes_back(bench: Bench, instrumentor):
 
 def test_one_application(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """instrument_app takes the settings of the environment, and arguments win over it."""
-    monkeypatch.setenv("EPILOGUE_METRICS_PATH", "none")
-    monkeypatch.setenv("EPILOGUE_LOGS", "off")
+    monkeypatch.setenv("AFTERWORD_METRICS_PATH", "none")
+    monkeypatch.setenv("AFTERWORD_LOGS", "off")
     app = application(bench)
     BackgroundTaskInstrumentor.instrument_app(app, observers=[bench.accounts.recorder], **bench.settings)
     ask(app)
@@ -81,13 +81,13 @@ def test_one_application(bench: Bench, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_bad_variable_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     """A variable that is neither true nor false is an error that names it."""
-    monkeypatch.setenv("EPILOGUE_TRACES", "perhaps")
-    with pytest.raises(ValueError, match=re.escape("EPILOGUE_TRACES: true or false is needed, not 'perhaps'")):
+    monkeypatch.setenv("AFTERWORD_TRACES", "perhaps")
+    with pytest.raises(ValueError, match=re.escape("AFTERWORD_TRACES: true or false is needed, not 'perhaps'")):
         BackgroundTaskInstrumentor.instrument_app(application(bench))
 
 
 def test_opentelemetry_finds_it():
     """opentelemetry-instrument finds the instrumentor by its entry point."""
-    [found] = entry_points(group="opentelemetry_instrumentor", name="epilogue")
+    [found] = entry_points(group="opentelemetry_instrumentor", name="afterword")
     assert found.load() is BackgroundTaskInstrumentor
     assert BackgroundTaskInstrumentor().instrumentation_dependencies() == ("starlette >= 0.37.2",)

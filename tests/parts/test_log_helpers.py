@@ -1,4 +1,4 @@
-"""`epilogue.logs`: ids on the user's own lines, and one traceback per error."""
+"""`afterword.logs`: ids on the user's own lines, and one traceback per error."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ import pytest
 import structlog
 from fastapi import BackgroundTasks
 
-from epilogue.logs import ReportedFilter, add_context
+from afterword.logs import ReportedFilter, add_context
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 

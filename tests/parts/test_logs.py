@@ -174,11 +174,11 @@ def test_variables_that_the_task_has_are_kept(bench: Bench):
 
 
 def test_without_structlog_lines_go_to_the_standard_library(bench: Bench, caplog):
-    """If structlog is not configured, the stdlib logger `epilogue` gets one readable line per event."""
+    """If structlog is not configured, the stdlib logger `afterword` gets one readable line per event."""
     structlog.reset_defaults()
-    caplog.set_level(logging.DEBUG, "epilogue")
+    caplog.set_level(logging.DEBUG, "afterword")
     ask(bench.app_with(bench.works("mail"), bench.fails("report"), metrics_path=None))
-    records = {record.getMessage().split()[0]: record for record in caplog.records if record.name == "epilogue"}
+    records = {record.getMessage().split()[0]: record for record in caplog.records if record.name == "afterword"}
     assert "task=shop.mail" in records["background_task.succeeded"].getMessage()
     assert records["background_task.succeeded"].levelno == logging.INFO
     assert records["background_task.scheduled"].levelno == logging.DEBUG
@@ -187,7 +187,7 @@ def test_without_structlog_lines_go_to_the_standard_library(bench: Bench, caplog
 
 
 def test_structlog_on_top_of_the_standard_library(bench: Bench, caplog):
-    """With structlog's stdlib factory the lines arrive at the stdlib logger `epilogue`, rendered by the user."""
+    """With structlog's stdlib factory the lines arrive at the stdlib logger `afterword`, rendered by the user."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -200,13 +200,13 @@ def test_structlog_on_top_of_the_standard_library(bench: Bench, caplog):
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    caplog.set_level(logging.INFO, "epilogue")
+    caplog.set_level(logging.INFO, "afterword")
     ask(bench.app_with(bench.works("mail"), bench.fails("report"), metrics_path=None))
-    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "epilogue"]
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "afterword"]
     assert [line["event"] for line in lines] == ["background_task.succeeded", "background_task.failed"]
     assert [line["level"] for line in lines] == ["info", "error"]
     assert "ValueError: boom" in lines[1]["exception"]
-    assert lines[0]["logger"] == "epilogue"
+    assert lines[0]["logger"] == "afterword"
 
 
 @pytest.mark.parametrize("wrapper", [structlog.stdlib.AsyncBoundLogger, structlog.BoundLogger])
@@ -218,21 +218,21 @@ def test_loggers_of_other_kinds(bench: Bench, caplog, wrapper):
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    caplog.set_level(logging.DEBUG, "epilogue")
+    caplog.set_level(logging.DEBUG, "afterword")
     ask(bench.app_with(bench.works("mail"), metrics_path=None))
     events = [line["event"] for line in bench.accounts.lines.entries]
     assert events == [f"background_task.{event}" for event in ("scheduled", "started", "succeeded")]
 
 
 def test_a_level_that_is_off_in_the_standard_library(bench: Bench, caplog):
-    """Lines below the level of the stdlib logger `epilogue` are not even put together."""
+    """Lines below the level of the stdlib logger `afterword` are not even put together."""
     structlog.configure(
         processors=[bench.accounts.lines],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
-    caplog.set_level(logging.INFO, "epilogue")
+    caplog.set_level(logging.INFO, "afterword")
     ask(bench.app_with(bench.works("mail"), metrics_path=None))
     assert [line["event"] for line in bench.accounts.lines.entries] == ["background_task.succeeded"]
 

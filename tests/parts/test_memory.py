@@ -10,8 +10,8 @@ from starlette.background import BackgroundTask
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import StreamingResponse
 
-import epilogue
-from epilogue import ledger, lifetimes, request
+import afterword
+from afterword import ledger, lifetimes, request
 from tests.parts.asgi import ask, websocket
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
@@ -20,7 +20,7 @@ from tests.support.versions import NATIVE_TELEMETRY
 TASKS = 10_000
 
 
-class Counts(epilogue.TaskObserver):
+class Counts(afterword.TaskObserver):
     """Counts what has ended, and keeps nothing."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Counts(epilogue.TaskObserver):
 def silent(bench: Bench, app, observers=()) -> Counts:
     """Instrument an application so that nothing but a counter and these observers are told."""
     counts = Counts()
-    epilogue.instrument(app, observers=[counts, *observers], traces=False, metrics=False, logs=False)
+    afterword.instrument(app, observers=[counts, *observers], traces=False, metrics=False, logs=False)
     bench.instrumented.append(app)
     return counts
 
@@ -171,7 +171,7 @@ def test_a_run_keeps_no_exception(bench: Bench):
     assert [run.exception for run in recorder.ended_runs] == [None]
 
 
-class KeepsRuns(epilogue.TaskObserver):
+class KeepsRuns(afterword.TaskObserver):
     """Keeps the runs, not what was on them."""
 
     def __init__(self, recorder: Recorder) -> None:
@@ -186,10 +186,10 @@ def made_and_used(bench: Bench, *, uninstrumented: bool, **options) -> weakref.r
     """Make an application, instrument it, use it, let go of it; return a reference to see whether it is gone."""
     app = bench.fastapi()
     app.get("/")(schedules_nothing)
-    epilogue.instrument(app, **bench.settings, **options)
+    afterword.instrument(app, **bench.settings, **options)
     ask(app)
     if uninstrumented:
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
     return weakref.ref(app)
 
 
@@ -222,7 +222,7 @@ def test_an_application_is_collected(bench: Bench, uninstrumented):
     gc.collect()
     survivor = app()
     if survivor is not None:
-        epilogue.uninstrument(survivor)
+        afterword.uninstrument(survivor)
     assert survivor is None
     ask(bench.fastapi())  # the next request of any application gives the classes back
 

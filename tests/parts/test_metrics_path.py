@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
 
-import epilogue
+import afterword
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench, plain_app
 
@@ -92,8 +92,8 @@ def test_plain_starlette(bench: Bench):
         return PlainTextResponse("yes")
 
     app = bench.instrument(plain_app("/", endpoint))
-    assert "epilogue_info" in ask(app, "/metrics").text
-    epilogue.uninstrument(app)
+    assert "afterword_info" in ask(app, "/metrics").text
+    afterword.uninstrument(app)
     assert ask(app, "/metrics").status == 404
 
 
@@ -101,8 +101,8 @@ def test_a_mounted_application_is_not_scraped_by_accident(bench: Bench):
     """The endpoint is the outermost application's; a mounted one that is instrumented has its own."""
     inner = bench.instrument(bench.fastapi())
     outer = bench.instrument(Starlette(routes=[Mount("/inner", inner)]))
-    assert "epilogue_info" in ask(outer, "/metrics").text
-    assert "epilogue_info" in ask(outer, "/inner/metrics").text
+    assert "afterword_info" in ask(outer, "/metrics").text
+    assert "afterword_info" in ask(outer, "/inner/metrics").text
 
 
 def test_the_address_is_announced_once(bench: Bench):
@@ -117,5 +117,5 @@ def test_a_route_that_the_user_removed(bench: Bench):
     """`uninstrument` does not mind that its route is gone."""
     app = bench.app()
     app.router.routes[:] = [route for route in app.router.routes if route.path != "/metrics"]
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     assert ask(app, "/metrics").status == 404

@@ -8,8 +8,8 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
-import epilogue
-from epilogue import bounds, names
+import afterword
+from afterword import bounds, names
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 
@@ -115,7 +115,7 @@ def test_the_options_of_a_wrapped_function_count():
     """`@task` below another decorator or under a partial is still found."""
 
     @decorator
-    @epilogue.task(name="mail", run_on_request_error=True)
+    @afterword.task(name="mail", run_on_request_error=True)
     def wrapped() -> None: ...
 
     assert names.task_options(functools.partial(wrapped)) == names.TaskOptions("mail", True)
@@ -127,7 +127,7 @@ def test_options_of_the_wrong_kind_are_ignored():
 
     def mail() -> None: ...
 
-    mail.__epilogue_task__ = "mail"
+    mail.__afterword_task__ = "mail"
     assert names.task_options(mail) == names.TaskOptions()
 
 
@@ -164,7 +164,7 @@ def test_the_law_holds_with_10_000_names(bench: Bench):
 def test_declared_names_are_bounded():
     """Decorating thousands of functions keeps a bounded number of names."""
     for number in range(1000):
-        epilogue.task(name=f"task {number}")(lambda: None)
+        afterword.task(name=f"task {number}")(lambda: None)
     assert len(names.declared()) == 100
 
 
@@ -173,10 +173,10 @@ def test_declared_names_are_bounded():
 )
 def test_bounds_come_from_the_environment(monkeypatch, value, limit):
     """A bound can be set by an environment variable; nonsense means the default, and it is never below one."""
-    monkeypatch.delenv("EPILOGUE_MAX_TASK_NAMES", raising=False)
+    monkeypatch.delenv("AFTERWORD_MAX_TASK_NAMES", raising=False)
     if value is not None:
-        monkeypatch.setenv("EPILOGUE_MAX_TASK_NAMES", value)
-    assert bounds._limit("EPILOGUE_MAX_TASK_NAMES", 100) == limit
+        monkeypatch.setenv("AFTERWORD_MAX_TASK_NAMES", value)
+    assert bounds._limit("AFTERWORD_MAX_TASK_NAMES", 100) == limit
 
 
 def test_there_are_metrics_to_check():
@@ -243,7 +243,7 @@ def test_a_task_is_named_through_the_wrapper_of_datadog():
     wrapped = _trace_background_tasks(_trace_background_tasks(Mailer().send))
     assert names.identify(wrapped) == (f"{HERE}.Mailer.send",) * 2
 
-    @epilogue.task(name="mail", run_on_request_error=True)
+    @afterword.task(name="mail", run_on_request_error=True)
     async def mail() -> None: ...
 
     assert names.identify(_trace_background_tasks(mail))[0] == "mail"

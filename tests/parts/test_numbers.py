@@ -13,9 +13,9 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-import epilogue
-from epilogue import bounds, names
-from epilogue.signals import threads
+import afterword
+from afterword import bounds, names
+from afterword.signals import threads
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 
@@ -27,9 +27,9 @@ def test_all_outcomes_start_at_zero(bench: Bench):
     ask(bench.app_with(bench.works("mail")))
     values = {
         outcome: bench.sample("background_task_ended_total", **NAME, background_task_outcome=str(outcome))
-        for outcome in epilogue.Outcome
+        for outcome in afterword.Outcome
     }
-    assert values == dict.fromkeys(epilogue.Outcome, 0.0) | {epilogue.Outcome.SUCCEEDED: 1.0}
+    assert values == dict.fromkeys(afterword.Outcome, 0.0) | {afterword.Outcome.SUCCEEDED: 1.0}
 
 
 def test_thread_wait_is_for_sync_tasks(bench: Bench):
@@ -120,7 +120,7 @@ def test_worker_threads_are_counted(bench: Bench, no_other_loops):
         requests = [asyncio.create_task(call(app)) for _ in range(3)]
         await asyncio.sleep(0.2)
         for state in ("busy", "limit", "waiting"):
-            seen[state] = bench.sample(f"epilogue_worker_thread_{state}")
+            seen[state] = bench.sample(f"afterword_worker_thread_{state}")
         seen["metrics"] = {name: value for name, _, value in bench.accounts.meter.samples()}
         release.set()
         await asyncio.gather(*requests)
@@ -129,7 +129,7 @@ def test_worker_threads_are_counted(bench: Bench, no_other_loops):
     asyncio.run(scenario())
     metrics = seen.pop("metrics")
     assert seen == {"busy": 2, "limit": 2, "waiting": 1}
-    assert metrics["epilogue_worker_thread_waiting"] == 1
+    assert metrics["afterword_worker_thread_waiting"] == 1
 
 
 def test_worker_threads_of_closed_loops_are_not_counted(bench: Bench, no_other_loops):
@@ -137,13 +137,13 @@ def test_worker_threads_of_closed_loops_are_not_counted(bench: Bench, no_other_l
     app = bench.app_with(bench.works_in_thread("report"))
     for _ in range(3):
         ask(app)
-    assert bench.sample("epilogue_worker_thread_limit") == 0
+    assert bench.sample("afterword_worker_thread_limit") == 0
 
 
 def test_the_version_is_a_series(bench: Bench):
-    """`epilogue_info` tells which version is accounting."""
+    """`afterword_info` tells which version is accounting."""
     bench.app()
-    assert bench.sample("epilogue_info", version=epilogue.__version__) == 1
+    assert bench.sample("afterword_info", version=afterword.__version__) == 1
 
 
 def test_routes_and_error_types_are_bounded(bench: Bench, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 
-from epilogue import Outcome, TaskObserver
+from afterword import Outcome, TaskObserver
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
@@ -90,7 +90,7 @@ class Schedules(TaskObserver):
 
 def faults(caplog) -> list[logging.LogRecord]:
     """Return what was logged about faults of observers."""
-    return [record for record in caplog.records if record.name == "epilogue" and record.levelno == logging.ERROR]
+    return [record for record in caplog.records if record.name == "afterword" and record.levelno == logging.ERROR]
 
 
 def test_an_observer_is_told_of_every_transition(bench: Bench):
@@ -184,7 +184,7 @@ def test_a_broken_log_handler_disturbs_nothing(bench: Bench):
         def emit(self, record) -> None:
             raise OSError("disk full")
 
-    logger, handler = logging.getLogger("epilogue"), Broken()
+    logger, handler = logging.getLogger("afterword"), Broken()
     logger.addHandler(handler)
     try:
         ask(bench.app_with(bench.works("mail"), observers=[Faulty("started")]))

@@ -16,7 +16,7 @@ from starlette.background import BackgroundTasks as StarletteTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-import epilogue
+import afterword
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
@@ -79,7 +79,7 @@ def test_a_tool_that_patches_with_proxies(bench: Bench, tool: Tool, when: str):
     if when == "after":
         tool.install()
     elif when != "before":
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
         bench.instrument(app)
     assert ask(app).status == 200
     assert ask(app, "/dropped").status == 500

@@ -6,9 +6,9 @@ from opentelemetry import metrics, trace
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-import epilogue
-from epilogue import Outcome, Reason, TaskObserver, TaskRun
-from epilogue.model import full_name
+import afterword
+from afterword import Outcome, Reason, TaskObserver, TaskRun
+from afterword.model import full_name
 from tests.parts.bench import SILENT, Bench
 
 PUBLIC = [
@@ -38,13 +38,13 @@ class NoAttributes:
 
 def test_the_public_names_are_pinned():
     """A public name appears or disappears on purpose only."""
-    assert epilogue.__all__ == PUBLIC
-    assert all(hasattr(epilogue, name) for name in PUBLIC)
+    assert afterword.__all__ == PUBLIC
+    assert all(hasattr(afterword, name) for name in PUBLIC)
 
 
 def test_the_names_of_helpers_are_pinned():
-    """`epilogue.logs` offers the helpers for the user's own logging, and nothing else."""
-    from epilogue import logs
+    """`afterword.logs` offers the helpers for the user's own logging, and nothing else."""
+    from afterword import logs
 
     assert logs.__all__ == ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
 
@@ -90,14 +90,14 @@ def test_a_bad_argument_is_named(options, error, argument):
     routes = list(app.router.routes)
     try:
         with pytest.raises(error, match=f"^{argument}: "):
-            epilogue.instrument(app, **options)
+            afterword.instrument(app, **options)
         assert app.router.routes == routes
     finally:
-        epilogue.uninstrument(app)
+        afterword.uninstrument(app)
 
 
 @pytest.mark.parametrize("app", [None, FastAPI, Starlette, Route("/", lambda request: None), lambda: None])
-@pytest.mark.parametrize("function", [epilogue.instrument, epilogue.uninstrument])
+@pytest.mark.parametrize("function", [afterword.instrument, afterword.uninstrument])
 def test_what_is_no_application_is_refused(function, app):
     """Only an instance of FastAPI or Starlette can be instrumented and un-instrumented."""
     with pytest.raises(TypeError, match=r"^app: "):
@@ -139,7 +139,7 @@ def test_error_types_have_full_names():
 
 def test_a_run_and_a_request_say_who_they_are():
     """Runs and requests are readable in a debugger, and hold no more than their names."""
-    info = epilogue.RequestInfo("GET", "/x")
+    info = afterword.RequestInfo("GET", "/x")
     run = TaskRun("shop.mail", "shop.mail", info, 0, is_async=True)
     assert repr(info) == "RequestInfo(GET /x)"
     assert repr(run) == "TaskRun(shop.mail, pending)"
@@ -153,21 +153,21 @@ def test_the_default_of_metrics_path_is_legible():
     """The signature shows the default address, as documentation tools and editors print it."""
     import inspect
 
-    assert str(inspect.signature(epilogue.instrument).parameters["metrics_path"].default) == "'/metrics'"
+    assert str(inspect.signature(afterword.instrument).parameters["metrics_path"].default) == "'/metrics'"
 
 
 @pytest.mark.parametrize("name", [1, b"mail", ["mail"]])
 def test_task_refuses_a_name_that_is_no_string(name):
     """A task's name is a string."""
     with pytest.raises(TypeError, match=r"^name: "):
-        epilogue.task(name)
+        afterword.task(name)
 
 
 @pytest.mark.parametrize("thing", ["mail", None, 3, NoAttributes(), len, object().__str__])
 def test_task_refuses_what_it_cannot_describe(thing):
     """What is not callable, or takes no attributes, cannot be decorated."""
     with pytest.raises(TypeError, match=r"^task: "):
-        epilogue.task(name="mail")(thing)
+        afterword.task(name="mail")(thing)
 
 
 def test_the_providers_that_are_the_defaults_are_accepted(bench: Bench):

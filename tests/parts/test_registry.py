@@ -3,12 +3,12 @@
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-import epilogue
+import afterword
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.story import succeeded
 
-LATE = "epilogue_observer_errors"
+LATE = "afterword_observer_errors"
 
 
 def test_a_registry_that_was_cleared_has_series_again(bench: Bench):
@@ -16,7 +16,7 @@ def test_a_registry_that_was_cleared_has_series_again(bench: Bench):
     registry: CollectorRegistry = bench.accounts.prometheus.registry
     first = bench.app_with(bench.works("mail"))
     ask(first)
-    epilogue.uninstrument(first)
+    afterword.uninstrument(first)
     for collector in list(registry._collector_to_names):
         registry.unregister(collector)
     ask(bench.app_with(bench.works("report")))
@@ -29,10 +29,10 @@ def test_a_collision_that_was_removed_is_forgotten(bench: Bench):
     theirs = Counter(LATE, "Not ours.", registry=registry)
     app = bench.fastapi()
     with pytest.raises(ValueError, match=LATE):
-        epilogue.instrument(app, **bench.settings)
+        afterword.instrument(app, **bench.settings)
     registry.unregister(theirs)
     bench.instrument(app)
-    assert "epilogue_info" in ask(app, "/metrics").text
+    assert "afterword_info" in ask(app, "/metrics").text
 
 
 def test_a_collision_leaves_the_registry_as_it_was(bench: Bench):
@@ -40,7 +40,7 @@ def test_a_collision_leaves_the_registry_as_it_was(bench: Bench):
     registry = bench.accounts.prometheus.registry
     Counter(LATE, "Not ours.", registry=registry)
     with pytest.raises(ValueError, match=LATE):
-        epilogue.instrument(bench.fastapi(), **bench.settings)
+        afterword.instrument(bench.fastapi(), **bench.settings)
     assert {family.name for family in registry.collect()} == {LATE}
 
 

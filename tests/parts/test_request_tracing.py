@@ -5,8 +5,8 @@ import logging
 import pytest
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
-import epilogue
-from epilogue import request_tracing
+import afterword
+from afterword import request_tracing
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.story import succeeded
@@ -38,7 +38,7 @@ def test_contrib_traces_the_requests_of_an_old_fastapi(bench: Bench):
 def test_contrib_goes_with_us(bench: Bench):
     """What we have instrumented we un-instrument; requests are not traced any more."""
     app = bench.app_with(bench.works("mail"))
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     ask(app)
     assert bench.accounts.spans.all() == ()
 
@@ -51,7 +51,7 @@ def test_contrib_that_was_there_stays(bench: Bench):
     bench.instrument(app)
     ask(app)
     assert request_spans(bench) == ["GET /"]
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     ask(app)
     assert request_spans(bench) == ["GET /"] * 2
     FastAPIInstrumentor.uninstrument_app(app)
@@ -61,7 +61,7 @@ def test_contrib_that_the_user_removed(bench: Bench):
     """`uninstrument` does not mind that contrib's instrumentation is gone already."""
     app = bench.app_with(bench.works("mail"))
     FastAPIInstrumentor.uninstrument_app(app)
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     ask(app)
     assert bench.accounts.spans.all() == ()
 
@@ -119,7 +119,7 @@ def test_native_telemetry_keeps_what_the_user_excludes(bench: Bench):
     for path in ("/health", "/metrics", "/"):
         ask(app, path)
     assert request_spans(bench) == ["GET /"]
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     assert app._native_telemetry.config["exclude"] is healthy
 
 

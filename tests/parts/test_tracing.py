@@ -52,7 +52,7 @@ def test_the_attributes_of_a_success(bench: Bench):
     assert span.attributes["code.function.name"] == "shop.mail"
     assert span.attributes["http.route"] == "/"
     assert span.kind is SpanKind.INTERNAL
-    assert span.instrumentation_scope.name == "epilogue"
+    assert span.instrumentation_scope.name == "afterword"
     assert span.status.status_code is StatusCode.UNSET
     assert span.events == ()
 

@@ -56,7 +56,7 @@ def visit(app):
         assert wait_until(lambda: len(did) >= 4), did
     return [answers, sorted(did)]
 
-import epilogue
+import afterword
 """
 
 PLAIN = (
@@ -65,8 +65,8 @@ PLAIN = (
 bare = visit(make())
 apps = [make(), make()]
 for app in apps:
-    epilogue.instrument(app)
-    epilogue.instrument(app)
+    afterword.instrument(app)
+    afterword.instrument(app)
 assert visit(apps[0]) == bare, did
 scheduled = [
     sample.value
@@ -76,7 +76,7 @@ scheduled = [
 with Server(apps[0]) as server:
     status = httpx.get(server.url + "/metrics").status_code
 for app in apps:
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
 print(json.dumps({"scheduled": sum(scheduled), "metrics": status}))
 """
 )
@@ -180,7 +180,7 @@ STRANGERS: dict[str, tuple[dict[str, list[tuple[str, str]]], str]] = {
 def run(*parts: str) -> tuple[dict, list[str]]:
     """Run a program in a fresh interpreter; return what it printed last and the lines of ours that it logged."""
     printed, complained = run_fresh("\n".join(dedent(part) for part in parts))
-    return json.loads(printed), [line for line in complained.splitlines() if line.startswith("epilogue: ")]
+    return json.loads(printed), [line for line in complained.splitlines() if line.startswith("afterword: ")]
 
 
 def test_this_version_is_known():
@@ -233,7 +233,7 @@ def test_zero_code_leaves_an_unknown_version_alone():
         SERVE
         + """
         bare = visit(make())
-        from epilogue.instrumentor import BackgroundTaskInstrumentor
+        from afterword.instrumentor import BackgroundTaskInstrumentor
         BackgroundTaskInstrumentor().instrument()
         assert visit(make()) == bare
         BackgroundTaskInstrumentor().uninstrument()
@@ -284,7 +284,7 @@ def test_a_structlog_without_its_table():
     import structlog.contextvars as s
     table = s._CONTEXT_VARS
     del s._CONTEXT_VARS
-    import epilogue.following as following
+    import afterword.following as following
     s._CONTEXT_VARS = table
     s.bind_contextvars(user="ada")
     seen = following.seen()
@@ -302,9 +302,9 @@ def test_a_structlog_without_its_table():
 def test_a_signal_whose_library_fails(signal):
     """A signal that cannot be set up is left out, which is logged; the application and its other signals go on."""
     broken = f"""
-    import epilogue.app
+    import afterword.app
     def half_installed(*args, **kwargs): raise AttributeError("half installed")
-    epilogue.app.{signal} = half_installed
+    afterword.app.{signal} = half_installed
     """
     result, warnings = run(broken, PLAIN)
     assert result["scheduled"] == (0 if signal == "Prometheus" else 8)

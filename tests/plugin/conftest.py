@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from epilogue import testing
+from afterword import testing
 from tests.parts.bench import Bench
 
 

@@ -10,9 +10,9 @@ import pytest
 from fastapi import BackgroundTasks, HTTPException, Response
 from starlette.background import BackgroundTask
 
-import epilogue
-from epilogue import Outcome, bounds, testing
-from epilogue.testing import AmbiguousTask, Count, UnknownTask
+import afterword
+from afterword import Outcome, bounds, testing
+from afterword.testing import AmbiguousTask, Count, UnknownTask
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 from tests.support.stage import named
@@ -102,7 +102,7 @@ def test_ways_to_look_a_task_up(bench: Bench, opened: testing.Account):
 
 def test_a_given_name_and_the_functions_own(bench: Bench, opened: testing.Account):
     """A task that `@task` names is found by that name, and still by its function's; two may share one name."""
-    first, second = (epilogue.task(name="send mail")(bench.works(name)) for name in ("mail", "letter"))
+    first, second = (afterword.task(name="send mail")(bench.works(name)) for name in ("mail", "letter"))
     ask(app_with(bench, first, second), "/orders/1")
     assert opened["send mail"].succeeded == 2
     assert [opened[key].succeeded for key in ("mail", "shop.letter", first, second)] == [1] * 4

@@ -19,11 +19,11 @@ with warnings.catch_warnings():  # the newest Starlette would rather have anothe
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
 
-import epilogue
-from epilogue import account as accounts
-from epilogue import app as wiring
-from epilogue import hooks, ledger, testing
-from epilogue.instrumentor import BackgroundTaskInstrumentor
+import afterword
+from afterword import account as accounts
+from afterword import app as wiring
+from afterword import hooks, ledger, testing
+from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.parts.asgi import ask, websocket
 from tests.parts.bench import SILENT, Bench, plain_app
 from tests.support.originals import assert_originals_are_back
@@ -268,12 +268,12 @@ def test_instrumented_during_the_test_is_instrumented_afterwards(bench: Bench):
     app = unaware(bench)
     with testing.account() as account:
         ask(app)
-        epilogue.instrument(app, traces=False, metrics=False, logs=False, registry=None, metrics_path=None)
+        afterword.instrument(app, traces=False, metrics=False, logs=False, registry=None, metrics_path=None)
         its_own = accounts.account_of(app)
         ask(app)
     assert accounts.account_of(app) is its_own
     assert account["mail"].succeeded == 2
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
 
 
 @pytest.mark.parametrize("first", ["instrumentor", "account"])
@@ -291,15 +291,15 @@ def test_beside_the_instrumentor(bench: Bench, instrumentor: BackgroundTaskInstr
     assert "background_task_ended_total" in ask(app, "/metrics").text
     ask(app)
     assert bench.outcomes == [("mail", "succeeded")] * 2
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
 
 
 def test_an_application_that_was_taken_out(bench: Bench, instrumentor: BackgroundTaskInstrumentor):
-    """An application that took Epilogue out again stays without its signals, but the test sees it."""
+    """An application that took Afterword out again stays without its signals, but the test sees it."""
     instrument_all(bench, instrumentor)
     app = unaware(bench)
     ask(app)
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
     with testing.account() as account:
         ask(app)
     assert account["mail"].succeeded == 1
@@ -318,7 +318,7 @@ def test_two_instrumentors_do_not_end_each_other(bench: Bench, instrumentor: Bac
     app = unaware(bench)
     ask(app)
     assert bench.outcomes == [("mail", "succeeded")]
-    epilogue.uninstrument(app)
+    afterword.uninstrument(app)
 
 
 def test_an_application_that_cannot_be_seen(

@@ -54,7 +54,7 @@ def suite(pytester: pytest.Pytester) -> pytest.Pytester:
 
 def run(suite: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run the user's tests with our plugin; by its module, whatever is known of it by entry points."""
-    plugin = ("-p", "no:epilogue", "-p", "_epilogue_pytest")
+    plugin = ("-p", "no:afterword", "-p", "_afterword_pytest")
     return suite.runpytest_subprocess(*plugin, "-p", "no:cacheprovider", *arguments, timeout=50)
 
 
@@ -68,7 +68,7 @@ def test_a_suite_that_passes(suite: pytest.Pytester):
         import pytest
         from fastapi.testclient import TestClient
 
-        import epilogue
+        import afterword
         from shop import app, send_mail
 
 
@@ -91,7 +91,7 @@ def test_a_suite_that_passes(suite: pytest.Pytester):
 
 
         def test_instrumented(account):
-            epilogue.instrument(app, registry=None)
+            afterword.instrument(app, registry=None)
 
             async def play():
                 transport = httpx.ASGITransport(app)
@@ -102,7 +102,7 @@ def test_a_suite_that_passes(suite: pytest.Pytester):
             try:
                 asyncio.run(play())
             finally:
-                epilogue.uninstrument(app)
+                afterword.uninstrument(app)
             assert account.scheduled == 2
 
 
@@ -204,7 +204,7 @@ def test_applications_of_every_kind(suite: pytest.Pytester):
         from fastapi import BackgroundTasks, FastAPI
         from fastapi.testclient import TestClient
 
-        from epilogue import instrument
+        from afterword import instrument
 
 
         def send_mail(): ...
@@ -279,7 +279,7 @@ import unittest
 import pytest
 from fastapi.testclient import TestClient
 
-import epilogue.testing
+import afterword.testing
 from shop import app
 
 client = TestClient(app, raise_server_exceptions=False)
@@ -287,7 +287,7 @@ client = TestClient(app, raise_server_exceptions=False)
 
 class BySetUp(unittest.TestCase):
     def setUp(self):
-        self.account = self.enterContext(epilogue.testing.account())
+        self.account = self.enterContext(afterword.testing.account())
 
     def test_thanks(self):
         client.post("/orders/1")
@@ -390,26 +390,26 @@ def test_an_account_of_their_own(suite: pytest.Pytester):
         from shop import app
 
 
-        def test_both(account, epilogue_account):
+        def test_both(account, afterword_account):
             TestClient(app).post("/orders/1")
             assert account == "0815"
-            assert epilogue_account["send_mail"].succeeded == 1
+            assert afterword_account["send_mail"].succeeded == 1
         """
     )
     run(suite).assert_outcomes(passed=1)
 
 
 def test_who_does_not_use_it_does_not_pay(suite: pytest.Pytester):
-    """A run of pytest that asks for no account imports neither Epilogue, nor FastAPI, nor OpenTelemetry."""
+    """A run of pytest that asks for no account imports neither Afterword, nor FastAPI, nor OpenTelemetry."""
     suite.makepyfile(
         """
         import sys
 
 
         def test_light():
-            heavy = {"epilogue", "fastapi", "starlette", "opentelemetry", "prometheus_client", "structlog"}
+            heavy = {"afterword", "fastapi", "starlette", "opentelemetry", "prometheus_client", "structlog"}
             assert not heavy & {name.partition(".")[0] for name in sys.modules}
-            assert "_epilogue_pytest" in sys.modules
+            assert "_afterword_pytest" in sys.modules
 
 
         def test_comparing():
@@ -443,26 +443,26 @@ def test_under_zero_code_instrumentation(suite: pytest.Pytester):
 
         import pytest
 
-        from epilogue.instrumentor import BackgroundTaskInstrumentor
+        from afterword.instrumentor import BackgroundTaskInstrumentor
 
         BackgroundTaskInstrumentor().instrument()
-        sys.exit(pytest.main(["-p", "no:epilogue", "-p", "_epilogue_pytest", "-p", "no:cacheprovider"]))
+        sys.exit(pytest.main(["-p", "no:afterword", "-p", "_afterword_pytest", "-p", "no:cacheprovider"]))
         """
     )
     suite.runpython(start).assert_outcomes(passed=1)
 
 
 def test_pytest_is_no_dependency():
-    """`epilogue.testing` can be imported where there is no pytest."""
-    printed, _ = run_fresh("import sys, epilogue.testing; print('pytest' in sys.modules)")
+    """`afterword.testing` can be imported where there is no pytest."""
+    printed, _ = run_fresh("import sys, afterword.testing; print('pytest' in sys.modules)")
     assert printed == "False\n"
 
 
 def test_pytest_finds_it(suite: pytest.Pytester):
-    """An installed Epilogue is found by its entry point, and switched off by its name."""
-    [found] = entry_points(group="pytest11", name="epilogue")
-    assert found.load().__name__ == "_epilogue_pytest"
+    """An installed Afterword is found by its entry point, and switched off by its name."""
+    [found] = entry_points(group="pytest11", name="afterword")
+    assert found.load().__name__ == "_afterword_pytest"
     listed = suite.runpytest_subprocess("--fixtures", timeout=50)
     listed.stdout.fnmatch_lines(["account -- *", "    The account of every background task that is scheduled *"])
-    off = suite.runpytest_subprocess("--fixtures", "-p", "no:epilogue", timeout=50)
+    off = suite.runpytest_subprocess("--fixtures", "-p", "no:afterword", timeout=50)
     off.stdout.no_fnmatch_line("account -- *")

@@ -73,7 +73,7 @@ def test_block(block: Block, tmp_path: Path):
 def test_test_file(block: Block, tmp_path: Path):
     """A block of tests passes under a pytest of its own, with our plugin."""
     (tmp_path / "test_block.py").write_text(block.code)
-    plugin = ("-p", "no:epilogue", "-p", "_epilogue_pytest")  # by its module, whatever the entry points say
+    plugin = ("-p", "no:afterword", "-p", "_afterword_pytest")  # by its module, whatever the entry points say
     command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -68,7 +68,7 @@ def staged(stage: Stage, drawn: Sequence[Plan]) -> FastAPI:
 @settings(bounded, max_examples=60)
 @given(drawn=plans())
 def test_the_model_knows_the_application(drawn: list[Plan]):
-    """The model is right about what runs without Epilogue; else the law would be stated of a fiction."""
+    """The model is right about what runs without Afterword; else the law would be stated of a fiction."""
     stage = Stage()
     asyncio.run(call_at_once(staged(stage, drawn), paths_of(drawn)))
     assert Counter(stage.did) == deeds_of(expected_of(drawn))

@@ -98,7 +98,7 @@ def test_row_47_copies_of_a_task(lab: Lab):
             task = BackgroundTask(compress, "mail")
             copies = [copy.copy(task), copy.deepcopy(task), pickle.loads(pickle.dumps(task))]
             assert all((c.func, c.args, c.kwargs) == (task.func, task.args, task.kwargs) for c in copies)
-            assert b"epilogue" not in pickle.dumps(task)
+            assert b"afterword" not in pickle.dumps(task)
             return JSONResponse({}, background=StarletteBackgroundTasks([task, *copies]))
 
         return app

@@ -1,4 +1,4 @@
-"""The accounts that Epilogue keeps of the same events, each read back as a story."""
+"""The accounts that Afterword keeps of the same events, each read back as a story."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from epilogue import RequestInfo, TaskObserver, TaskRun
+from afterword import RequestInfo, TaskObserver, TaskRun
 from tests.support.numbers import MeterAccount, PrometheusAccount
 from tests.support.story import OUTCOMES, Ended, RequestError, Story, assert_same, short
 

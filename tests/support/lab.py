@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 
-import epilogue
+import afterword
 from tests.support.accounts import Accounts
 from tests.support.modes import Mode
 from tests.support.originals import assert_originals_are_back
@@ -96,7 +96,7 @@ class Lab:
         } | options
 
         def ours() -> None:
-            epilogue.instrument(app, observers=observers, **options)
+            afterword.instrument(app, observers=observers, **options)
 
         self._apps.append(app)
         self.mode.around(ours, app, self.accounts)
@@ -158,7 +158,7 @@ class Lab:
     def close(self) -> None:
         """Take every instrumentation away; nothing of it may be left in anybody's classes."""
         for app in reversed(self._apps):
-            self.mode.undo(lambda app=app: epilogue.uninstrument(app), app)
+            self.mode.undo(lambda app=app: afterword.uninstrument(app), app)
         self.accounts.shutdown()
         assert_originals_are_back()
 

@@ -46,7 +46,7 @@ class Numbers:
             reasons=None,
             failures=count("background_task_failures_total", "background_task_name", "error_type"),
             errors=count(
-                "epilogue_request_errors_total",
+                "afterword_request_errors_total",
                 "http_request_method",
                 "http_route",
                 "http_response_status_code",

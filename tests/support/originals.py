@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-import epilogue
+import afterword
 
 PATCHED: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     (BackgroundTask, ("__init__", "__call__")),
@@ -39,7 +39,7 @@ _ORIGINALS = _methods()
 
 def assert_no_hook_on_top() -> None:
     """No foreign class has a hook of ours as its method; another tool may have put its own around one."""
-    ours = str(Path(epilogue.__file__).parent)
+    ours = str(Path(afterword.__file__).parent)
     left = [
         name
         for name, method in _methods().items()

@@ -11,7 +11,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import BackgroundTasks, FastAPI
 
-import epilogue
+import afterword
 
 
 async def send_mail() -> None:
@@ -19,7 +19,7 @@ async def send_mail() -> None:
 
 
 app = FastAPI()
-epilogue.instrument(app)
+afterword.instrument(app)
 
 
 @app.get("/")
@@ -57,13 +57,13 @@ def main() -> None:
         time.sleep(0.05)
     server.should_exit = True
     serving.join(10)
-    points = importlib.metadata.entry_points(group="opentelemetry_instrumentor", name="epilogue")
+    points = importlib.metadata.entry_points(group="opentelemetry_instrumentor", name="afterword")
     found = {
         "answer": answer,
         "counted": [line for line in metrics.splitlines() if line.startswith(succeeded)],
-        "installed at": str(Path(epilogue.__file__).parent),
+        "installed at": str(Path(afterword.__file__).parent),
         "entry points": [point.load().__name__ for point in points],
-        "version": importlib.metadata.version("epilogue") == epilogue.__version__,
+        "version": importlib.metadata.version("afterword") == afterword.__version__,
     }
     print(json.dumps(found))
 

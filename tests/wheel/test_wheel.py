@@ -32,17 +32,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel as pip does, in an environment of its own."""
     directory = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", directory, ROOT, cwd=directory)
-    [wheel] = directory.glob("epilogue-*.whl")
+    [wheel] = directory.glob("afterword-*.whl")
     return wheel
 
 
 def test_what_is_in_the_wheel(wheel: Path):
     """What is in src is in the wheel, with the marker of types and the licence; nothing else of ours is."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"epilogue/__init__.py", "epilogue/py.typed", "epilogue/signals/tracing.py"} <= names
+    assert {"afterword/__init__.py", "afterword/py.typed", "afterword/signals/tracing.py"} <= names
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
-    [metadata] = {name.partition("/")[0] for name in names - sources - {"epilogue/py.typed"}}
+    [metadata] = {name.partition("/")[0] for name in names - sources - {"afterword/py.typed"}}
     assert metadata.endswith(".dist-info")
     assert f"{metadata}/licenses/LICENSE" in names
     assert f"{metadata}/entry_points.txt" in names

@@ -5,7 +5,7 @@ import os
 
 from fastapi import BackgroundTasks, FastAPI
 
-from epilogue import instrument, running, task
+from afterword import instrument, running, task
 
 app = FastAPI()
 instrument(app)

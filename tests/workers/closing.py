@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
-from epilogue import multiprocess
-from epilogue.signals.prometheus import series_of
+from afterword import multiprocess
+from afterword.signals.prometheus import series_of
 
 DEAD, CLOSERS = 40, 4
 

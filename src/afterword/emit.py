@@ -13,7 +13,7 @@ from structlog import contextvars as structlog_context
 
 from . import names
 
-_LOGGER = "epilogue"
+_LOGGER = "afterword"
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _VARIABLES = {structlog_context.STRUCTLOG_KEY_PREFIX + key: key for key in names.LOG_KEYS}
 

@@ -1,7 +1,7 @@
-"""The account in your own tests: the pytest fixture ``account``, or ``with epilogue.testing.account() as ...``.
+"""The account in your own tests: the pytest fixture ``account``, or ``with afterword.testing.account() as ...``.
 
-It sees every application that is called meanwhile, whether it calls ``instrument`` or has never heard of Epilogue,
-and leaves all of them as they were.
+It sees every application that is called meanwhile, whether it calls ``instrument`` or not, and leaves all of them
+as they were.
 """
 
 from .accounts import Account, TaskAccount

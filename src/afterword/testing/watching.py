@@ -41,7 +41,7 @@ class _Watch:
             return None
 
     def close(self) -> None:
-        """Take Epilogue out of the applications again, but for those that have been instrumented meanwhile."""
+        """Take Afterword out of the applications again, but for those that have been instrumented meanwhile."""
         for app, account in list(self._opened.items()):
             if accounts.account_of(app) is account:
                 wiring.uninstrument(app)
@@ -59,7 +59,7 @@ def account() -> Iterator[Account]:
         RuntimeError: the installed FastAPI or Starlette cannot be observed; a test must not pass for that.
     """
     if not hooks.observable():
-        raise RuntimeError("epilogue cannot observe this version of FastAPI or Starlette; its log line says why")
+        raise RuntimeError("afterword cannot observe this version of FastAPI or Starlette; its log line says why")
     recorder, watch = Recorder(), _Watch()
     opened = Account(recorder)
     accounts.watch(recorder)

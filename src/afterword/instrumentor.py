@@ -14,15 +14,15 @@ from .account import Account
 from .ledger import log_fault
 from .settings import Settings, from_environment
 
-_SEEN = "_epilogue_seen"
+_SEEN = "_afterword_seen"
 
 
 class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """Instruments every FastAPI and Starlette application of the process when it is first called.
 
-    Settings come from ``EPILOGUE_*`` and from the arguments of ``instrument``, which are those of
-    ``epilogue.instrument`` and win. An application that calls ``epilogue.instrument`` or
-    ``epilogue.uninstrument`` itself has the last word.
+    Settings come from ``AFTERWORD_*`` and from the arguments of ``instrument``, which are those of
+    ``afterword.instrument`` and win. An application that calls ``afterword.instrument`` or
+    ``afterword.uninstrument`` itself has the last word.
     """
 
     _settings: Settings | None = None
@@ -33,12 +33,12 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     @staticmethod
     def instrument_app(app: Starlette, **arguments: Any) -> None:
-        """Instrument one application; the arguments of ``epilogue.instrument`` win over the environment."""
+        """Instrument one application; the arguments of ``afterword.instrument`` win over the environment."""
         wiring.apply(app, from_environment(**arguments))
 
     @staticmethod
     def uninstrument_app(app: Starlette) -> None:
-        """Take Epilogue out of one application."""
+        """Take Afterword out of one application."""
         wiring.uninstrument(app)
 
     def _instrument(self, **arguments: Any) -> None:
@@ -61,5 +61,5 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         try:
             return wiring.apply(app, self._settings, trace_requests=False)
         except Exception as fault:  # noqa: BLE001
-            log_fault(f"instrumenting {type(app).__name__} failed; it runs as if Epilogue were not there", fault)
+            log_fault(f"instrumenting {type(app).__name__} failed; it runs as if Afterword were not there", fault)
             return None

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from .account import Account
     from .lifetimes import TaskRecord
 
-SCOPE_KEY = "epilogue"
+SCOPE_KEY = "afterword"
 _MAX_REQUEST_ID = 128
 
-_current: ContextVar[RequestScope | None] = ContextVar("epilogue_request", default=None)
+_current: ContextVar[RequestScope | None] = ContextVar("afterword_request", default=None)
 
 _making = threading.RLock()  # the collector may run a destructor that schedules, while it is held
 
-reported_exception: ContextVar[int | None] = ContextVar("epilogue_reported", default=None)
+reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
 """The identity of an exception that leaves the application after it was logged; its object is not kept."""
 
 current = _current.get

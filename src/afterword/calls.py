@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Original = Callable[[Any], Awaitable[None]]
 
-_current_run: ContextVar[TaskRun | None] = ContextVar("epilogue_run", default=None)
+_current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=None)
 
 current_run = _current_run.get
 
@@ -152,7 +152,7 @@ def _end(call: _Call, end: Callable[..., None], *args: Any) -> None:
     try:
         end(*args)
     except Exception as fault:  # noqa: BLE001
-        call.ledger.fault("epilogue", "ending a task", fault)
+        call.ledger.fault("afterword", "ending a task", fault)
     _current_run.reset(call.token)
     if not none_died():
         drain()
@@ -172,7 +172,7 @@ def _begin(task: Any, caller: RequestScope | None, plan: Plan | None) -> _Call |
         if caller is None:
             log_fault("beginning a task", fault)
         else:
-            caller.account.ledger.fault("epilogue", "beginning a task", fault)
+            caller.account.ledger.fault("afterword", "beginning a task", fault)
         return None
     return call
 

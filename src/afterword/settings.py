@@ -54,16 +54,16 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
 
 
 def from_environment(**arguments: Any) -> Settings:
-    """Return the settings of ``EPILOGUE_*``, for an application that is instrumented without a line of code.
+    """Return the settings of ``AFTERWORD_*``, for an application that is instrumented without a line of code.
 
     Arguments win over the environment. Raises ``ValueError`` naming the variable that cannot be.
     """
     defaults: dict[str, Any] = {
-        "traces": _flag("EPILOGUE_TRACES", default=True),
-        "metrics": _flag("EPILOGUE_METRICS", default=True),
-        "logs": _flag("EPILOGUE_LOGS", default=True),
-        "new_trace": _flag("EPILOGUE_NEW_TRACE", default=False),
-        "metrics_path": os.environ.get("EPILOGUE_METRICS_PATH", DEFAULT_PATH),
+        "traces": _flag("AFTERWORD_TRACES", default=True),
+        "metrics": _flag("AFTERWORD_METRICS", default=True),
+        "logs": _flag("AFTERWORD_LOGS", default=True),
+        "new_trace": _flag("AFTERWORD_NEW_TRACE", default=False),
+        "metrics_path": os.environ.get("AFTERWORD_METRICS_PATH", DEFAULT_PATH),
         "tracer_provider": None,
         "meter_provider": None,
         "registry": REGISTRY,
@@ -74,7 +74,7 @@ def from_environment(**arguments: Any) -> Settings:
     if defaults["metrics_path"].lower() == "none":
         defaults["metrics_path"] = None
     settings = checked(**(defaults | arguments))
-    if _flag("EPILOGUE_OTEL_LOGS", default=False):
+    if _flag("AFTERWORD_OTEL_LOGS", default=False):
         from .signals.otel_logs import OpenTelemetryLogs
 
         settings = replace(settings, observers=(*settings.observers, OpenTelemetryLogs()))

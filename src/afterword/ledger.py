@@ -18,7 +18,7 @@ from typing import Any
 from .following import seen
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 
-_log = logging.getLogger("epilogue")
+_log = logging.getLogger("afterword")
 
 Listener = Callable[..., None]
 Listeners = tuple[tuple[Listener, str, str], ...]
@@ -172,7 +172,7 @@ class Ledger:
         try:
             step()
         except Exception as fault:  # noqa: BLE001
-            self.fault("epilogue", "following the context", fault)
+            self.fault("afterword", "following the context", fault)
 
     def _tell(self, listeners: Listeners, subject: Any) -> None:
         if not listeners:
@@ -205,4 +205,4 @@ class Ledger:
 def log_fault(message: str, fault: BaseException) -> None:
     """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
     with contextlib.suppress(Exception):
-        _log.error("epilogue: %s", message, exc_info=fault)
+        _log.error("afterword: %s", message, exc_info=fault)

@@ -83,7 +83,7 @@ class NowGauges:
         """Make sure that the thread of this process is there."""
         if not self._started:
             self._started = True
-            threading.Thread(target=self._run, name="epilogue-gauges", daemon=True).start()
+            threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
 
     def refresh(self) -> None:
         """Write the numbers as they are now."""

@@ -33,9 +33,9 @@ def _limit(variable: str, default: int) -> int:
         return default
 
 
-TASK_NAMES = Bound(_limit("EPILOGUE_MAX_TASK_NAMES", 100))
-"""Distinct task names of this process, at most 100 (``EPILOGUE_MAX_TASK_NAMES``)."""
-ROUTES = Bound(_limit("EPILOGUE_MAX_ROUTES", 1000))
-"""Distinct routes on metrics of this process, at most 1000 (``EPILOGUE_MAX_ROUTES``)."""
-ERROR_TYPES = Bound(_limit("EPILOGUE_MAX_ERROR_TYPES", 100))
-"""Distinct error types on metrics of this process, at most 100 (``EPILOGUE_MAX_ERROR_TYPES``)."""
+TASK_NAMES = Bound(_limit("AFTERWORD_MAX_TASK_NAMES", 100))
+"""Distinct task names of this process, at most 100 (``AFTERWORD_MAX_TASK_NAMES``)."""
+ROUTES = Bound(_limit("AFTERWORD_MAX_ROUTES", 1000))
+"""Distinct routes on metrics of this process, at most 1000 (``AFTERWORD_MAX_ROUTES``)."""
+ERROR_TYPES = Bound(_limit("AFTERWORD_MAX_ERROR_TYPES", 100))
+"""Distinct error types on metrics of this process, at most 100 (``AFTERWORD_MAX_ERROR_TYPES``)."""

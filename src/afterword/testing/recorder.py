@@ -9,7 +9,7 @@ from types import TracebackType
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 
 # whose frames, between the request and the task, tell nothing about the task
-_PLUMBING = ("_epilogue_pytest", "anyio", "concurrent", "epilogue", "fastapi", "opentelemetry", "starlette")
+_PLUMBING = ("_afterword_pytest", "anyio", "concurrent", "afterword", "fastapi", "opentelemetry", "starlette")
 _MAX_FRAMES = 10
 
 

@@ -131,7 +131,7 @@ class Everybody:
                 yield metric
 
 
-if __name__ == "__main__":  # python -m epilogue.multiprocess, before `uvicorn --workers`
+if __name__ == "__main__":  # python -m afterword.multiprocess, before `uvicorn --workers`
     if directory() is None:
         sys.exit(f"{_VARIABLE} is not set")
     on_starting()

@@ -23,7 +23,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 
 from .probe import Probe
 
-_log = logging.getLogger("epilogue")
+_log = logging.getLogger("afterword")
 _said: set[str] = set()
 
 
@@ -65,7 +65,9 @@ def say(complaints: list[str], consequence: str) -> None:
     if text not in _said:
         _said.add(text)
         versions = f"FastAPI {_version(fastapi)} with Starlette {_version(starlette)}"
-        _log.warning("epilogue: %s, because %s is not built as Epilogue knows it: %s", consequence, versions, text)
+        _log.warning(
+            "afterword: %s, because %s is not built as Afterword knows it: %s", consequence, versions, text
+        )
 
 
 def _version(module: Any) -> str:

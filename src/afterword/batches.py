@@ -33,7 +33,7 @@ class Plan:
         self.failed: TaskRun | None = None
 
 
-_plan: ContextVar[Plan | None] = ContextVar("epilogue_plan", default=None)
+_plan: ContextVar[Plan | None] = ContextVar("afterword_plan", default=None)
 
 
 current_plan = _plan.get

@@ -31,9 +31,9 @@ def add_context(logger: Any, method: str, event_dict: Any) -> Any:
 
 
 class ReportedFilter(logging.Filter):
-    """Takes out what Epilogue has already reported; for ``logging.getLogger("uvicorn.error")``.
+    """Takes out what Afterword has already reported; for ``logging.getLogger("uvicorn.error")``.
 
-    uvicorn prints the traceback of every exception that leaves the application, which after Epilogue's
+    uvicorn prints the traceback of every exception that leaves the application, which after Afterword's
     ``request.failed`` or ``background_task.failed`` is the second time. Only that message is taken out, and only
     for exceptions that were reported.
     """

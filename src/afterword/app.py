@@ -55,7 +55,7 @@ def instrument(
         app: the application. One mounted inside it joins its account.
         traces: one span per task; a span that FastAPI or OpenTelemetry contrib opens for it is adopted.
         metrics: Prometheus series in ``registry`` and OpenTelemetry instruments.
-        logs: structured log lines through structlog, or the stdlib logger ``epilogue``.
+        logs: structured log lines through structlog, or the stdlib logger ``afterword``.
         tracer_provider: where spans go; the global provider by default.
         meter_provider: where OpenTelemetry metrics go; the global provider by default.
         registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one.
@@ -114,7 +114,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
 
 
 def uninstrument(app: Starlette) -> None:
-    """Take Epilogue out of an application again.
+    """Take Afterword out of an application again.
 
     The hooks and the route go; runs already scheduled are still accounted for, and the series stay. Does nothing
     for an application that is not instrumented; raises ``TypeError`` for what is no application.

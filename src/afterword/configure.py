@@ -16,7 +16,7 @@ from . import flushing, names
 from .logs import add_context
 from .request_tracing import has_native
 
-_log = logging.getLogger("epilogue")
+_log = logging.getLogger("afterword")
 
 _UNCONFIGURED = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
@@ -83,7 +83,7 @@ def _configure_opentelemetry(service_name: str | None) -> None:
         try:
             set_up(resource, [] if left_to_fastapi else _exporters(signal))
         except Exception as exc:  # noqa: BLE001  a variable that the SDK cannot read must not stop the application
-            _log.warning("epilogue: OpenTelemetry's %s could not be set up: %r", signal, exc)
+            _log.warning("afterword: OpenTelemetry's %s could not be set up: %r", signal, exc)
 
 
 def _configure_traces(resource: Any, exporters: list[Any]) -> None:
@@ -150,7 +150,7 @@ def _resource(service_name: str | None) -> Any:
     try:
         return Resource.create(ours)
     except Exception as exc:  # noqa: BLE001  a detector that is not installed, on an old SDK
-        _log.warning("epilogue: OpenTelemetry's resource could not be made: %r", exc)
+        _log.warning("afterword: OpenTelemetry's resource could not be made: %r", exc)
         return Resource(ours)
 
 
@@ -180,9 +180,9 @@ def _make(signal: str, name: str) -> Any:
             exporter: Callable[[], Any] = entry.load()
             return exporter()
         except Exception as exc:  # noqa: BLE001  its own dependencies, or a variable that it cannot read
-            _log.warning("epilogue: the %s exporter %r cannot be used: %r", signal, name, exc)
+            _log.warning("afterword: the %s exporter %r cannot be used: %r", signal, name, exc)
             return None
     package = f"opentelemetry-exporter-{name.replace('_', '-')}"
     hint = f" (pip install {package})" if name in _PROTOCOLS.values() else ""
-    _log.warning("epilogue: no %s exporter named %r is installed%s; nothing is exported", signal, name, hint)
+    _log.warning("afterword: no %s exporter named %r is installed%s; nothing is exported", signal, name, hint)
     return None

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 from .bounds import TASK_NAMES
 from .model import Outcome
 
-SCOPE: Final = "epilogue"
+SCOPE: Final = "afterword"
 SPAN_PREFIX: Final = "background_task "
 
 
@@ -56,7 +56,7 @@ HTTP_METHOD: Final = "http.request.method"
 HTTP_ROUTE: Final = "http.route"
 HTTP_STATUS: Final = "http.response.status_code"
 HTTP_REQUEST_ID: Final = "http.request.header.x-request-id"
-OBSERVER: Final = "epilogue.observer"
+OBSERVER: Final = "afterword.observer"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
@@ -86,17 +86,17 @@ RUNNING = Metric("background_task.running", "{task}", "Background tasks running 
 OLDEST_AGE = Metric(
     "background_task.oldest_age", "s", "Age of the oldest background task in a state.", (TASK_STATE,)
 )
-THREADS_BUSY = Metric("epilogue.worker_thread.busy", "{thread}", "Worker threads in use.")
-THREADS_LIMIT = Metric("epilogue.worker_thread.limit", "{thread}", "Worker threads at most.")
-THREADS_WAITING = Metric("epilogue.worker_thread.waiting", "{thread}", "Callers waiting for a worker thread.")
+THREADS_BUSY = Metric("afterword.worker_thread.busy", "{thread}", "Worker threads in use.")
+THREADS_LIMIT = Metric("afterword.worker_thread.limit", "{thread}", "Worker threads at most.")
+THREADS_WAITING = Metric("afterword.worker_thread.waiting", "{thread}", "Callers waiting for a worker thread.")
 REQUEST_ERRORS = Metric(
-    "epilogue.request.errors",
+    "afterword.request.errors",
     "{error}",
     "Requests that failed.",
     (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, ERROR_TYPE),
 )
-OBSERVER_ERRORS = Metric("epilogue.observer.errors", "{error}", "Errors of observers.", (OBSERVER,))
-INFO = Metric("epilogue.info", "", "Epilogue is accounting for this process.", ("version",))
+OBSERVER_ERRORS = Metric("afterword.observer.errors", "{error}", "Errors of observers.", (OBSERVER,))
+INFO = Metric("afterword.info", "", "Afterword is accounting for this process.", ("version",))
 
 STATE_PENDING: Final = "pending"
 STATE_RUNNING: Final = "running"
@@ -111,7 +111,7 @@ EVENT_STARTED: Final = "background_task.started"
 EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outcome}
 EVENT_LOST: Final = "background_task.lost"
 EVENT_REQUEST_FAILED: Final = "request.failed"
-EVENT_METRICS: Final = "epilogue.metrics"
+EVENT_METRICS: Final = "afterword.metrics"
 
 KEY_TASK: Final = "task"
 KEY_TASK_RUN: Final = "task_run"
@@ -138,7 +138,7 @@ LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name
 
 # --- naming a task ----------------------------------------------------------------------------------------------
 
-_OPTIONS: Final = "__epilogue_task__"
+_OPTIONS: Final = "__afterword_task__"
 _MAX_UNWRAP: Final = 20
 _MAX_LENGTH: Final = 200
 # ddtrace puts this around every task that is added, and it says nothing of what it wraps

@@ -42,7 +42,7 @@ async def flush() -> None:
     threads: list[threading.Thread] = []
     try:
         for provider in _providers():
-            thread = threading.Thread(target=_flush, args=(provider,), name="epilogue-flush", daemon=True)
+            thread = threading.Thread(target=_flush, args=(provider,), name="afterword-flush", daemon=True)
             thread.start()
             threads.append(thread)
     except Exception as fault:  # noqa: BLE001  no thread is to be had, or no provider that a variable names

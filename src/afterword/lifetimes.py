@@ -167,7 +167,7 @@ class _Sweeper:
             self.started = True
             # after the SDK's providers were made, so before they shut down
             atexit.register(drain)
-            threading.Thread(target=self._sweep, name="epilogue-sweeper", daemon=True).start()
+            threading.Thread(target=self._sweep, name="afterword-sweeper", daemon=True).start()
 
     def forked(self) -> None:
         """Forget the parent's thread; the child begins its own when it needs one."""

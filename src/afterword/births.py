@@ -16,7 +16,7 @@ from .request import RequestScope, current
 Birth = tuple[TaskRun, TaskRecord]
 """A run and the record of the task it belongs to."""
 
-_adding: ContextVar[BatchRecord | None] = ContextVar("epilogue_adding", default=None)
+_adding: ContextVar[BatchRecord | None] = ContextVar("afterword_adding", default=None)
 
 
 def add_to(batch: BatchRecord, add_task: Callable[..., None], *args: Any, **kwargs: Any) -> None:

@@ -1,6 +1,6 @@
 """An account of every FastAPI and Starlette background task: spans, metrics and logs, to the last task.
 
-from epilogue import instrument
+from afterword import instrument
 
 instrument(app)
 """

@@ -158,7 +158,7 @@ def _note(what: str, fault: Exception) -> None:
     """Count and log a fault of ours in a place where no account is at hand yet."""
     here = request.current()
     if here is not None:
-        here.account.ledger.fault("epilogue", what, fault)
+        here.account.ledger.fault("afterword", what, fault)
     else:
         ledger.log_fault(what, fault)
 
@@ -210,7 +210,7 @@ def observable() -> bool:
     lost = [text for patch in _patches if patch.needed and (text := patch.complaint()) is not None]
     lost.extend(shapes.class_complaints())
     if lost:
-        shapes.say(lost, "no background task is observed, and the application runs as without Epilogue")
+        shapes.say(lost, "no background task is observed, and the application runs as without Afterword")
     return not lost
 
 

@@ -11,7 +11,7 @@ from .ledger import Ledger
 from .model import TaskObserver
 from .settings import Settings
 
-_ATTRIBUTE = "_epilogue_account"
+_ATTRIBUTE = "_afterword_account"
 
 
 class Account:
@@ -40,7 +40,7 @@ class Account:
         try:
             return action(*args)
         except Exception as fault:  # noqa: BLE001
-            self.ledger.fault("epilogue", what, fault)
+            self.ledger.fault("afterword", what, fault)
             return None
 
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from .settings import Settings
 
-_log = logging.getLogger("epilogue")
+_log = logging.getLogger("afterword")
 
 
 class _Exclude:
@@ -46,12 +46,14 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
     if app.middleware_stack is not None:
-        _log.warning("epilogue: the application is serving already; its requests cannot be traced any more")
+        _log.warning("afterword: the application is serving already; its requests cannot be traced any more")
         return False
     try:
         _instrument(app, settings, metrics_path)
     except Exception as fault:  # noqa: BLE001  half installed, or of a version that does not fit
-        _log.warning("epilogue: requests are not traced; OpenTelemetry's FastAPI instrumentation fails: %r", fault)
+        _log.warning(
+            "afterword: requests are not traced; OpenTelemetry's FastAPI instrumentation fails: %r", fault
+        )
         return False
     return True
 
@@ -83,7 +85,7 @@ def warn_of_adoption(app: Any) -> None:
     config = _native_config(app)
     if config is not None and config.get("tracing") and config.get("operation_spans"):
         _log.warning(
-            "epilogue: new_trace=True has no effect on tasks for which FastAPI opens a span of its own; "
+            "afterword: new_trace=True has no effect on tasks for which FastAPI opens a span of its own; "
             'switch those off with FastAPI(telemetry={"operation_spans": False})'
         )
 
