@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 from . import panels, queries
 from .parts import Lines, Now, Spans, links_value, to_task
 
-LOST_LINES_PANEL = 100
+UNDONE_LINES_PANEL = 100
 UNHAPPY_LINES_PANEL = 101
 REQUEST_LINES_PANEL = 102
 TASK_LINES_PANEL = 103
@@ -40,21 +40,21 @@ def exceptions(at_most: int) -> Any:
     )
 
 
-def lost_lines() -> Any:
-    """Return the log lines of the tasks that never ran."""
+def undone_lines() -> Any:
+    """Return the log lines of the tasks that never ran or were lost."""
     return panels.log_lines(
-        "Lines of the tasks that never ran",
-        "One line for each task that was skipped, dropped, abandoned or lost. **When there are lines:** read "
-        "the reason at the end, which says what to change; open a line, and `trace_id` leads to the trace in "
-        "which the task is missing.",
-        Lines(queries.LOST_LINES),
+        "Lines of the tasks that never ran or were lost",
+        "One line for each task that was skipped, dropped or abandoned, or was lost with its process. **When "
+        "there are lines:** read the reason at the end, which says what to change; open a line, and `trace_id` "
+        "leads to the trace in which the task is missing.",
+        Lines(queries.UNDONE_LINES),
     )
 
 
 def unhappy_lines() -> Any:
     """Return the log lines of the tasks that did not succeed."""
     return panels.log_lines(
-        "Lines of the tasks that failed or never ran",
+        "Lines of the tasks that did not succeed",
         "One line for each task that did not succeed. **When there are lines:** open one; its fields have the "
         "outcome, the error and the times, and `trace_id` leads to the trace.",
         Lines(queries.UNHAPPY_LINES),
@@ -75,7 +75,7 @@ def task_lines() -> Any:
 def unhappy_spans() -> Any:
     """Return the spans of the tasks that did not succeed."""
     return panels.spans(
-        "Traces of the tasks that failed or never ran",
+        "Traces of the tasks that did not succeed",
         "Spans of tasks that did not succeed; one that never started has a span from its scheduling to the "
         "moment it was given up. **When there are any:** click one for its trace; *Logs for this span* leads "
         "back to the lines.",

@@ -68,7 +68,7 @@ def marks() -> list[Any]:
     name, outcome = f"{{{{{queries.TASK}}}}}", f"{{{{{queries.OUTCOME}}}}}"
     tags = f"{queries.TASK},{queries.OUTCOME}"
     return [
-        occasions("never ran", queries.never_ran_happened(), "purple", title=f"{name} {outcome}", tags=tags),
+        occasions("never ran or lost", queries.undone_happened(), "purple", title=f"{name} {outcome}", tags=tags),
         occasions("failed", queries.happened(queries.FAILED), RED, title=f"{name} failed", tags=tags),
         occasions("cancelled", queries.happened(queries.CANCELLED), ORANGE, title=f"{name} cancelled", tags=tags),
         occasions(
@@ -80,8 +80,8 @@ def marks() -> list[Any]:
             tags="job,instance",
         ),
         occasions(
-            "never ran, from the log",
-            queries.LOST_LINES,
+            "never ran or lost, from the log",
+            queries.UNDONE_LINES,
             "purple",
             title="{{event}} {{task}}",
             text="{{reason}} {{detail}}",

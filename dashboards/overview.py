@@ -41,24 +41,24 @@ def build() -> Dashboard:
     grid = Grid(dashboard)
     uid = OVERVIEW_UID
     grid.beside(
-        sections.never_ran_number(uid),
+        sections.undone_number(uid),
         6,
         8,
         (sections.scheduled_number(), sections.succeeded_number(), sections.failed_number(uid)),
-        (sections.never_ran_rate(uid), sections.failure_number(uid), sections.oldest_number()),
+        (sections.undone_rate(uid), sections.failure_number(uid), sections.oldest_number()),
     )
     grid.line(10, every_task())
     grid.row("Flow")
     grid.line(9, sections.throughput(), sections.in_flight())
-    grid.line(9, sections.ratios(uid), never_ran_by_task())
+    grid.line(9, sections.ratios(uid), undone_by_task())
     grid.row("Time")
     grid.line(
         9, sections.duration(by_task=False), sections.wait(by_task=False), sections.thread_wait(by_task=False)
     )
     grid.line(9, sections.threads(), fullest(), slowest())
     grid.row("Causes")
-    grid.line(9, failing(), causes.exceptions(20), lost_by_task(), widths=(7, 10, 7))
-    grid.line(10, causes.lost_lines(), ids={0: causes.LOST_LINES_PANEL})
+    grid.line(9, failing(), causes.exceptions(20), top_undone(), widths=(7, 10, 7))
+    grid.line(10, causes.undone_lines(), ids={0: causes.UNDONE_LINES_PANEL})
     grid.line(10, causes.unhappy_lines(), ids={0: causes.UNHAPPY_LINES_PANEL})
     grid.line(9, causes.unhappy_spans())
     grid.row("Requests that failed")
@@ -81,7 +81,7 @@ def every_task() -> Any:
     name = [
         links_value(
             to_task("__value.raw"),
-            to_task("__value.raw", "Its lines of tasks that failed or never ran", causes.UNHAPPY_LINES_PANEL),
+            to_task("__value.raw", "Its lines of tasks that did not succeed", causes.UNHAPPY_LINES_PANEL),
         ),
         DynamicConfigValue("custom.minWidth", 260),
     ]
@@ -99,7 +99,7 @@ def every_task() -> Any:
         Now(queries.count(queries.ENDED, queries.SUCCEEDED, by=by)),
         Now(queries.count(queries.ENDED, queries.FAILED, by=by)),
         Now(queries.count(queries.ENDED, queries.CANCELLED, by=by)),
-        Now(queries.never_ran_count(*by)),
+        Now(queries.undone_count(*by)),
         Now(queries.failed_share(*by)),
         Now(queries.now(queries.PENDING, *by)),
         Now(queries.now(queries.RUNNING, *by)),
@@ -108,7 +108,7 @@ def every_task() -> Any:
         Now(queries.slowness(queries.DURATION, *by)),
         columns=[
             (_NAME, "Task", name),
-            ("Value #E", "Never ran", red(RED)),
+            ("Value #E", "Never ran or lost", red(RED)),
             ("Value #C", "Failed", red(RED)),
             ("Value #F", "Failure ratio", ratio),
             ("Value #D", "Cancelled", red(ORANGE)),
@@ -124,19 +124,19 @@ def every_task() -> Any:
     )
 
 
-def never_ran_by_task() -> Any:
-    """Return which tasks never ran, over time."""
+def undone_by_task() -> Any:
+    """Return which tasks never ran or were lost, over time."""
     return panels.lines(
-        "Never ran, by task",
-        "Tasks that were given up, per second. **When a line rises:** click it for the task's log lines. "
+        "Never ran or lost, by task",
+        "Tasks whose work was not done, per second. **When a line rises:** click it for the task's log lines. "
         "`skipped`: mend the task before it; `dropped`: `@task(run_on_request_error=True)`; `abandoned`: attach "
-        "it to the response that is really sent.",
+        "it to the response that is really sent; `lost`: find out why its process died.",
         Metric(
-            queries.never_ran_per_second(_NAME, queries.OUTCOME) + " > 0",
+            queries.undone_per_second(_NAME, queries.OUTCOME) + " > 0",
             "{{background_task_name}} {{background_task_outcome}}",
         ),
         unit="ops",
-        links=(to_task(_ON_NAME, "Its log lines", causes.LOST_LINES_PANEL),),
+        links=(to_task(_ON_NAME, "Its log lines", causes.UNDONE_LINES_PANEL),),
     )
 
 
@@ -181,18 +181,18 @@ def failing() -> Any:
     )
 
 
-def lost_by_task() -> Any:
-    """Return the tasks that never ran."""
+def top_undone() -> Any:
+    """Return the tasks that most often never ran or were lost."""
     return panels.bars(
-        "Top tasks that never ran",
-        "How many, and how they were lost, in the time range. **When there is a bar:** click it for the log "
+        "Top tasks that never ran or were lost",
+        "How many, and what became of them, in the time range. **When there is a bar:** click it for the log "
         "lines; each says what to change.",
         moment(
-            queries.at_most(10, queries.never_ran_count(_NAME, queries.OUTCOME)),
+            queries.at_most(10, queries.undone_count(_NAME, queries.OUTCOME)),
             "{{background_task_name}} {{background_task_outcome}}",
         ),
         unit="short",
-        links=(to_task(_ON_NAME, "Its log lines", causes.LOST_LINES_PANEL),),
+        links=(to_task(_ON_NAME, "Its log lines", causes.UNDONE_LINES_PANEL),),
         thresholds=steps("purple"),
     )
 

@@ -3,6 +3,9 @@
 All of them aggregate, since an OpenTelemetry pipeline may add labels of its own, and all of them read the
 variables ``$job``, ``$instance`` and, where a metric knows its task, ``$task``: one process or a fleet, one task
 or all.
+
+*Never ran* is what was skipped, dropped or abandoned; *lost* is what a dead process held; both together are called
+*undone* here.
 """
 
 from __future__ import annotations
@@ -68,8 +71,8 @@ def per_second(metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return total(f"rate({select(metric, *matchers)}[$__rate_interval])", *by)
 
 
-def never_ran_per_second(*by: str) -> str:
-    """Return the rate of tasks that never ran; those of a dead process have the outcome ``lost``."""
+def undone_per_second(*by: str) -> str:
+    """Return the rate of tasks that never ran or were lost; the latter have the outcome ``lost``."""
     return total(_with_lost(NEVER_RAN, "rate({series}[$__rate_interval])"), *by)
 
 
@@ -93,9 +96,9 @@ def cancelled_ratio(*by: str) -> str:
     return share(per_second(ENDED, CANCELLED, by=by), per_second(ENDED, by=by))
 
 
-def never_ran_ratio(*by: str) -> str:
-    """Return which part of the tasks that ended, or were lost, never ran."""
-    return share(never_ran_per_second(*by), outcomes_per_second(*by))
+def undone_ratio(*by: str) -> str:
+    """Return which part of the tasks that ended, or were lost, never ran or were lost."""
+    return share(undone_per_second(*by), outcomes_per_second(*by))
 
 
 def quantile(q: float, histogram: str, *by: str, over: str = "$__rate_interval") -> str:
@@ -121,8 +124,8 @@ def count(metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
     return total(_COUNT.format(series=select(metric, *matchers)), *by)
 
 
-def never_ran_count(*by: str) -> str:
-    """Return how many tasks never ran in the time range."""
+def undone_count(*by: str) -> str:
+    """Return how many tasks never ran or were lost in the time range."""
     return total(_with_lost(NEVER_RAN, _COUNT), *by)
 
 
@@ -157,8 +160,8 @@ def happened(*matchers: str) -> str:
     return f"{total(f'increase({select(ENDED, *matchers)}[$__rate_interval])', TASK, OUTCOME)} > 0"
 
 
-def never_ran_happened() -> str:
-    """Return the tasks that never ran, with their outcomes, ``lost`` among them."""
+def undone_happened() -> str:
+    """Return the tasks that never ran or were lost, with their outcomes, ``lost`` among them."""
     return f"{total(_with_lost(NEVER_RAN, 'increase({series}[$__rate_interval])'), TASK, OUTCOME)} > 0"
 
 
@@ -183,8 +186,8 @@ TASK_LINES = f'{_STREAM} |= "task" | json | task=~"$task"'
 UNHAPPY_LINES = (
     f'{_STREAM} |= "background_task." | json | event=~"background_task[.]({_UNHAPPY})" | task=~"$task" {_WHY}'
 )
-"""One readable line for each task that failed or never ran: what happened, and what to do."""
-LOST_LINES = (
+"""One readable line for each task that did not succeed: what happened, and what to do."""
+UNDONE_LINES = (
     f'{_STREAM} |= "background_task." | json | event=~"background_task[.](skipped|dropped|abandoned|lost)" '
     f'| task=~"$task" {_WHY}'
 )

@@ -32,7 +32,7 @@ def by_error() -> Any:
     return panels.rows(
         "Failed requests",
         "By route, status and exception, in the time range. **When a route is here with 5xx:** each of these "
-        "requests may have dropped tasks; compare with *Tasks that never ran*.",
+        "requests may have dropped tasks; compare with *Tasks that never ran or were lost*.",
         Now(queries.at_most(50, queries.count(queries.REQUEST_ERRORS, by=by))),
         columns=[
             (queries.STATUS, "Status", [DynamicConfigValue("custom.width", 80)]),

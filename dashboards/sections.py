@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import panels, queries
-from .causes import LOST_LINES_PANEL, UNHAPPY_LINES_PANEL
+from .causes import UNDONE_LINES_PANEL, UNHAPPY_LINES_PANEL
 from .parts import GREEN, ORANGE, RED, YELLOW, Metric, dashed, fixed, moment, steps, to_panel
 
 PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
@@ -14,19 +14,19 @@ PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 # --- the account at a glance ------------------------------------------------------------------------------------
 
 
-def never_ran_number(uid: str) -> Any:
+def undone_number(uid: str) -> Any:
     """Return the red number."""
     return panels.number(
-        "Tasks that never ran",
-        "Tasks that were scheduled in this time range and that nobody ever called: skipped, dropped, abandoned, "
-        "or lost with their process.\n\n**When it is red:** click it for their log lines. Each says which "
-        "request lost the task, why, and what to change; its `trace_id` leads to the trace.",
-        moment(queries.never_ran_count(), "never ran"),
+        "Tasks that never ran or were lost",
+        "Tasks that were scheduled in this time range and whose work was not done: they never ran (skipped, "
+        "dropped, abandoned), or were lost with their process.\n\n**When it is red:** click it for their log "
+        "lines. Each says in which request it was, why, and what to change; its `trace_id` leads to the trace.",
+        moment(queries.undone_count(), "never ran or lost"),
         unit="short",
         decimals=0,
         thresholds=steps(GREEN, (0.01, RED)),
         loud=True,
-        links=(to_panel(uid, "Their log lines", LOST_LINES_PANEL),),
+        links=(to_panel(uid, "Their log lines", UNDONE_LINES_PANEL),),
     )
 
 
@@ -46,7 +46,7 @@ def succeeded_number() -> Any:
     return panels.number(
         "Succeeded",
         "Tasks whose function returned, per second. **When it is below Scheduled:** the difference failed, "
-        "never ran, or still waits; the numbers next to this one say which.",
+        "never ran, was lost, or still waits; the numbers next to this one say which.",
         Metric(queries.per_second(queries.ENDED, queries.SUCCEEDED), "succeeded"),
         unit="ops",
         thresholds=steps(GREEN),
@@ -67,16 +67,16 @@ def failed_number(uid: str) -> Any:
     )
 
 
-def never_ran_rate(uid: str) -> Any:
+def undone_rate(uid: str) -> Any:
     """Return how many never run, per second."""
     return panels.number(
-        "Never ran",
-        "Tasks that were given up without having been called, per second. **When it is red:** a mistake in the "
-        "code loses work right now; click it for the log lines, which say what to change.",
-        Metric(queries.never_ran_per_second(), "never ran"),
+        "Never ran or lost",
+        "Tasks that were given up without having been called, or whose process died, per second. **When it is "
+        "red:** work is not done right now; click it for the log lines, which say what to change.",
+        Metric(queries.undone_per_second(), "never ran or lost"),
         unit="ops",
         thresholds=steps(GREEN, (1e-9, RED)),
-        links=(to_panel(uid, "Their log lines", LOST_LINES_PANEL),),
+        links=(to_panel(uid, "Their log lines", UNDONE_LINES_PANEL),),
     )
 
 
@@ -116,7 +116,8 @@ def throughput() -> Any:
     panel = panels.lines(
         "Throughput by outcome",
         "What became of the tasks that ended, per second. **When anything but green grows:** purple tasks never "
-        "ran (skipped, dropped, abandoned, lost), red ones failed, orange ones were cut off, mostly by a deploy.",
+        "ran (skipped, dropped, abandoned), dark red ones were lost with their process, red ones failed, orange "
+        "ones were cut off, mostly by a deploy.",
         Metric(queries.outcomes_per_second(queries.OUTCOME), "{{background_task_outcome}}"),
         unit="ops",
         stacked=True,
@@ -144,12 +145,12 @@ def ratios(uid: str) -> Any:
         "Parts of the tasks that ended. No line where none ended. **When it rises:** a step up that coincides "
         "with *process started* is a deploy to roll back; otherwise look at *Causes* for the exception.",
         Metric(queries.failure_ratio(), "failed"),
-        Metric(queries.never_ran_ratio(), "never ran"),
+        Metric(queries.undone_ratio(), "never ran or lost"),
         Metric(queries.cancelled_ratio(), "cancelled"),
         unit="percentunit",
         links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
     )
-    colours = (("failed", RED), ("never ran", "purple"), ("cancelled", ORANGE))
+    colours = (("failed", RED), ("never ran or lost", "purple"), ("cancelled", ORANGE))
     for name, colour in colours:
         panel = panel.override_by_name(name, [fixed(colour)])
     return panel

@@ -25,11 +25,11 @@ def build() -> Dashboard:
     )
     grid = Grid(dashboard)
     grid.beside(
-        sections.never_ran_number(_UID),
+        sections.undone_number(_UID),
         6,
         8,
         (sections.scheduled_number(), sections.succeeded_number(), sections.failed_number(_UID)),
-        (sections.never_ran_rate(_UID), sections.failure_number(_UID), now_number()),
+        (sections.undone_rate(_UID), sections.failure_number(_UID), now_number()),
     )
     grid.line(10, heat(), sections.throughput(), widths=(14, 10))
     grid.row("Flow")
@@ -40,7 +40,7 @@ def build() -> Dashboard:
     grid.row("Causes")
     grid.line(9, causes.exceptions(50), causes.unhappy_spans(), widths=(10, 14))
     grid.line(10, causes.unhappy_lines(), ids={0: causes.UNHAPPY_LINES_PANEL})
-    grid.line(9, causes.lost_lines(), ids={0: causes.LOST_LINES_PANEL})
+    grid.line(9, causes.undone_lines(), ids={0: causes.UNDONE_LINES_PANEL})
     grid.line(12, causes.task_lines(), ids={0: causes.TASK_LINES_PANEL})
     grid.line(9, causes.recent_spans())
     return dashboard

@@ -18,7 +18,7 @@ EXAMPLES = {
     "what became of the tasks": (
         "sum by (background_task_name, background_task_outcome) (background_task_ended_total)"
     ),
-    "tasks that never ran": (
+    "tasks that never ran or were lost": (
         "job_task_outcome:background_task_ended:increase5m"
         '{background_task_outcome=~"skipped|dropped|abandoned|lost"} > 0'
     ),

@@ -1,4 +1,4 @@
-"""Ordering, refunds and returns. The usual mistakes that lose background tasks are made here."""
+"""Ordering, refunds and returns. The usual mistakes by which background tasks never run are made here."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class NewOrder(BaseModel):
 async def place_order(order: NewOrder, tasks: BackgroundTasks) -> dict[str, int]:
     """Take an order: three tasks, one after the other.
 
-    Two mistakes. The audit row is added before the stock is looked at, so a refused order loses it. And the
-    warehouse comes after the mail: where the mail is refused, the goods are never picked.
+    Two mistakes. The audit row is added before the stock is looked at, so for a refused order it is never written.
+    And the warehouse comes after the mail: where the mail is refused, the goods are never picked.
     """
     tasks.add_task(write_audit_row, "order", f"{order.quantity} {order.sku}")
     if not await run_in_threadpool(store.take_from_stock, order.sku, order.quantity):

@@ -36,7 +36,7 @@ def verdict(console: Console, url: str, accounts: Accounts, findings: Iterable[F
 
 
 def explain(console: Console, accounts: Accounts, log: Path) -> None:
-    """Print what made tasks fail, and from the log one request that failed and one task that was lost."""
+    """Print what made tasks fail, and from the log one request that failed and one task that never ran."""
     causes = {
         one.name.removeprefix(table.PREFIX): ", ".join(f"{n} × {kind}" for kind, n in one.failures.items())
         for one in accounts.values()
@@ -46,8 +46,8 @@ def explain(console: Console, accounts: Accounts, log: Path) -> None:
     failed = samples.failed_request(log)
     if failed:
         _facts(console, "A failed request", samples.describe_request(failed), wrap=True)
-    if lost := samples.lost_task(log, failed):
-        _facts(console, "A lost task", samples.describe_task(lost), wrap=True)
+    if never_ran := samples.task_that_never_ran(log, failed):
+        _facts(console, "A task that never ran", samples.describe_task(never_ran), wrap=True)
 
 
 def where_to_look(console: Console, url: str, log: Path) -> None:

@@ -32,12 +32,12 @@ def failed_request(log: Path) -> Line | None:
     return first(log, lambda line: line.get("event") == "request.failed" and line.get("http_status") == 500)
 
 
-def lost_task(log: Path, failed: Line | None) -> Line | None:
+def task_that_never_ran(log: Path, failed: Line | None) -> Line | None:
     """Return a task that never ran: one of that failed request if there is one, else any."""
-    lost = ("background_task.dropped", "background_task.abandoned")
+    given_up = ("background_task.dropped", "background_task.abandoned")
     trace = failed and failed.get("trace_id")
-    mine = first(log, lambda line: line.get("event") in lost and line.get("trace_id") == trace)
-    return mine or first(log, lambda line: line.get("event") in lost)
+    mine = first(log, lambda line: line.get("event") in given_up and line.get("trace_id") == trace)
+    return mine or first(log, lambda line: line.get("event") in given_up)
 
 
 def describe_request(line: Line) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The error path: FastAPI loses background tasks when a request fails, because they hang on a response that is
+"""The error path: FastAPI drops background tasks when a request fails, because they hang on a response that is
 never built. The way out that its documentation shows, a handler whose own response carries the task, is taken here
 for every handler: the response goes out as it is, as a shallow copy whose background reports the error first.
 """

@@ -1,8 +1,8 @@
 """The last batch: what still waits in the SDK's queues is sent when an application's lifespan ends.
 
 A server that was stopped by a signal ends itself by that signal (uvicorn does), so no exit handler runs, and the
-spans of the last seconds and the metrics of the last minute would be lost. Only providers that nobody else looks
-after are flushed: those that ``configure`` made, and those of ``opentelemetry-instrument``.
+spans of the last seconds and the metrics of the last minute would go nowhere. Only providers that nobody else
+looks after are flushed: those that ``configure`` made, and those of ``opentelemetry-instrument``.
 """
 
 from __future__ import annotations

@@ -207,11 +207,11 @@ def observable() -> bool:
     """Return whether this FastAPI and Starlette can be observed; where not, that is said once."""
     if _installed:
         return True
-    lost = [text for patch in _patches if patch.needed and (text := patch.complaint()) is not None]
-    lost.extend(shapes.class_complaints())
-    if lost:
-        shapes.say(lost, "no background task is observed, and the application runs as without Afterword")
-    return not lost
+    lacking = [text for patch in _patches if patch.needed and (text := patch.complaint()) is not None]
+    lacking.extend(shapes.class_complaints())
+    if lacking:
+        shapes.say(lacking, "no background task is observed, and the application runs as without Afterword")
+    return not lacking
 
 
 def install(app: Any) -> None:

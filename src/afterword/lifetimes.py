@@ -152,7 +152,7 @@ def drain() -> None:
 
 
 class _Sweeper:
-    """A thread that drains within a second of a death, so that an idle application reports what it lost.
+    """A thread that drains within a second of a death, so that an idle application reports what it gave up.
 
     It sleeps until something dies, and begins with the first run of a process: a server that forks its workers
     forks no thread of ours.

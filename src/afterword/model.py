@@ -29,7 +29,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
     """It never ran, because an earlier task of the same batch failed or was cancelled."""
     DROPPED = "dropped"
-    """It never ran, because its request failed, was answered by an exception, or lost its client."""
+    """It never ran, because its request failed, was answered by an exception, or its client went away."""
     ABANDONED = "abandoned"
     """It never ran, because nothing will ever call it."""
 

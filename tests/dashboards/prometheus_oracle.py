@@ -1,4 +1,4 @@
-"""Answers PromQL from an application's own numbers: what a query must return if nothing is lost on the way.
+"""Answers PromQL from an application's own numbers: what a query must return if nothing goes missing on the way.
 
 It knows as much of the language as the dashboards and recording rules use, and one moment only, at the end of
 everything. A rate or an increase is taken over the whole life of the counters, which began at 0; before it, at any

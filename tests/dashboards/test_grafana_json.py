@@ -67,9 +67,9 @@ def test_grid_has_no_overlap(uid):
 
 @each_dashboard
 def test_red_number_is_at_the_top_left(uid):
-    """The tasks that never ran are the first thing to see, and red as soon as there is one."""
+    """The tasks that never ran or were lost are the first thing to see, and red as soon as there is one."""
     first = min(expressions.panels(DASHBOARDS[uid]), key=lambda p: (p["gridPos"]["y"], p["gridPos"]["x"]))
-    assert first["title"] == "Tasks that never ran"
+    assert first["title"] == "Tasks that never ran or were lost"
     assert first["options"]["colorMode"] == "background_solid"
     assert [step["color"] for step in first["fieldConfig"]["defaults"]["thresholds"]["steps"]] == ["green", "red"]
 
@@ -159,6 +159,6 @@ def test_no_pies(uid):
 
 @each_dashboard
 def test_outcome_annotations(uid):
-    """What failed, was cancelled or never ran is marked on the graphs, and so are restarts."""
+    """What failed, was cancelled, never ran or was lost is marked on the graphs, and so are restarts."""
     found = {annotation["name"] for annotation in DASHBOARDS[uid]["annotations"]["list"]}
-    assert {"never ran", "failed", "cancelled", "process started"} <= found
+    assert {"never ran or lost", "failed", "cancelled", "process started"} <= found

@@ -64,8 +64,8 @@ Where the peer can be taken out, a second process takes **the peer out first**, 
 _LIMITS = """\
 ## What is not run here
 
-- Cancellation at a shutdown and lost clients: the scenarios of `tests/scenarios` hold those, with FastAPI's and
-  contrib's telemetry.
+- Cancellation at a shutdown and clients that go away: the scenarios of `tests/scenarios` hold those, with
+  FastAPI's and contrib's telemetry.
 - Packages that are half installed, so that their import fails: `tests/parts/test_unknown_versions.py`.
 - What a vendor's own agent or backend adds: their output is caught in the process.
 - The metrics and logs of FastAPI's own telemetry, and New Relic's and Datadog's metrics, are not compared.

@@ -81,13 +81,13 @@ def test_a_process_that_ends_normally(lifespan: str, http_receiver: Receiver):
     from tests.otlp.apps import configured
     app = configured()
 
-    @app.get("/lost")
-    async def lost() -> None:
+    @app.get("/dropped")
+    async def dropped() -> None:
         BackgroundTasks().add_task(print, "never")
 
     {lifespan}
         client.get("/good")
-        client.get("/lost")
+        client.get("/dropped")
     """
     run_fresh(code, **http_receiver.environment, **PATIENT)
     story = [("print", "abandoned"), ("resize_picture", "succeeded"), ("send_mail", "succeeded")]

@@ -30,7 +30,7 @@ def test_a_receiver_that_is_unwell(trouble, receiver: Receiver, tmp_path: Path):
 
 
 def test_a_receiver_that_recovers(receiver: Receiver, tmp_path: Path):
-    """When the receiver is well again, the numbers are complete, whatever was lost in between."""
+    """When the receiver is well again, the numbers are complete, whatever could not be sent in between."""
     receiver.trouble = 503
     with process(uvicorn, "configured", tmp_path / "log", **receiver.environment, **QUIET, **SHORT) as server:
         visit(server)

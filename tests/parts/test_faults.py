@@ -66,7 +66,7 @@ def busy_app(bench: Bench):
     """Make an instrumented application with an endpoint that works and one that fails."""
 
     async def fails(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("lost"))
+        background.add_task(bench.works("dropped"))
         raise KeyError("boom")
 
     app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))

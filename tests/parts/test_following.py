@@ -289,10 +289,10 @@ def test_a_run_that_never_ran_is_told_as_it_was_scheduled(bench: Bench):
 
 
 def test_a_lost_task_is_told_without_a_stranger_s_context(bench: Bench):
-    """A task that is found lost while another request runs carries nothing of that request."""
+    """A task that is found abandoned while another request runs carries nothing of that request."""
     kept: list[BackgroundTasks] = []
 
-    def lose(background: BackgroundTasks) -> None:
+    def abandon(background: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(user="ada")
         tasks = BackgroundTasks()
         tasks.add_task(bench.works("mail"))
@@ -302,7 +302,7 @@ def test_a_lost_task_is_told_without_a_stranger_s_context(bench: Bench):
         structlog.contextvars.bind_contextvars(tenant="another")
         kept.clear()
 
-    app = bench.app(lose)
+    app = bench.app(abandon)
     app.get("/find")(find)
 
     async def scenario() -> None:

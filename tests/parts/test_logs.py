@@ -110,7 +110,7 @@ def test_a_variable_that_was_unbound_is_ours_again(bench: Bench):
 
 
 def test_variables_of_a_def_endpoint_reach_the_task(bench: Bench):
-    """What a `def` endpoint binds is on the task's lines, and in the task, though the thread's context is lost."""
+    """What a `def` endpoint binds is on the task's lines, and in the task, though the thread's context is gone."""
     seen = []
 
     def look() -> None:

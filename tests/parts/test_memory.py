@@ -124,7 +124,7 @@ def test_a_long_websocket_holds_no_ended_runs(bench: Bench):
 
 
 def test_a_long_stream_holds_no_ended_runs(bench: Bench):
-    """Ten thousand tasks that are scheduled and lost in a stream leave nothing in its request."""
+    """Ten thousand tasks that are scheduled and abandoned in a stream leave nothing in its request."""
     held = []
 
     async def numbers():

@@ -140,7 +140,7 @@ def test_names_are_bounded():
 
 
 def test_the_law_holds_with_10_000_names(bench: Bench):
-    """Names beyond the bound are counted as `other`, and nothing is lost from the account."""
+    """Names beyond the bound are counted as `other`, and nothing is missing from the account."""
 
     def unique(number: int):
         async def task() -> None: ...

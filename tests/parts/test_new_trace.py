@@ -41,7 +41,7 @@ def test_a_new_trace_without_a_request_span(bench: Bench):
     """Where the request is not traced there is nothing to link to, for a run that never started as well."""
 
     async def endpoint(request):
-        BackgroundTask(bench.works("lost"))
+        BackgroundTask(bench.works("abandoned"))
         return PlainTextResponse("yes", background=BackgroundTask(bench.works("mail")))
 
     ask(bench.instrument(plain_app("/", endpoint), new_trace=True))

@@ -93,7 +93,7 @@ def test_a_tool_that_patches_with_proxies(bench: Bench, tool: Tool, when: str):
 
 
 def dropping(bench: Bench) -> Callable[..., Any]:
-    """Make an endpoint that loses its task with its request."""
+    """Make an endpoint that drops its task with its request."""
 
     async def endpoint(tasks: BackgroundTasks) -> None:
         tasks.add_task(bench.works("mail"))

@@ -221,7 +221,7 @@ def test_the_warning_says_what_to_know():
 
 
 def test_what_can_be_missed_is_missed():
-    """Without the hook on `ServerErrorMiddleware` each task is accounted for, and a warning says what is lost."""
+    """Without the hook on `ServerErrorMiddleware` each task is accounted for, and a warning says what lacks."""
     result, [warning] = run(OTHERWISE, "otherwise(ServerErrorMiddleware, '__call__')", PLAIN)
     assert result == {"scheduled": 8, "metrics": 200}
     assert "a failed request is reported after its answer's own tasks" in warning

@@ -187,7 +187,7 @@ def test_a_websocket(bench: Bench, opened: testing.Account):
     asyncio.run(websocket(app, "/talk", conversation))
     assert opened["mail"].abandoned == 1
     with pytest.raises(AssertionError, match="FastAPI runs no background tasks behind a WebSocket"):
-        opened.assert_nothing_lost()
+        opened.assert_all_ran()
 
 
 def test_an_unaware_application_is_told_nothing(bench: Bench, opened: testing.Account):

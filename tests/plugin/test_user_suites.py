@@ -84,7 +84,7 @@ def test_a_suite_that_passes(suite: pytest.Pytester):
             assert account["send_mail"].succeeded == 1
 
 
-        def test_lost(account, client):
+        def test_dropped(account, client):
             client.post("/orders/500")
             assert account["shop.write_audit_row"].dropped == account[send_mail].dropped == 1
             assert [error.status for error in account.request_errors] == [500]
@@ -296,7 +296,7 @@ class BySetUp(unittest.TestCase):
     def test_fresh(self):
         self.assertEqual(self.account.scheduled, 0)
 
-    def test_lost(self):
+    def test_dropped(self):
         client.post("/orders/500")
         with self.assertRaises(AssertionError):
             self.account.assert_all_succeeded()
@@ -315,23 +315,23 @@ class ByFixture(unittest.TestCase):
     def with_account(self, account):
         self.account = account
 
-    def test_lost(self):
+    def test_dropped(self):
         client.post("/orders/500")
         self.assertEqual(self.account["send_mail"].dropped, 1)
 
 
 @pytest.fixture
-def nothing_lost(account):
+def all_ran(account):
     yield
-    account.assert_nothing_lost()
+    account.assert_all_ran()
 
 
-@pytest.mark.usefixtures("nothing_lost")
+@pytest.mark.usefixtures("all_ran")
 class ByMark(unittest.TestCase):
     def test_thanks(self):
         client.post("/orders/1")
 
-    def test_lost(self):
+    def test_dropped(self):
         client.post("/orders/500")
 """
     )

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_until
 
 
 def suspend_and_forget(app: FastAPI, begun: asyncio.Event) -> None:
-    """Call an application until its task is suspended, then stop the loop and lose every reference."""
+    """Call an application until its task is suspended, then stop the loop and drop every reference."""
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -18,7 +18,7 @@ pytestmark = [
 
 
 def add_routes(app: FastAPI, stage: Stage) -> None:
-    """Add tasks that work, fail and are lost, of FastAPI's kind and of Starlette's."""
+    """Add tasks that work, fail and never run, of FastAPI's kind and of Starlette's."""
 
     @app.get("/fails")
     async def fails(tasks: BackgroundTasks) -> None:

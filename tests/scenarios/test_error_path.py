@@ -1,4 +1,4 @@
-"""Requests that fail, and the tasks that are lost with them."""
+"""Requests that fail, and the tasks that never run because of it."""
 
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
@@ -134,7 +134,7 @@ def test_row_08_a_handler_with_a_background(lab: Lab, handles: type[Exception]):
 
 
 def test_row_19_the_stream_breaks(lab: Lab):
-    """A generator that raises midway loses the tasks; the request is reported once, as an error."""
+    """A generator that raises midway drops the tasks; the request is reported once, as an error."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()
@@ -177,7 +177,7 @@ def test_row_38_the_exit_of_a_dependency_raises(lab: Lab):
 
 
 def test_row_40_answered_with_a_redirect(lab: Lab):
-    """An exception that redirects loses the tasks, but is no failed request."""
+    """An exception that redirects drops the tasks, but is no failed request."""
     to_login = HTTPException(307, headers={"location": "/login"})
     lab.verify(raising(to_login), get(), dropped("mail"))
 

@@ -142,7 +142,7 @@ def test_row_26_nobody_awaits_what_it_returns(lab: Lab, kind):
 
 
 def test_row_36_an_endpoint_awaits_a_task_that_fails(lab: Lab):
-    """A task awaited by the endpoint fails its run and the request, which loses its own tasks."""
+    """A task awaited by the endpoint fails its run and the request, which drops its own tasks."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()

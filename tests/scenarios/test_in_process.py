@@ -89,7 +89,7 @@ def test_row_32_many_applications_of_one_factory(lab: Lab):
 
 @pytest.mark.parametrize("mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
 def test_row_52_one_registry_for_all(lab: Lab):
-    """Applications on one registry share its series: no error, no growth, nothing lost."""
+    """Applications on one registry share its series: no error, no growth, nothing missing."""
     registry = lab.accounts.prometheus.registry
 
     def series() -> set[tuple[str, str]]:

@@ -74,7 +74,7 @@ def test_row_33_a_middleware_answers_for_the_error(lab: Lab):
 
 
 def test_row_33_a_middleware_cancels_the_endpoint(lab: Lab):
-    """A time limit that cancels the endpoint loses the tasks; the status that was sent is reported."""
+    """A time limit that cancels the endpoint drops the tasks; the status that was sent is reported."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()
@@ -91,7 +91,7 @@ def test_row_33_a_middleware_cancels_the_endpoint(lab: Lab):
 
 
 def test_row_50_a_retry(lab: Lab):
-    """A retrying middleware loses the first attempt's tasks; the second's run, and the request succeeds."""
+    """A retrying middleware drops the first attempt's tasks; the second's run, and the request succeeds."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()

@@ -163,7 +163,7 @@ def test_row_13_injected_into_a_websocket_endpoint(lab: Lab):
 
 
 def test_row_34_an_error_swallowed_by_a_custom_route(lab: Lab):
-    """A task lost to a custom route that swallows the error is abandoned, for a reason nobody can know."""
+    """Where a custom route swallows the error, the task is abandoned, for a reason nobody can know."""
 
     class Forgiving(APIRoute):
         def get_route_handler(self):

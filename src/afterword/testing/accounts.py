@@ -1,4 +1,4 @@
-"""What a test asks: what became of one task and of all, and whether any was lost."""
+"""What a test asks: what became of one task and of all, and whether all ran."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Account(Counts):
         __tracebackhide__ = True
         self._assert(lambda run: run.outcome is Outcome.SUCCEEDED, "did not succeed", timeout)
 
-    def assert_nothing_lost(self, timeout: float = _PATIENCE) -> None:
+    def assert_all_ran(self, timeout: float = _PATIENCE) -> None:
         """Assert that every scheduled task ran, whether it succeeded, failed or was cancelled.
 
         What a whole suite may demand of every test, also of those that make a task fail.

@@ -12,7 +12,7 @@ from ..names import function_name
 
 
 class UnknownTask(KeyError):
-    """No task of that name was scheduled: a slip of the pen must not read as "none was lost"."""
+    """No task of that name was scheduled: a slip of the pen must not read as "all of them ran"."""
 
     def __str__(self) -> str:  # KeyError's own shows the message as a literal
         return str(self.args[0])
