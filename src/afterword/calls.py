@@ -230,6 +230,7 @@ async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
     for task in tasks:
         try:
             await task()
-        except Exception:  # noqa: BLE001, S112  its run has failed, and says so
-            continue
+        except BaseException as exc:  # its run has failed, and says so
+            if not verdict.is_error(exc):
+                raise
     scope.task_failed = task_failed  # what the application raises next is not their doing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from asyncio import CancelledError
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,8 @@ class RequestScope:
         exc = verdict.original(exc)
         if self.task_failed:
             return None
-        failure = self._known(exc) or self._new_failure(exc)
+        kind = verdict.DISCONNECTED if exc is self.lost_client else verdict.failure_kind(exc, self.kind)
+        failure = self._known(exc, kind) or self._new_failure(exc, kind)
         self.locate()
         for run, record in list(self.runs.items()):
             # what hangs on an error response was attached because of this error: it may yet run
@@ -151,20 +153,27 @@ class RequestScope:
                 verdict.keep_for_rescue(failure, record)
         return failure
 
-    def _known(self, exc: BaseException) -> verdict.Failure | None:
-        for failure in self.failures:
-            if verdict.same_error(exc, failure.exc):
-                return failure
-            if failure.kind == verdict.CANCELLED and verdict.failure_kind(exc) == verdict.ERROR:
-                # a task group cancelled the application because of an error: here it comes
-                failure.exc, failure.kind = exc, verdict.ERROR
-                return failure
-        return None
+    def error_left(self, exc: BaseException) -> verdict.Failure | None:
+        """Judge an exception that leaves the application; the server answers where no response has begun."""
+        failure = self.error_reached(exc)
+        if failure is not None and failure.kind == verdict.ERROR and self.kind == "http" and self.status is None:
+            self.status = 500
+        return failure
 
-    def _new_failure(self, exc: BaseException) -> verdict.Failure:
-        failure = verdict.Failure(exc, before_response=not self.started)
-        if exc is self.lost_client:
-            failure.kind = verdict.DISCONNECTED
+    def _known(self, exc: BaseException, kind: str) -> verdict.Failure | None:
+        known = [failure for failure in self.failures if verdict.same_error(exc, failure.exc)]
+        if kind == verdict.ERROR:
+            cancelled = [failure for failure in known or self.failures if failure.kind == verdict.CANCELLED]
+            for failure in cancelled[:1]:
+                # what cancelled the application, or what was made of it: a task group's error, a timeout
+                failure.exc, failure.kind = exc, kind
+                return failure
+            if not known and verdict.is_silence(exc):
+                known = [failure for failure in self.failures if isinstance(failure.exc, CancelledError)]
+        return known[0] if known else None
+
+    def _new_failure(self, exc: BaseException, kind: str) -> verdict.Failure:
+        failure = verdict.Failure(exc, kind, before_response=not self.started)
         failure.reported = failure.inside = any(verdict.same_error(exc, told) for told in self.reported_inside)
         self.failures = (*self.failures, failure)
         return failure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     Send = Callable[[Message], Awaitable[None]]
 
 
+# the second of each denies a WebSocket
+_STARTS: Final = ("http.response.start", "websocket.http.response.start")
+_BODIES: Final = ("http.response.body", "websocket.http.response.body")
+
+
 def watch_outside(scope: RequestScope, send: Send) -> Send:
     """Watch what leaves the application: the status that was really sent."""
 
     async def watched(message: Message) -> None:
         kind = message["type"]
-        if kind in ("http.response.start", "websocket.http.response.start"):
+        if kind in _STARTS:
             scope.status = message["status"]
         try:
             await send(message)
@@ -42,7 +47,7 @@ def watch_inside(scope: RequestScope, send: Send) -> Send:
 
     def watched(message: Message) -> Awaitable[None]:
         kind = message["type"]
-        if kind == "http.response.start":
+        if kind in _STARTS:
             scope.started = True
             scope.inner_status = message["status"]
         elif _ends(kind, message):
@@ -57,6 +62,6 @@ def watch_inside(scope: RequestScope, send: Send) -> Send:
 
 
 def _ends(kind: str, message: Message) -> bool:
-    if kind == "http.response.body":
+    if kind in _BODIES:
         return not message.get("more_body", False)
     return kind == "http.response.pathsend"

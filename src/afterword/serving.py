@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import errors, flushing, lifetimes, request, response
+from . import errors, flushing, lifetimes, request, response, verdict
 from .account import Account
 from .request import RequestScope
 
@@ -72,11 +72,11 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
         lifetimes.defer(here.settle)
         raise
     except BaseException as exc:
-        failure = account.guard("judging an error", here.error_reached, exc)
+        failure = account.guard("judging an error", here.error_left, exc)
         if account.settings.logs and (here.task_failed or (failure and here.is_request_error(failure))):
             request.reported_exception.set(id(exc))
         try:
-            if isinstance(exc, Exception):
+            if verdict.is_error(exc):
                 await errors.finish(here)
         finally:
             _leave(here, token, parent, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError, current_task
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -23,6 +24,8 @@ DISCONNECTED: Final = "disconnected"
 
 # Starlette's words for an exception that has a handler but came too late for it
 _TOO_LATE: Final = "Caught handled exception, but response already started."
+# and for an application that ended without an answer: a task group takes a CancelledError for its own
+_SILENT: Final = "No response returned."
 _CHAIN: Final = 10
 
 
@@ -53,21 +56,42 @@ def same_error(exc: BaseException, known: BaseException) -> bool:
     return False
 
 
+def is_silence(exc: BaseException) -> bool:
+    """Return whether an exception only says that another one, which somebody swallowed, left no answer."""
+    return type(exc) is RuntimeError and exc.args == (_SILENT,)
+
+
 def is_cancellation(exc: BaseException) -> bool:
-    """Return whether an exception means that somebody else stopped the code, on asyncio and on trio."""
+    """Return whether an exception means that somebody else stopped the code, on asyncio and on trio.
+
+    A ``CancelledError`` that nobody asked for is an error like any other: the code awaited something that had
+    been cancelled. Only the task that it passes through knows that, so ask in there.
+    """
     if isinstance(exc, Exception):
         return False
     if isinstance(exc, GeneratorExit | KeyboardInterrupt):
         return True
     try:
-        return isinstance(exc, anyio.get_cancelled_exc_class())
+        if not isinstance(exc, anyio.get_cancelled_exc_class()):
+            return False
+        task = current_task() if isinstance(exc, CancelledError) else None
+        return task is None or task.cancelling() > 0
     except Exception:  # noqa: BLE001  no event loop is running
         return type(exc).__name__ in ("CancelledError", "Cancelled")
 
 
-def failure_kind(exc: BaseException) -> str:
-    """Return what an exception means for its request."""
-    if isinstance(exc, ClientDisconnect | WebSocketDisconnect) or isinstance(exc.__cause__, ClientDisconnect):
+def is_error(exc: BaseException) -> bool:
+    """Return whether code went wrong by itself; behind an exit or a cancellation nothing more is called."""
+    return isinstance(exc, Exception) or (isinstance(exc, CancelledError) and not is_cancellation(exc))
+
+
+def failure_kind(exc: BaseException, request_kind: str) -> str:
+    """Return what an exception means for its request: only its own client can leave it."""
+    if request_kind == "websocket":
+        disconnected = isinstance(exc, WebSocketDisconnect)
+    else:
+        disconnected = isinstance(exc, ClientDisconnect) or isinstance(exc.__cause__, ClientDisconnect)
+    if disconnected:
         return DISCONNECTED
     return CANCELLED if is_cancellation(exc) else ERROR
 
@@ -87,9 +111,9 @@ class Failure:
         "trace_id",
     )
 
-    def __init__(self, exc: BaseException, *, before_response: bool) -> None:
+    def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
         self.exc = exc
-        self.kind = failure_kind(exc)
+        self.kind = kind
         self.before_response = before_response
         """It came before a response had begun, so that a handler or a middleware could still answer."""
         self.reported = False
@@ -108,9 +132,9 @@ class Failure:
 
 
 def keep_for_rescue(failure: Failure, record: TaskRecord) -> None:
-    """Keep a task alive that asked to run although its request failed."""
+    """Keep a task that asked to run although its request failed; a timeout may yet be answered with a 504."""
     task = record()
-    if task is not None and failure.kind == ERROR and task_options(task.func).run_on_request_error:
+    if task is not None and failure.kind != DISCONNECTED and task_options(task.func).run_on_request_error:
         failure.rescued.append(task)
 
 
@@ -143,7 +167,11 @@ def _drop(scope: RequestScope, run: TaskRun, failure: Failure) -> None:
         detail = "the client went away before the task could start; do work that must be done before answering"
     elif failure.kind == CANCELLED:
         reason = Reason.REQUEST_FAILED
-        detail = "the request was cancelled before the task could start (a timeout, or the server's shutdown)"
+        detail = (
+            "the request was cancelled before the task could start; if that was a timeout which is answered with "
+            "an error, @task(run_on_request_error=True) runs it all the same; if it was the server's shutdown, "
+            "give the server a longer grace period"
+        )
     else:
         reason = Reason.REQUEST_FAILED
         detail = (

@@ -1,5 +1,6 @@
 """The error path: error tasks, alerts and rescued tasks, whatever answers the request."""
 
+import asyncio
 import gc
 import weakref
 
@@ -132,6 +133,18 @@ def test_a_failing_alert_raises_no_alert(bench: Bench):
     assert type(answer.error) is ValueError
     assert bench.did == ["mail fails", "alert for shop.mail"]
     assert sorted(bench.outcomes) == [("alert", "failed"), ("mail", "failed")]
+
+
+def test_an_alert_may_await_what_was_cancelled(bench: Bench):
+    """A ``CancelledError`` that an alert raises by itself fails the alert, and the task's error comes out."""
+
+    @named("alert")
+    async def alert(run, exc) -> None:
+        raise asyncio.CancelledError
+
+    answer = ask(bench.app_with(bench.fails("mail"), on_task_failure=[alert, bench.works("page")]))
+    assert type(answer.error) is ValueError
+    assert sorted(bench.outcomes) == [("alert", "failed"), ("mail", "failed"), ("page", "succeeded")]
 
 
 def test_a_failing_error_task_raises_no_alert(bench: Bench):
