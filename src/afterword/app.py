@@ -21,6 +21,7 @@ from .signals.logs import Logs
 from .signals.otel_metrics import otel_metrics
 from .signals.prometheus import Prometheus, exported_by_opentelemetry
 from .signals.tracing import Tracing
+from .taken import is_taken
 
 
 class _Default:
@@ -96,7 +97,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     if not hooks.observable():
         return None
     path = settings.metrics_path
-    taken = path is not None and exposition.path_taken(app.router.routes, path)
+    taken = path is not None and is_taken(app.router.routes, path)
     if taken and settings.path_given:
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
     account = Account(settings, Ledger(_observers(settings)))

@@ -5,36 +5,46 @@ from __future__ import annotations
 import gzip
 from typing import Any
 
+import anyio.to_thread
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Mount, Route
+from starlette.routing import Match, Route
 
 from . import multiprocess, names
 from .account import account_of
 from .emit import emit
 from .lifetimes import drain
+from .signals.now import sample
 from .signals.threads import note_limiter
+from .taken import Yielding, is_taken
+
+_NAME = "afterword_metrics"
+"""The name of our route, and its id in FastAPI; none that a user's route would have."""
 
 
-class _YieldsToUser:
+_limiter: RunVar[CapacityLimiter] = RunVar("afterword_rendering")  # one for each event loop
+
+
+class _YieldsToUser(Yielding):
     """Gives way to a route of the user's at the same address, even one that is added later."""
 
     path: str
     neighbours: Any = ()
     """The application's list of routes, this one among them."""
 
-    def gives_way(self) -> bool:
-        """Return whether the user has a route at this address."""
-        return path_taken(self.neighbours, self.path)
+    def gives_way(self, scope: Any) -> bool:
+        """Return whether the user answers this request; asked of every scrape, since routes come and go."""
+        return is_taken(self.neighbours, self.path, scope)
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
         match, child_scope = super().matches(scope)  # type: ignore[misc]
-        if match is not Match.NONE and self.gives_way():
+        if match is not Match.NONE and self.gives_way(scope):
             return Match.NONE, {}
         return match, child_scope
 
@@ -47,27 +57,31 @@ class _PlainRoute(_YieldsToUser, Route):
     pass
 
 
-def path_taken(routes: Any, path: str) -> bool:
-    """Return whether a route or a mount of the user's own has exactly this path."""
-    return any(
-        getattr(route, "path", None) == path
-        for route in routes
-        if isinstance(route, Route | Mount) and not isinstance(route, _YieldsToUser)
-    )
-
-
 async def metrics(request: Request) -> Response:
     """Answer a scrape of the application's registry."""
     drain()
     note_limiter()
+    sample()
     account = account_of(request.app)
     if account is None:  # un-instrumented a moment ago
         return Response(status_code=404)
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
     # off the event loop: no request waits while many series are rendered
-    body, headers = await run_in_threadpool(_render, account.settings.registry, accept, encoding, wanted)
+    body, headers = await anyio.to_thread.run_sync(
+        _render, account.settings.registry, accept, encoding, wanted, limiter=_own_thread()
+    )
     return Response(body, headers=headers)
+
+
+def _own_thread() -> CapacityLimiter:
+    """Return what grants a thread for rendering: with the 40 of everybody busy, a scrape is wanted most."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(1)
+        _limiter.set(limiter)
+        return limiter
 
 
 def add_route(app: Any, path: str) -> Any:
@@ -76,15 +90,27 @@ def add_route(app: Any, path: str) -> Any:
     if isinstance(app, FastAPI):
         # as one of FastAPI's own, so that the application's dependencies (an API key, say) guard it
         app.router.add_api_route(
-            path, metrics, include_in_schema=False, route_class_override=_ApiRoute, response_model=None
+            path,
+            metrics,
+            include_in_schema=False,
+            route_class_override=_ApiRoute,
+            response_model=None,
+            name=_NAME,
+            # an id of its own: the user's function for ids is made for the user's routes
+            operation_id=_NAME,
+            generate_unique_id_function=_own_id,
         )
     else:
-        routes.append(_PlainRoute(path, metrics, include_in_schema=False))
+        routes.append(_PlainRoute(path, metrics, include_in_schema=False, name=_NAME))
     route = routes.pop()
     route.neighbours = routes
     routes.insert(0, route)
     emit("info", names.EVENT_METRICS, {names.KEY_PATH: path})
     return route
+
+
+def _own_id(_route: Any) -> str:
+    return _NAME
 
 
 def remove_route(app: Any, route: Any) -> None:

@@ -29,7 +29,7 @@ def _is_scrape(account: Account, scope: Any) -> bool:
     route = account.route
     if route is None or scope["path"].removeprefix(scope.get("root_path", "")) != route.path:
         return False
-    return not route.gives_way()
+    return not route.gives_way(scope)
 
 
 async def _unaccounted(

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable
+from contextvars import ContextVar
 
 from prometheus_client import CollectorRegistry, Gauge, values
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -17,10 +18,11 @@ from prometheus_client.registry import Collector
 
 from .. import names
 from .oldest import OldestRuns
-from .threads import worker_threads
+from .threads import WorkerThreads, worker_threads
 
 _REFRESH_SECONDS = 1.0
 _STATES = (names.STATE_PENDING, names.STATE_RUNNING)
+_sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", default=None)
 _THREADS = (names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
 
 
@@ -37,6 +39,11 @@ def watch_now(registry: CollectorRegistry, oldest: OldestRuns) -> NowGauges | No
     return None
 
 
+def sample() -> None:
+    """Read the use of the worker threads now, for what is rendered later in this context."""
+    _sampled.set(worker_threads())
+
+
 class _NowCollector(Collector):
     """Reads the numbers at the time of a scrape."""
 
@@ -51,7 +58,7 @@ class _NowCollector(Collector):
         for state in _STATES:
             ages.add_metric([state], self._oldest.age(state))
         threads = [_family(metric) for metric in _THREADS]
-        for family, value in zip(threads, worker_threads(), strict=True):
+        for family, value in zip(threads, _sampled.get() or worker_threads(), strict=True):
             family.add_metric([], value)
         return [ages, *threads]
 
