@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from . import panels, queries
+from . import names, panels, promql, queries
 from .parts import Lines, Now, Spans, links_value, to_task
 
 UNDONE_LINES_PANEL = 100
@@ -22,11 +22,11 @@ def exceptions(at_most: int) -> Any:
         "Top exceptions",
         "What tasks failed with, in the time range. **When a new one is at the top:** click the task for its "
         "log lines, each with the exception's text and its trace.",
-        Now(queries.at_most(at_most, queries.count(queries.FAILURES, by=(queries.ERROR, queries.TASK)))),
+        Now(promql.at_most(at_most, queries.count(names.FAILURES, by=(names.ERROR, names.TASK)))),
         columns=[
-            (queries.ERROR, "Exception", []),
+            (names.ERROR, "Exception", []),
             (
-                queries.TASK,
+                names.TASK,
                 "Task",
                 [
                     links_value(
@@ -45,8 +45,8 @@ def undone_lines() -> Any:
     return panels.log_lines(
         "Lines of the tasks that never ran or were lost",
         "One line for each task that was skipped, dropped or abandoned, or was lost with its process. **When "
-        "there are lines:** read the reason at the end, which says what to change; open a line, and `trace_id` "
-        "leads to the trace in which the task is missing.",
+        "there are lines:** read the reason at the end, which says what to change; open a line, and "
+        f"`{names.KEY_TRACE_ID}` leads to the trace in which the task is missing.",
         Lines(queries.UNDONE_LINES),
     )
 
@@ -56,7 +56,7 @@ def unhappy_lines() -> Any:
     return panels.log_lines(
         "Lines of the tasks that did not succeed",
         "One line for each task that did not succeed. **When there are lines:** open one; its fields have the "
-        "outcome, the error and the times, and `trace_id` leads to the trace.",
+        f"outcome, the error and the times, and `{names.KEY_TRACE_ID}` leads to the trace.",
         Lines(queries.UNHAPPY_LINES),
     )
 
@@ -66,7 +66,8 @@ def task_lines() -> Any:
     return panels.log_lines(
         "All lines of the task",
         "What the task itself logged (with `afterword.logs.add_context` or `configure()`), and what Afterword "
-        "says of it, tracebacks included. **When a run failed:** filter by its `task_run` to see that run alone.",
+        "says of it, tracebacks included. **When a run failed:** filter by its "
+        f"`{names.KEY_TASK_RUN}` to see that run alone.",
         Lines(queries.TASK_LINES),
         wrap=False,
     )

@@ -21,8 +21,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
-from . import queries
-from .parts import FLEET, LOKI, ORANGE, PROMETHEUS, RED
+from . import names, queries
+from .names import KEY_DETAIL, KEY_REASON, KEY_TASK, KEY_TRACE_ID, Outcome
+from .parts import FLEET, LOKI, ORANGE, PROMETHEUS, RED, legend
 
 ALL = VariableOption(True, "All", "$__all")
 
@@ -65,27 +66,28 @@ def occasions(
 
 def marks() -> list[Any]:
     """Return the outcome annotations, and when processes started."""
-    name, outcome = f"{{{{{queries.TASK}}}}}", f"{{{{{queries.OUTCOME}}}}}"
-    tags = f"{queries.TASK},{queries.OUTCOME}"
+    failed, cancelled = Outcome.FAILED, Outcome.CANCELLED
+    task, either = legend(names.TASK), legend(names.TASK, names.OUTCOME)
+    tags = f"{names.TASK},{names.OUTCOME}"
     return [
-        occasions("never ran or lost", queries.undone_happened(), "purple", title=f"{name} {outcome}", tags=tags),
-        occasions("failed", queries.happened(queries.FAILED), RED, title=f"{name} failed", tags=tags),
-        occasions("cancelled", queries.happened(queries.CANCELLED), ORANGE, title=f"{name} cancelled", tags=tags),
+        occasions("never ran or lost", queries.undone_happened(), "purple", title=either, tags=tags),
+        occasions(failed, queries.happened(queries.FAILED), RED, title=f"{task} {failed}", tags=tags),
+        occasions(cancelled, queries.happened(queries.CANCELLED), ORANGE, title=f"{task} {cancelled}", tags=tags),
         occasions(
             "process started",
             queries.process_started(),
             "blue",
-            title="{{job}} {{instance}} started",
+            title=f"{legend(*names.PROCESS)} started",
             text="A deploy or a restart; what it cut off is cancelled or lost.",
-            tags="job,instance",
+            tags=",".join(names.PROCESS),
         ),
         occasions(
             "never ran or lost, from the log",
             queries.UNDONE_LINES,
             "purple",
-            title="{{event}} {{task}}",
-            text="{{reason}} {{detail}}",
-            tags="task,reason,trace_id",
+            title=legend("event", KEY_TASK),
+            text=legend(KEY_REASON, KEY_DETAIL),
+            tags=",".join((KEY_TASK, KEY_REASON, KEY_TRACE_ID)),
             source=LOKI,
             enable=False,
         ),

@@ -7,9 +7,10 @@ from typing import Any
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from . import causes, panels, queries, requests, sections
+from . import causes, names, panels, promql, queries, requests, sections
 from .frame import frame, link
 from .layout import Grid
+from .names import Outcome
 from .parts import (
     ORANGE,
     OVERVIEW_UID,
@@ -18,6 +19,7 @@ from .parts import (
     YELLOW,
     Metric,
     Now,
+    legend,
     links_value,
     moment,
     steps,
@@ -25,7 +27,7 @@ from .parts import (
     to_task,
 )
 
-_NAME = queries.TASK
+_NAME = names.TASK
 _ON_NAME = f"__field.labels.{_NAME}"
 
 
@@ -95,17 +97,17 @@ def every_task() -> Any:
         "Tasks",
         "One row per task, over the time range; pending and running are of now. **When a number is red:** click "
         "the task's name for its own dashboard or its log lines.",
-        Now(queries.count(queries.SCHEDULED, by=by)),
-        Now(queries.count(queries.ENDED, queries.SUCCEEDED, by=by)),
-        Now(queries.count(queries.ENDED, queries.FAILED, by=by)),
-        Now(queries.count(queries.ENDED, queries.CANCELLED, by=by)),
+        Now(queries.count(names.SCHEDULED, by=by)),
+        Now(queries.count(names.ENDED, queries.SUCCEEDED, by=by)),
+        Now(queries.count(names.ENDED, queries.FAILED, by=by)),
+        Now(queries.count(names.ENDED, queries.CANCELLED, by=by)),
         Now(queries.undone_count(*by)),
         Now(queries.failed_share(*by)),
-        Now(queries.now(queries.PENDING, *by)),
-        Now(queries.now(queries.RUNNING, *by)),
-        Now(queries.slowness(queries.WAIT, *by)),
-        Now(queries.slowness(queries.THREAD_WAIT, *by)),
-        Now(queries.slowness(queries.DURATION, *by)),
+        Now(queries.now(names.PENDING, *by)),
+        Now(queries.now(names.RUNNING, *by)),
+        Now(queries.slowness(names.WAIT, *by)),
+        Now(queries.slowness(names.THREAD_WAIT, *by)),
+        Now(queries.slowness(names.DURATION, *by)),
         columns=[
             (_NAME, "Task", name),
             ("Value #E", "Never ran or lost", red(RED)),
@@ -129,11 +131,12 @@ def undone_by_task() -> Any:
     return panels.lines(
         "Never ran or lost, by task",
         "Tasks whose work was not done, per second. **When a line rises:** click it for the task's log lines. "
-        "`skipped`: mend the task before it; `dropped`: `@task(run_on_request_error=True)`; `abandoned`: attach "
-        "it to the response that is really sent; `lost`: find out why its process died.",
+        f"`{Outcome.SKIPPED}`: mend the task before it; `{Outcome.DROPPED}`: "
+        f"`@task(run_on_request_error=True)`; `{Outcome.ABANDONED}`: attach it to the response that is really "
+        f"sent; `{names.OUTCOME_LOST}`: find out why its process died.",
         Metric(
-            queries.undone_per_second(_NAME, queries.OUTCOME) + " > 0",
-            "{{background_task_name}} {{background_task_outcome}}",
+            queries.undone_per_second(_NAME, names.OUTCOME) + " > 0",
+            legend(_NAME, names.OUTCOME),
         ),
         unit="ops",
         links=(to_task(_ON_NAME, "Its log lines", causes.UNDONE_LINES_PANEL),),
@@ -160,8 +163,8 @@ def slowest() -> Any:
         "The largest p95 of the duration in the time range. **When a task is here that should be fast:** click "
         "it, then click an exemplar in its heatmap for a trace.",
         moment(
-            queries.at_most(10, queries.quantile(0.95, queries.DURATION, _NAME, over="$__range")),
-            f"{{{{{_NAME}}}}}",
+            promql.at_most(10, queries.quantile(0.95, names.DURATION, _NAME, over="$__range")),
+            legend(_NAME),
         ),
         unit="s",
         links=(to_task(_ON_NAME),),
@@ -174,7 +177,7 @@ def failing() -> Any:
     return panels.bars(
         "Top failing tasks",
         "Failures in the time range. **When there is a bar:** click it for the task's log lines with the error.",
-        moment(queries.at_most(10, queries.count(queries.ENDED, queries.FAILED, by=(_NAME,))), f"{{{{{_NAME}}}}}"),
+        moment(promql.at_most(10, queries.count(names.ENDED, queries.FAILED, by=(_NAME,))), legend(_NAME)),
         unit="short",
         links=(to_task(_ON_NAME, "Its log lines", causes.UNHAPPY_LINES_PANEL), to_task(_ON_NAME)),
         thresholds=steps(RED),
@@ -188,8 +191,8 @@ def top_undone() -> Any:
         "How many, and what became of them, in the time range. **When there is a bar:** click it for the log "
         "lines; each says what to change.",
         moment(
-            queries.at_most(10, queries.undone_count(_NAME, queries.OUTCOME)),
-            "{{background_task_name}} {{background_task_outcome}}",
+            promql.at_most(10, queries.undone_count(_NAME, names.OUTCOME)),
+            legend(_NAME, names.OUTCOME),
         ),
         unit="short",
         links=(to_task(_ON_NAME, "Its log lines", causes.UNDONE_LINES_PANEL),),
@@ -203,7 +206,7 @@ def observer_errors() -> Any:
         "Observer errors",
         "Exceptions of the application's own `TaskObserver`s. They never disturb a task. **When there are "
         "any:** the observer is logged once with its traceback; mend it.",
-        Metric(queries.per_second(queries.OBSERVER_ERRORS, by=("afterword_observer",)), "{{afterword_observer}}"),
+        Metric(queries.per_second(names.OBSERVER_ERRORS, by=(names.OBSERVER,)), legend(names.OBSERVER)),
         unit="ops",
     )
 
@@ -214,6 +217,6 @@ def versions() -> Any:
         "Instances that report",
         "Instances that are accounted for, by Afterword's version. **When there are fewer than expected:** the "
         "others are down, not scraped, or have no `instrument(app)`.",
-        Metric(queries.total(queries.select(queries.INFO), "version", function="count"), "{{version}}"),
+        Metric(queries.now(names.INFO, names.VERSION, function="count"), legend(names.VERSION)),
         unit="short",
     )

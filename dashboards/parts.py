@@ -20,6 +20,8 @@ from grafana_foundation_sdk.models.dashboard import (
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
+from .names import OUTCOME_LOST, Outcome
+
 PROMETHEUS = DataSourceRef("prometheus", "${prometheus}")
 LOKI = DataSourceRef("loki", "${loki}")
 TEMPO = DataSourceRef("tempo", "${tempo}")
@@ -28,14 +30,14 @@ OVERVIEW_UID = "afterword-overview"
 TASK_UID = "afterword-task"
 
 GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "#8e8e8e"
-OUTCOME_COLOURS = {
-    "succeeded": GREEN,
-    "failed": RED,
-    "cancelled": ORANGE,
-    "skipped": "light-purple",
-    "dropped": "purple",
-    "abandoned": "dark-purple",
-    "lost": "dark-red",
+OUTCOME_COLOURS: dict[str, str] = {
+    Outcome.SUCCEEDED: GREEN,
+    Outcome.FAILED: RED,
+    Outcome.CANCELLED: ORANGE,
+    Outcome.SKIPPED: "light-purple",
+    Outcome.DROPPED: "purple",
+    Outcome.ABANDONED: "dark-purple",
+    OUTCOME_LOST: "dark-red",
 }
 
 
@@ -107,6 +109,11 @@ class Spans:
         """Return the builder of the query."""
         query = tempo_builder.TempoQuery().datasource(TEMPO).query(self.query).query_type("traceql")
         return query.table_type(SearchTableType.SPANS).limit(50).spss(10).filters([]).ref_id(ref_id)
+
+
+def legend(*labels: str) -> str:
+    """Return the labels' values as a legend or a title."""
+    return " ".join(f"{{{{{label}}}}}" for label in labels)
 
 
 def moment(expr: str, legend: str = "") -> Now:

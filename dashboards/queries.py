@@ -10,57 +10,22 @@ or all.
 
 from __future__ import annotations
 
-TASK = "background_task_name"
-OUTCOME = "background_task_outcome"
-STATE = "background_task_state"
-ERROR = "error_type"
-ROUTE = "http_route"
-METHOD = "http_request_method"
-STATUS = "http_response_status_code"
-PROCESS = ("job", "instance")
+from . import names
+from .names import ENDED, INFO, LOST, OUTCOME, OUTCOME_LOST, PROCESS, SCHEDULED, TASK, Outcome
+from .promql import differs, equals, one_of, series, share, total
 
-SCHEDULED = "background_task_scheduled_total"
-ENDED = "background_task_ended_total"
-FAILURES = "background_task_failures_total"
-LOST = "background_task_lost_total"
-DURATION = "background_task_duration_seconds"
-WAIT = "background_task_wait_seconds"
-THREAD_WAIT = "background_task_thread_wait_seconds"
-PENDING = "background_task_pending"
-RUNNING = "background_task_running"
-OLDEST = "background_task_oldest_age_seconds"
-BUSY = "afterword_worker_thread_busy"
-LIMIT = "afterword_worker_thread_limit"
-WAITING = "afterword_worker_thread_waiting"
-REQUEST_ERRORS = "afterword_request_errors_total"
-OBSERVER_ERRORS = "afterword_observer_errors_total"
-INFO = "afterword_info"
-
-SUCCEEDED = f'{OUTCOME}="succeeded"'
-FAILED = f'{OUTCOME}="failed"'
-CANCELLED = f'{OUTCOME}="cancelled"'
-NEVER_RAN = f'{OUTCOME}=~"skipped|dropped|abandoned"'
-EVERY_OUTCOME = f'{OUTCOME}!=""'
-
-_NO_TASK = (OLDEST, BUSY, LIMIT, WAITING, REQUEST_ERRORS, OBSERVER_ERRORS, INFO)
+SUCCEEDED = equals(OUTCOME, Outcome.SUCCEEDED)
+FAILED = equals(OUTCOME, Outcome.FAILED)
+CANCELLED = equals(OUTCOME, Outcome.CANCELLED)
+_NEVER_RAN = one_of(OUTCOME, *names.NEVER_RAN)
+_EVERY_OUTCOME = differs(OUTCOME, "")
+_FLEET = ('job=~"$job"', 'instance=~"$instance"')
 
 
 def select(metric: str, *matchers: str) -> str:
     """Return the selector of a metric's series, as the variables of the dashboard narrow it."""
-    chosen = ['job=~"$job"', 'instance=~"$instance"']
-    if metric not in _NO_TASK and metric.removesuffix("_bucket") not in _NO_TASK:
-        chosen.append(f'{TASK}=~"$task"')
-    return f"{metric}{{{', '.join([*chosen, *matchers])}}}"
-
-
-def total(vector: str, *by: str, function: str = "sum") -> str:
-    """Aggregate a vector."""
-    return f"{function} by ({', '.join(by)}) ({vector})" if by else f"{function}({vector})"
-
-
-def at_most(n: int, expression: str) -> str:
-    """Return the largest few values above zero."""
-    return f"topk({n}, {expression} > 0)"
+    has_task = metric.removesuffix("_total").removesuffix("_bucket") not in names.WITHOUT_TASK
+    return series(metric, *_FLEET, *([f'{TASK}=~"$task"'] if has_task else []), *matchers)
 
 
 # --- per second, over time --------------------------------------------------------------------------------------
@@ -73,17 +38,12 @@ def per_second(metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
 
 def undone_per_second(*by: str) -> str:
     """Return the rate of tasks that never ran or were lost; the latter have the outcome ``lost``."""
-    return total(_with_lost(NEVER_RAN, "rate({series}[$__rate_interval])"), *by)
+    return total(_with_lost(_NEVER_RAN, "rate({series}[$__rate_interval])"), *by)
 
 
 def outcomes_per_second(*by: str) -> str:
     """Return the rate of ends, ``lost`` among them."""
-    return total(_with_lost(EVERY_OUTCOME, "rate({series}[$__rate_interval])"), *by)
-
-
-def share(part: str, whole: str) -> str:
-    """Divide; where the whole is nothing there is no share, rather than a division by zero."""
-    return f"{part} / ({whole} > 0)"
+    return total(_with_lost(_EVERY_OUTCOME, "rate({series}[$__rate_interval])"), *by)
 
 
 def failure_ratio(*by: str) -> str:
@@ -126,7 +86,7 @@ def count(metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
 
 def undone_count(*by: str) -> str:
     """Return how many tasks never ran or were lost in the time range."""
-    return total(_with_lost(NEVER_RAN, _COUNT), *by)
+    return total(_with_lost(_NEVER_RAN, _COUNT), *by)
 
 
 def failed_share(*by: str) -> str:
@@ -149,7 +109,8 @@ def now(metric: str, *by: str, function: str = "sum") -> str:
 
 def fullest_process() -> str:
     """Return how full the worker threads of the fullest process are."""
-    return f"max({share(now(BUSY, *PROCESS), now(LIMIT, *PROCESS))})"
+    busy, limit = now(names.THREADS_BUSY, *PROCESS), now(names.THREADS_LIMIT, *PROCESS)
+    return f"max({share(busy, limit)})"
 
 
 # --- annotations ------------------------------------------------------------------------------------------------
@@ -162,56 +123,61 @@ def happened(*matchers: str) -> str:
 
 def undone_happened() -> str:
     """Return the tasks that never ran or were lost, with their outcomes, ``lost`` among them."""
-    return f"{total(_with_lost(NEVER_RAN, 'increase({series}[$__rate_interval])'), TASK, OUTCOME)} > 0"
+    return f"{total(_with_lost(_NEVER_RAN, 'increase({series}[$__rate_interval])'), TASK, OUTCOME)} > 0"
 
 
 def process_started() -> str:
     """Return the processes that were not there a moment ago, or have begun to count anew."""
     born = f"{now(INFO, *PROCESS)} unless {total(select(INFO) + ' offset $__rate_interval', *PROCESS)}"
-    anew = total(f'resets({SCHEDULED}{{job=~"$job", instance=~"$instance"}}[$__rate_interval])', *PROCESS)
+    anew = total(f"resets({series(SCHEDULED, *_FLEET)}[$__rate_interval])", *PROCESS)
     return f"({born}) or ({anew} > 0)"
 
 
 # --- logs (LogQL) and traces (TraceQL) --------------------------------------------------------------------------
 
 _STREAM = '{service_name=~"$job"}'
-_UNHAPPY = "failed|cancelled|skipped|dropped|abandoned|lost"
-_WHY = (
-    '| json exc_value="exception[0].exc_value" '
-    '| line_format "{{.event}}  {{.task}}  {{.reason}} {{.error_type}} {{.exc_value}} {{.detail}}"'
+_OF_TASK = f'{names.KEY_TASK}=~"$task"'
+
+
+def _line(*groups: tuple[str, ...]) -> str:
+    """Return the stages that make one readable line of the keys; an exception's text is dug out."""
+    text = "  ".join(" ".join(f"{{{{.{key}}}}}" for key in group) for group in groups)
+    return f'| json exc_value="exception[0].exc_value" | line_format "{text}"'
+
+
+def _ends(*outcomes: str) -> str:
+    """Return one readable line for each task that came to such an end: what happened, and what to do."""
+    family, any_of = names.EVENT_FAMILY, "|".join(outcomes)
+    why = (names.KEY_REASON, names.KEY_ERROR_TYPE, "exc_value", names.KEY_DETAIL)
+    chosen = f'{_STREAM} |= "{family}." | json | event=~"{family}[.]({any_of})" | {_OF_TASK}'
+    return f"{chosen} {_line(('event',), (names.KEY_TASK,), why)}"
+
+
+_REQUEST_FAILED = names.EVENT_REQUEST_FAILED
+_REQUEST = (names.KEY_METHOD, names.KEY_ROUTE)
+
+TASK_LINES = f'{_STREAM} |= "{names.KEY_TASK}" | json | {_OF_TASK}'
+"""Every line of the task: its own, and Afterword's about it."""
+UNHAPPY_LINES = _ends(*names.UNHAPPY)
+UNDONE_LINES = _ends(*names.UNDONE)
+REQUEST_LINES = (
+    f'{_STREAM} |= "{_REQUEST_FAILED}" | json | event="{_REQUEST_FAILED}" '
+    f"{_line(_REQUEST, (names.KEY_STATUS,), (names.KEY_ERROR_TYPE, 'exc_value'))}"
 )
 
-TASK_LINES = f'{_STREAM} |= "task" | json | task=~"$task"'
-"""Every line of the task: its own, and Afterword's about it."""
-UNHAPPY_LINES = (
-    f'{_STREAM} |= "background_task." | json | event=~"background_task[.]({_UNHAPPY})" | task=~"$task" {_WHY}'
-)
-"""One readable line for each task that did not succeed: what happened, and what to do."""
-UNDONE_LINES = (
-    f'{_STREAM} |= "background_task." | json | event=~"background_task[.](skipped|dropped|abandoned|lost)" '
-    f'| task=~"$task" {_WHY}'
-)
-REQUEST_LINES = (
-    f'{_STREAM} |= "request.failed" | json | event="request.failed" | json exc_value="exception[0].exc_value" '
-    '| line_format "{{.http_method}} {{.http_route}}  {{.http_status}}  {{.error_type}} {{.exc_value}}"'
-)
-UNHAPPY_SPANS = (
-    '{ resource.service.name =~ "$job" && span.background_task.name =~ "$task" '
-    '&& span.background_task.outcome =~ "failed|cancelled|skipped|dropped|abandoned" }'
-)
-SLOW_SPANS = (
-    '{ resource.service.name =~ "$job" && span.background_task.name =~ "$task" } '
-    "| select(span.background_task.outcome, span.background_task.wait)"
-)
+_SPANS = f'resource.service.name =~ "$job" && {names.SPAN_TASK} =~ "$task"'
+
+UNHAPPY_SPANS = f'{{ {_SPANS} && {names.SPAN_OUTCOME} =~ "{"|".join(names.NOT_SUCCEEDED)}" }}'
+SLOW_SPANS = f"{{ {_SPANS} }} | select({names.SPAN_OUTCOME}, {names.SPAN_WAIT})"
 
 # --- variables --------------------------------------------------------------------------------------------------
 
 JOBS = f"label_values({INFO}, job)"
-INSTANCES = f'label_values({INFO}{{job=~"$job"}}, instance)'
-TASKS = f'label_values({SCHEDULED}{{job=~"$job", instance=~"$instance"}}, {TASK})'
+INSTANCES = f"label_values({series(INFO, _FLEET[0])}, instance)"
+TASKS = f"label_values({series(SCHEDULED, *_FLEET)}, {TASK})"
 
 
 def _with_lost(outcomes: str, function: str) -> str:
     """Return the ended tasks and, as one more outcome, the lost ones."""
-    ended, lost = (function.format(series=series) for series in (select(ENDED, outcomes), select(LOST)))
-    return f'{ended} or label_replace({lost}, "{OUTCOME}", "lost", "", "")'
+    ended, lost = (function.format(series=each) for each in (select(ENDED, outcomes), select(LOST)))
+    return f'{ended} or label_replace({lost}, "{OUTCOME}", "{OUTCOME_LOST}", "", "")'

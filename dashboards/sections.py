@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import panels, queries
+from . import names, panels, queries
 from .causes import UNDONE_LINES_PANEL, UNHAPPY_LINES_PANEL
-from .parts import GREEN, ORANGE, RED, YELLOW, Metric, dashed, fixed, moment, steps, to_panel
+from .names import Outcome
+from .parts import GREEN, ORANGE, RED, YELLOW, Metric, dashed, fixed, legend, moment, steps, to_panel
 
 PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -20,7 +21,8 @@ def undone_number(uid: str) -> Any:
         "Tasks that never ran or were lost",
         "Tasks that were scheduled in this time range and whose work was not done: they never ran (skipped, "
         "dropped, abandoned), or were lost with their process.\n\n**When it is red:** click it for their log "
-        "lines. Each says in which request it was, why, and what to change; its `trace_id` leads to the trace.",
+        "lines. Each says in which request it was, why, and what to change; its "
+        f"`{names.KEY_TRACE_ID}` leads to the trace.",
         moment(queries.undone_count(), "never ran or lost"),
         unit="short",
         decimals=0,
@@ -36,7 +38,7 @@ def scheduled_number() -> Any:
         "Scheduled",
         "Calls of `add_task`, and tasks made by hand, per second. **When it drops to nothing:** requests no "
         "longer reach the code that schedules, or the scrape fails.",
-        Metric(queries.per_second(queries.SCHEDULED), "scheduled"),
+        Metric(queries.per_second(names.SCHEDULED), "scheduled"),
         unit="ops",
     )
 
@@ -47,7 +49,7 @@ def succeeded_number() -> Any:
         "Succeeded",
         "Tasks whose function returned, per second. **When it is below Scheduled:** the difference failed, "
         "never ran, was lost, or still waits; the numbers next to this one say which.",
-        Metric(queries.per_second(queries.ENDED, queries.SUCCEEDED), "succeeded"),
+        Metric(queries.per_second(names.ENDED, queries.SUCCEEDED), Outcome.SUCCEEDED),
         unit="ops",
         thresholds=steps(GREEN),
     )
@@ -60,7 +62,7 @@ def failed_number(uid: str) -> Any:
         "Tasks that raised, or returned something that nobody awaits, per second. **When it is red:** click it "
         "for the log lines with the error, and from there go to the trace. A failure skips the tasks behind it "
         "in its batch.",
-        Metric(queries.per_second(queries.ENDED, queries.FAILED), "failed"),
+        Metric(queries.per_second(names.ENDED, queries.FAILED), Outcome.FAILED),
         unit="ops",
         thresholds=steps(GREEN, (1e-9, RED)),
         links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
@@ -86,7 +88,7 @@ def failure_number(uid: str) -> Any:
         "Failure ratio",
         "Failed tasks among all that ended. **When it is red:** find the task under *Causes*; if all of them "
         "fail, look for what they share, such as a mail server or a database.",
-        Metric(queries.failure_ratio(), "failed"),
+        Metric(queries.failure_ratio(), Outcome.FAILED),
         unit="percentunit",
         thresholds=steps(GREEN, (0.01, YELLOW), (0.05, RED)),
         links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
@@ -101,7 +103,7 @@ def oldest_number() -> Any:
         "Age of the oldest task that waits, and of the oldest that runs, of all tasks of the processes. **When "
         "it is red:** a task hangs, or its response never ends (a stream); a task without a timeout is the "
         "usual cause. `afterword.running()` in that process names it.",
-        Metric(queries.now(queries.OLDEST, queries.STATE, function="max"), "{{background_task_state}}"),
+        Metric(queries.now(names.OLDEST, names.STATE, function="max"), legend(names.STATE)),
         unit="s",
         thresholds=steps("text", (60, YELLOW), (600, RED)),
         none="none",
@@ -118,7 +120,7 @@ def throughput() -> Any:
         "What became of the tasks that ended, per second. **When anything but green grows:** purple tasks never "
         "ran (skipped, dropped, abandoned), dark red ones were lost with their process, red ones failed, orange "
         "ones were cut off, mostly by a deploy.",
-        Metric(queries.outcomes_per_second(queries.OUTCOME), "{{background_task_outcome}}"),
+        Metric(queries.outcomes_per_second(names.OUTCOME), legend(names.OUTCOME)),
         unit="ops",
         stacked=True,
     )
@@ -132,8 +134,8 @@ def in_flight() -> Any:
         "Tasks that are scheduled but not begun, and tasks that run. **When pending grows without end:** "
         "responses do not complete, or worker threads are taken; compare with *Worker threads*. **When running "
         "grows:** a task hangs or has become slow.",
-        Metric(queries.now(queries.PENDING), "pending"),
-        Metric(queries.now(queries.RUNNING), "running"),
+        Metric(queries.now(names.PENDING), names.STATE_PENDING),
+        Metric(queries.now(names.RUNNING), names.STATE_RUNNING),
         unit="short",
     )
 
@@ -144,13 +146,13 @@ def ratios(uid: str) -> Any:
         "Failure ratio over time",
         "Parts of the tasks that ended. No line where none ended. **When it rises:** a step up that coincides "
         "with *process started* is a deploy to roll back; otherwise look at *Causes* for the exception.",
-        Metric(queries.failure_ratio(), "failed"),
+        Metric(queries.failure_ratio(), Outcome.FAILED),
         Metric(queries.undone_ratio(), "never ran or lost"),
-        Metric(queries.cancelled_ratio(), "cancelled"),
+        Metric(queries.cancelled_ratio(), Outcome.CANCELLED),
         unit="percentunit",
         links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
     )
-    colours = (("failed", RED), ("never ran or lost", "purple"), ("cancelled", ORANGE))
+    colours = ((Outcome.FAILED, RED), ("never ran or lost", "purple"), (Outcome.CANCELLED, ORANGE))
     for name, colour in colours:
         panel = panel.override_by_name(name, [fixed(colour)])
     return panel
@@ -161,7 +163,7 @@ def ratios(uid: str) -> Any:
 
 def percentiles(title: str, description: str, histogram: str, *, by_task: bool) -> Any:
     """Return p50, p95 and p99 of a time, with exemplars that lead to traces."""
-    by, suffix = ((queries.TASK,), " {{background_task_name}}") if by_task else ((), "")
+    by, suffix = ((names.TASK,), f" {legend(names.TASK)}") if by_task else ((), "")
     measured = [
         Metric(queries.quantile(q, histogram, *by), name + suffix, exemplars=name == "p99")
         for q, name in PERCENTILES
@@ -176,7 +178,7 @@ def wait(*, by_task: bool) -> Any:
         "Time from `add_task` to the start: the rest of the request, its response, and the tasks before. **When "
         "it grows:** a slow response or stream holds its tasks up, or an earlier task of the batch is slow. A "
         "dot is an exemplar: it leads to the trace of one task.",
-        queries.WAIT,
+        names.WAIT,
         by_task=by_task,
     )
 
@@ -188,7 +190,7 @@ def thread_wait(*, by_task: bool) -> Any:
         "Time that `def` tasks waited for a worker thread, which is not part of their duration. **When it "
         "grows:** the threads are taken, by these tasks or by `def` endpoints. Make the slow ones `async`, or "
         "raise the limiter's `total_tokens`.",
-        queries.THREAD_WAIT,
+        names.THREAD_WAIT,
         by_task=by_task,
     )
 
@@ -199,7 +201,7 @@ def duration(*, by_task: bool) -> Any:
         "Duration",
         "Time that tasks ran, without their waits. **When it grows:** click an exemplar and look in the trace "
         "for the span that takes the time. What takes minutes belongs into a job queue.",
-        queries.DURATION,
+        names.DURATION,
         by_task=by_task,
     )
 
@@ -211,9 +213,9 @@ def threads() -> Any:
         "Threads that `def` tasks, endpoints and dependencies share, of all selected processes, and who waits "
         "for one. **When anybody waits:** make slow `def` functions `async`, or raise "
         "`anyio.to_thread.current_default_thread_limiter().total_tokens`.",
-        Metric(queries.now(queries.BUSY), "busy"),
-        Metric(queries.now(queries.WAITING), "waiting"),
-        Metric(queries.now(queries.LIMIT), "limit"),
+        Metric(queries.now(names.THREADS_BUSY), "busy"),
+        Metric(queries.now(names.THREADS_WAITING), "waiting"),
+        Metric(queries.now(names.THREADS_LIMIT), "limit"),
         unit="short",
     )
     panel = panel.override_by_name("waiting", [fixed(RED)]).override_by_name("busy", [fixed(GREEN)])

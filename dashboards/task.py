@@ -6,10 +6,10 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from . import causes, panels, queries, sections
+from . import causes, names, panels, promql, queries, sections
 from .frame import frame, link
 from .layout import Grid
-from .parts import OVERVIEW_UID, TASK_UID, Buckets, Metric, moment, steps, to_panel
+from .parts import OVERVIEW_UID, TASK_UID, Buckets, Metric, legend, moment, steps, to_panel
 
 _UID = TASK_UID
 
@@ -52,8 +52,8 @@ def now_number() -> Any:
         "Now",
         "Runs of this task that wait, and that run. **When many wait:** their responses do not complete, or "
         "worker threads are taken. **When one runs for ever:** it hangs; give what it waits for a timeout.",
-        Metric(queries.now(queries.PENDING), "pending"),
-        Metric(queries.now(queries.RUNNING), "running"),
+        Metric(queries.now(names.PENDING), names.STATE_PENDING),
+        Metric(queries.now(names.RUNNING), names.STATE_RUNNING),
         unit="short",
     )
 
@@ -65,7 +65,7 @@ def heat() -> Any:
         "How long the runs took; the darker, the more. A dot is an exemplar: hover over it and *Query with "
         "Tempo* opens the trace of that very run. **When a second band appears far up:** something times out; "
         "open a dot in it.",
-        Buckets(queries.heatmap(queries.DURATION)),
+        Buckets(queries.heatmap(names.DURATION)),
     )
 
 
@@ -75,7 +75,7 @@ def by_outcome() -> Any:
         "Duration p95 by outcome",
         "How long runs took, by how they ended. **When failed runs are slower than the others:** they fail by a "
         "timeout. **When they are faster:** they fail at once, by their input or a connection that is refused.",
-        Metric(queries.quantile(0.95, queries.DURATION, queries.OUTCOME), "{{background_task_outcome}}"),
+        Metric(queries.quantile(0.95, names.DURATION, names.OUTCOME), legend(names.OUTCOME)),
         unit="s",
     )
     return panels.logarithmic(panels.outcome_colours(panel))
@@ -87,7 +87,7 @@ def by_instance() -> Any:
         "Trouble by instance",
         "Runs that failed, per second, in each instance. **When one instance has it all:** that machine, its "
         "network or its version is the cause; when all have it, the code or what it calls.",
-        Metric(queries.per_second(queries.ENDED, queries.FAILED, by=queries.PROCESS), "{{instance}}"),
+        Metric(queries.per_second(names.ENDED, queries.FAILED, by=names.PROCESS), legend("instance")),
         unit="ops",
         stacked=True,
         links=(to_panel(_UID, "The log lines", causes.UNHAPPY_LINES_PANEL),),
@@ -96,12 +96,12 @@ def by_instance() -> Any:
 
 def slowest_instances() -> Any:
     """Return the slowest instances."""
-    p95 = queries.quantile(0.95, queries.DURATION, *queries.PROCESS, over="$__range")
+    p95 = queries.quantile(0.95, names.DURATION, *names.PROCESS, over="$__range")
     return panels.bars(
         "Slowest instances",
         "The largest p95 of the duration in the time range, by instance. **When one stands out:** that machine "
         "is starved or far from what the task calls.",
-        moment(queries.at_most(10, p95), "{{instance}}"),
+        moment(promql.at_most(10, p95), legend("instance")),
         unit="s",
         thresholds=steps("blue"),
     )
