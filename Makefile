@@ -51,7 +51,7 @@ bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and t
 matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environments of their own (a quarter of an hour)
 	$(NEWEST)/bin/python -m tests.matrix $(CELLS)
 
-dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json anew
+dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build
 
 lint: $(NEWEST)/lint.stamp  ## ruff and mypy --strict

@@ -1,4 +1,4 @@
-"""Writes the dashboards: ``python -m dashboards.build``; with ``--check`` it only compares."""
+"""Writes the dashboards and the rules: ``python -m dashboards.build``; with ``--check`` it only compares."""
 
 from __future__ import annotations
 
@@ -10,27 +10,37 @@ from pathlib import Path
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from . import overview, task
+from . import alerts, overview, recording, task
 
-DIRECTORY = Path(__file__).parent / "grafana"
-DASHBOARDS: dict[str, Callable[[], Dashboard]] = {"overview.json": overview.build, "task.json": task.build}
+HERE = Path(__file__).parent
 
 
-def render(build: Callable[[], Dashboard]) -> str:
-    """Return a dashboard as the text of its file."""
-    return json.dumps(build().build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def _json(build: Callable[[], Dashboard]) -> Callable[[], str]:
+    def render() -> str:
+        return json.dumps(build().build(), cls=JSONEncoder, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    return render
+
+
+FILES: dict[str, Callable[[], str]] = {
+    "grafana/overview.json": _json(overview.build),
+    "grafana/task.json": _json(task.build),
+    "prometheus/recording.yml": recording.build,
+    "prometheus/alerts.yml": alerts.build,
+}
+"""What is written, and the text of it."""
 
 
 def main(arguments: list[str]) -> int:
     """Write the files, or say which of them are not as they would be written."""
     stale = []
-    for name, build in DASHBOARDS.items():
-        path, text = DIRECTORY / name, render(build)
+    for name, render in FILES.items():
+        path, text = HERE / name, render()
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         stale.append(name)
         if "--check" not in arguments:
-            DIRECTORY.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
     if stale and "--check" in arguments:

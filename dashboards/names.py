@@ -5,9 +5,9 @@ Metrics and labels have their Prometheus names; log keys, span attributes and ev
 
 from __future__ import annotations
 
+from afterword import Outcome
 from afterword import names as library
 from afterword.bounds import OTHER
-from afterword.model import Outcome
 
 __all__ = ["OTHER", "Outcome"]
 

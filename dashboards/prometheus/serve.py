@@ -12,19 +12,17 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlencode
 
+from .. import names, promql, recording
 from .server import Prometheus, configuration
 
 EXAMPLES = {
-    "what became of the tasks": (
-        "sum by (background_task_name, background_task_outcome) (background_task_ended_total)"
-    ),
+    "what became of the tasks": promql.total(names.ENDED, names.TASK, names.OUTCOME),
     "tasks that never ran or were lost": (
-        "job_task_outcome:background_task_ended:increase5m"
-        '{background_task_outcome=~"skipped|dropped|abandoned|lost"} > 0'
+        f"{promql.series(recording.ENDS, promql.one_of(names.OUTCOME, *names.UNDONE))} > 0"
     ),
-    "failure ratio": "job_task:background_task_failed:ratio5m",
-    "p95 of the wait": "job_task:background_task_wait_seconds:p95_5m",
-    "does the account add up": "job_instance_task:background_task_account:difference",
+    "failure ratio": recording.FAILED_RATIO,
+    "p95 of the wait": recording.WAIT_P95,
+    "does the account add up": recording.DIFFERENCE,
 }
 _INTERVAL = "5s"
 

@@ -8,7 +8,6 @@ import yaml
 
 from dashboards.prometheus.server import HERE, RULES
 
-TESTS = HERE / "tests.yml"
 RUNBOOK = HERE.parent / "RUNBOOK.md"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -1,4 +1,4 @@
-"""The committed dashboards are what the builder writes, and keep the rules of their own."""
+"""The committed dashboards keep the rules of their own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import build, expressions
+from dashboards import expressions
 
 DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in expressions.load()}
 EVERY_PANEL = [
@@ -20,18 +20,6 @@ EVERY_PANEL = [
 
 each_dashboard = pytest.mark.parametrize("uid", sorted(DASHBOARDS))
 each_panel = pytest.mark.parametrize("panel", EVERY_PANEL)
-
-
-@pytest.mark.parametrize("name", sorted(build.DASHBOARDS))
-def test_committed_as_built(name):
-    """The committed file is to the byte what the builder writes now."""
-    committed = (build.DIRECTORY / name).read_text(encoding="utf-8")
-    assert committed == build.render(build.DASHBOARDS[name]), "run python -m dashboards.build"
-
-
-def test_no_other_files():
-    """Every committed dashboard has a builder."""
-    assert {path.name for path in build.DIRECTORY.iterdir()} == set(build.DASHBOARDS)
 
 
 def test_uids():

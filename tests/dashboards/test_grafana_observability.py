@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from dashboards import build, expressions
+from dashboards import expressions, names
 
 HERE = Path(__file__).parents[2] / "examples" / "observability"
 
@@ -88,9 +88,9 @@ def test_dashboards_are_provisioned():
     """Grafana finds the committed dashboards where its provider looks."""
     (provider,) = load("grafana/dashboards/afterword.yaml")["providers"]
     outside = mounts("grafana")[provider["options"]["path"]]
-    assert (HERE / outside).resolve() == build.DIRECTORY
+    assert (HERE / outside).resolve() == expressions.DIRECTORY
     home = Path(SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
-    assert (build.DIRECTORY / home.name).is_file()
+    assert (expressions.DIRECTORY / home.name).is_file()
 
 
 def test_dashboards_were_built_for_this_grafana():
@@ -129,7 +129,7 @@ def test_span_leads_to_lines_and_metrics():
     assert SOURCES[data["tracesToLogsV2"]["datasourceUid"]]["type"] == "loki"
     assert "$${__trace.traceId}" in data["tracesToLogsV2"]["query"]
     assert SOURCES[data["tracesToMetrics"]["datasourceUid"]]["type"] == "prometheus"
-    assert data["tracesToMetrics"]["tags"] == [{"key": "background_task.name", "value": "background_task_name"}]
+    assert data["tracesToMetrics"]["tags"] == [{"key": names.SPAN_TASK.removeprefix("span."), "value": names.TASK}]
 
 
 def test_scrape_interval_is_told_to_grafana():

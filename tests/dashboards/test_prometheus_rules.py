@@ -10,15 +10,20 @@ import _jsonnet
 import pytest
 import yaml
 
-from afterword import names
+from dashboards import names
 from dashboards.expressions import load as dashboards
 from dashboards.prometheus.server import HERE, RULES, configuration
 
-from .prometheus_rules import RUNBOOK, TESTS, alerts, load, shorten
+from . import prometheus_cases_of_ends, prometheus_cases_of_numbers, prometheus_cases_of_waits
+from .prometheus_cases import document
+from .prometheus_rules import RUNBOOK, alerts, load, shorten
 
 ALERTS = alerts()
-CASES = yaml.safe_load(TESTS.read_text())["tests"]
-METRICS = [value for value in vars(names).values() if isinstance(value, names.Metric)]
+CASES = (
+    *prometheus_cases_of_ends.CASES,
+    *prometheus_cases_of_waits.CASES,
+    *prometheus_cases_of_numbers.CASES,
+)
 
 
 def promtool(*arguments: object) -> str:
@@ -41,19 +46,19 @@ def test_the_configuration_is_valid(tmp_path: Path):
     assert f"{len(RULES)} rule files found" in promtool("check", "config", config)
 
 
-def test_the_unit_tests_of_the_rules_pass():
-    """Every alert fires and stays quiet when it should."""
-    assert "SUCCESS" in promtool("test", "rules", TESTS)
+def test_the_unit_tests_of_the_rules_pass(tmp_path: Path):
+    """Every alert fires and stays quiet when it should, and says what it should."""
+    tests = tmp_path / "tests.yml"
+    tests.write_text(json.dumps(document(CASES)))  # JSON is YAML
+    assert "SUCCESS" in promtool("test", "rules", tests)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_every_alert_has_a_firing_and_a_quiet_case(alert: str):
     """The unit tests have a case where the alert fires, and one where it never does."""
-    expected = [
-        [bool(one["exp_alerts"]) for one in case["alert_rule_test"] if one["alertname"] == alert] for case in CASES
-    ]
-    assert any(True in firings for firings in expected)
-    assert any(firings and True not in firings for firings in expected)
+    looked = [case.expected[alert].values() for case in CASES if alert in case.expected]
+    assert any(any(moments) for moments in looked)
+    assert any(not any(moments) for moments in looked)
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -85,13 +90,12 @@ def test_links_name_dashboards_and_variables_that_exist(alert: str):
 
 def test_every_metric_that_the_rules_name_exists():
     """The rules read our own metrics, `up` and the age of the process; and nothing is misspelt."""
-    ours = {metric.prometheus + suffix for metric in METRICS for suffix in ("", "_total", "_bucket")}
+    ours = {metric.prometheus + suffix for metric in names.METRICS for suffix in ("", "_total", "_bucket")}
     recorded = {rule["record"] for path in RULES for rule in load(path) if "record" in rule}
     for path in RULES:
         for rule in load(path):
             named = set(re.findall(r"\b(?:background_task|afterword|process|job)_[a-z0-9_:]*\b", rule["expr"]))
-            labels = {"background_task_name", "background_task_outcome", "background_task_state"}
-            labels |= {"afterword_observer"}
+            labels = {label for metric in names.METRICS for label in metric.labels}
             assert named - labels <= ours | recorded | {"process_start_time_seconds"}
 
 

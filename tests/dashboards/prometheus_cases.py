@@ -1,0 +1,92 @@
+"""What a unit test of the rules is: what promtool is given, when it looks, and which alerts it must find.
+
+``promtool test rules`` evaluates the rules once a minute, over series that are written in its own notation
+(``0+9x60``: from 0, 9 more in each of 60 minutes).
+"""
+
+from typing import Any, NamedTuple
+
+from dashboards import names
+from dashboards.names import OUTCOME, STATE, TASK, Outcome
+from dashboards.prometheus.server import RULES
+from dashboards.promql import equals
+from dashboards.promql import series as select
+
+from .prometheus_texts import Fired, expected
+
+MAIL, AUDIT = "app.tasks.send_mail", "app.tasks.audit"
+
+
+def series(metric: str, *, job: str = "shop", instance: str = "a:80", **labels: str) -> str:
+    """Return a series of a process."""
+    given = {"job": job, "instance": instance, **labels}
+    return select(metric, *(equals(label, value) for label, value in given.items()))
+
+
+def of_task(metric: str, task: str = MAIL, **labels: str) -> str:
+    """Return a series of a task."""
+    return series(metric, **{TASK: task}, **labels)
+
+
+def ended(outcome: Outcome, task: str = MAIL) -> str:
+    """Return how many runs came to an outcome."""
+    return of_task(names.ENDED, task, **{OUTCOME: outcome})
+
+
+def waited(bound: str) -> str:
+    """Return how many runs waited so many seconds at most."""
+    return of_task(f"{names.WAIT}_bucket", le=bound)
+
+
+def oldest(state: str) -> str:
+    """Return the age of the oldest run in a state."""
+    return series(names.OLDEST, **{STATE: state})
+
+
+INFO = series(names.INFO, **{names.VERSION: "1"})
+OBSERVER_ERRORS = series(names.OBSERVER_ERRORS, **{names.OBSERVER: "Board"})
+
+Moments = dict[int, list[Fired]]
+"""What has fired at which minute; an empty list means that nothing has."""
+
+
+class Case(NamedTuple):
+    """One unit test: series with their values, and by alert what has fired when."""
+
+    name: str
+    series: dict[str, str]
+    expected: dict[str, Moments]
+
+
+def fired(value: str = "", **fields: str) -> Fired:
+    """Return an alert that fired, for the usual task and process unless told otherwise."""
+    return {"value": value, "task": MAIL, "instance": "a:80", "observer": "Board", **fields}
+
+
+def quiet(*minutes: int) -> Moments:
+    """Return moments at which nothing has fired."""
+    return {minute: [] for minute in minutes}
+
+
+def document(cases: tuple[Case, ...]) -> dict[str, Any]:
+    """Return what promtool reads."""
+    return {
+        "rule_files": [str(path) for path in RULES],
+        "evaluation_interval": "1m",
+        "group_eval_order": ["afterword-recording", "afterword-alerts"],
+        "tests": [_test(case) for case in cases],
+    }
+
+
+def _test(case: Case) -> dict[str, Any]:
+    given = {INFO: "1x120", **case.series}
+    return {
+        "name": case.name,
+        "interval": "1m",
+        "input_series": [{"series": one, "values": values} for one, values in given.items()],
+        "alert_rule_test": [
+            {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": [expected(alert, one) for one in found]}
+            for alert, moments in case.expected.items()
+            for minute, found in moments.items()
+        ],
+    }

@@ -1,0 +1,114 @@
+"""What waits, and what hangs: each alert in a firing and a quiet case."""
+
+from dashboards import names
+from dashboards.names import PENDING
+
+from .prometheus_cases import AUDIT, Case, fired, of_task, oldest, quiet, series, waited
+
+CASES = (
+    Case(
+        "wait, firing: one run in ten waits for 10 to 30 seconds",
+        {
+            waited("0.1"): "0+9x60",
+            waited("10.0"): "0+9x60",
+            waited("30.0"): "0+10x60",
+            waited("+Inf"): "0+10x60",
+        },
+        {
+            "AfterwordTaskWaitHigh": {
+                8: [],
+                20: [fired("20s")],
+            },
+        },
+    ),
+    Case(
+        "wait, quiet: one run in a hundred, and one bad minute",
+        {
+            waited("0.1"): "0+99x30 2970x3 2970+100x30",
+            waited("10.0"): "0+99x30 2970x3 2970+100x30",
+            waited("30.0"): "0+100x60",
+            waited("+Inf"): "0+100x60",
+        },
+        {
+            "AfterwordTaskWaitHigh": quiet(20, 36, 45),
+        },
+    ),
+    Case(
+        "backlog, firing: a minute adds five",
+        {
+            of_task(PENDING): "0x5 0+5x60",
+        },
+        {
+            "AfterwordBacklogGrowing": {
+                12: [],
+                30: [fired("95")],
+            },
+        },
+    ),
+    Case(
+        "backlog, quiet: large but steady, and small",
+        {
+            of_task(PENDING): "500+1x3 500-1x3 500+1x3 500-1x3 500+1x3 500-1x3 500x40",
+            of_task(PENDING, AUDIT): "0+0.3x60",
+        },
+        {
+            "AfterwordBacklogGrowing": quiet(20, 30, 50),
+        },
+    ),
+    Case(
+        "backlog, quiet: a burst",
+        {
+            of_task(PENDING): "0x5 0+10x8 80x60",
+        },
+        {
+            "AfterwordBacklogGrowing": quiet(11, 13, 15, 17, 19, 25),
+        },
+    ),
+    Case(
+        "worker threads, firing: callers wait all the time",
+        {
+            series(names.THREADS_WAITING): "0x5 3x60",
+            series(names.THREADS_BUSY): "9x5 40x60",
+            series(names.THREADS_LIMIT): "40x60",
+        },
+        {
+            "AfterwordWorkerThreadsExhausted": {
+                8: [],
+                20: [fired("3")],
+            },
+        },
+    ),
+    Case(
+        "worker threads, quiet: all are busy and nobody waits for long",
+        {
+            series(names.THREADS_WAITING): "0x5 2 0x4 2 0x40",
+            series(names.THREADS_BUSY): "40x60",
+            series(names.THREADS_LIMIT): "40x60",
+        },
+        {
+            "AfterwordWorkerThreadsExhausted": quiet(6, 12, 20),
+        },
+    ),
+    Case(
+        "stuck, firing: running for longer than ten minutes",
+        {
+            oldest(names.STATE_RUNNING): "0+60x60",
+        },
+        {
+            "AfterwordTaskStuck": {
+                10: [],
+                15: [fired("15m 0s")],
+            },
+        },
+    ),
+    Case(
+        "stuck, quiet: a long one that ends, and one that waits",
+        {
+            oldest(names.STATE_RUNNING): "0+60x9 0+60x9 0x20",
+            oldest(names.STATE_PENDING): "0+60x60",
+        },
+        {
+            "AfterwordTaskStuck": quiet(9, 19, 30),
+        },
+    ),
+)

@@ -1,0 +1,140 @@
+"""What each alert must say when it fires: typed once more, so that no change of a rule changes it unseen."""
+
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from dashboards.names import OBSERVER, OUTCOME, OUTCOME_LOST, TASK, Outcome
+
+Fired = dict[str, str]
+"""What is filled into the texts of an alert that fired."""
+
+
+class Text(NamedTuple):
+    """An alert's severity, labels, texts and dashboard."""
+
+    severity: str
+    labels: dict[str, str]
+    summary: str
+    description: str
+    dashboard: str
+
+
+_OF_TASK = "afterword-task?var-job=shop&var-task={task}"
+_OF_PROCESS = "afterword-overview?var-job=shop&var-instance={host}"
+
+TEXTS = {
+    "AfterwordTaskNeverRan": Text(
+        "warning",
+        {TASK: "{task}", OUTCOME: "{outcome}"},
+        "{task} was {outcome}",
+        "{value} run(s) of {task} in shop were {outcome} in the last 5 minutes: they were scheduled, and their "
+        "work was not done.",
+        _OF_TASK,
+    ),
+    "AfterwordTaskLost": Text(
+        "warning",
+        {TASK: "{task}", OUTCOME: OUTCOME_LOST},
+        "{task} was lost with its process",
+        "{value} run(s) of {task} in shop were pending or running in a process that died in the last 5 minutes; "
+        "whether their work is done, nobody knows.",
+        _OF_TASK,
+    ),
+    "AfterwordTaskFailureRatioHigh": Text(
+        "warning",
+        {TASK: "{task}"},
+        "{task} fails in {value} of its runs",
+        "{value} of the runs of {task} in shop that ended in the last 5 minutes had failed.",
+        _OF_TASK,
+    ),
+    "AfterwordTaskStoppedSucceeding": Text(
+        "critical",
+        {TASK: "{task}"},
+        "{task} does not succeed any more",
+        "{value} run(s) of {task} in shop ended in the last hour, and none of them succeeded.",
+        _OF_TASK,
+    ),
+    "AfterwordTaskCancelled": Text(
+        "warning",
+        {TASK: "{task}", OUTCOME: Outcome.CANCELLED},
+        "{task} was cut off while it ran",
+        "{value} run(s) of {task} in shop were cancelled in the last 5 minutes, mostly by a deploy; their work "
+        "is half done.",
+        _OF_TASK,
+    ),
+    "AfterwordTaskWaitHigh": Text(
+        "warning",
+        {TASK: "{task}"},
+        "{task} starts late",
+        "One run in twenty of {task} in shop starts more than {value} after it was scheduled.",
+        _OF_TASK,
+    ),
+    "AfterwordBacklogGrowing": Text(
+        "warning",
+        {TASK: "{task}"},
+        "The backlog of {task} grows",
+        "{value} run(s) of {task} in shop are scheduled and have not begun, and there are more and more of them.",
+        _OF_TASK,
+    ),
+    "AfterwordWorkerThreadsExhausted": Text(
+        "critical",
+        {"instance": "{instance}"},
+        "All worker threads of {instance} are taken",
+        "On average {value} callers wait for a worker thread in {instance} of shop: def tasks, def endpoints and "
+        "def dependencies all stand in that queue.",
+        _OF_PROCESS,
+    ),
+    "AfterwordTaskStuck": Text(
+        "warning",
+        {"instance": "{instance}"},
+        "A task in {instance} does not end",
+        "The oldest running task in {instance} of shop has been running for {value}.",
+        _OF_PROCESS,
+    ),
+    "AfterwordAccountOutOfBalance": Text(
+        "warning",
+        {"instance": "{instance}", TASK: "{task}"},
+        "The account of {task} does not add up",
+        "In {instance} of shop, the scheduled runs of {task} differ by {value} from those that are pending, "
+        "running, ended and lost. Numbers on the dashboards may be wrong.",
+        "afterword-task?var-job=shop&var-instance={host}&var-task={task}",
+    ),
+    "AfterwordTooManyTaskNames": Text(
+        "info",
+        {"instance": "{instance}"},
+        "{instance} has more task names than it may have",
+        '{value} run(s) in {instance} of shop are counted as "other", since the process has reached its bound on '
+        "task names.",
+        "afterword-task?var-job=shop&var-instance={host}&var-task=other",
+    ),
+    "AfterwordMetricsMissing": Text(
+        "warning",
+        {"instance": "{instance}"},
+        "{instance} does not account for its background tasks",
+        "Prometheus scrapes {instance} of shop, but finds no metrics of Afterword there; elsewhere or earlier in "
+        "the same job it did.",
+        _OF_PROCESS,
+    ),
+    "AfterwordObserverErrors": Text(
+        "warning",
+        {"instance": "{instance}", OBSERVER: "{observer}"},
+        "The observer {observer} raises errors",
+        "{observer} raised {value} errors in {instance} of shop in the last 5 minutes; what it was told of is "
+        "missing where it reports to.",
+        _OF_PROCESS,
+    ),
+}
+
+
+def expected(alert: str, fired: Fired) -> dict[str, Any]:
+    """Return the alert as promtool must find it."""
+    text, fields = TEXTS[alert], {**fired, "host": quote(fired["instance"])}
+    labels = {label: value.format(**fields) for label, value in text.labels.items()}
+    return {
+        "exp_labels": {"severity": text.severity, "job": "shop", **labels},
+        "exp_annotations": {
+            "summary": text.summary.format(**fields),
+            "description": text.description.format(**fields),
+            "dashboard_url": f"http://localhost:3000/d/{text.dashboard.format(**fields)}",
+            "runbook_url": f"RUNBOOK.md#{alert.lower()}",
+        },
+    }
