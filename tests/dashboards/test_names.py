@@ -1,0 +1,126 @@
+"""The names of metrics, labels, attributes, log keys and events are the library's, and typed only there."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from afterword import Outcome, Reason
+from dashboards import names, recording
+from dashboards.names import library
+
+HERE = Path(names.__file__).parent
+SOURCES = sorted([*HERE.rglob("*.py"), *HERE.rglob("*.libsonnet")])
+MODULES = [path for path in SOURCES if path.suffix == ".py"]
+PAGES = [HERE / "RUNBOOK.md", HERE / "README.md"]
+
+
+def of_the_library() -> set[str]:
+    """Return every name that the library has a constant for, in every form that it has on the wire."""
+    found: set[str] = set()
+    for name, value in vars(library).items():
+        if isinstance(value, library.Metric):
+            found |= {value.name, value.prometheus, f"{value.prometheus}_total", *value.attributes, *value.labels}
+        elif name.isupper() and not name.startswith("_"):
+            found |= (
+                {value} if isinstance(value, str) else set(value.values()) if isinstance(value, dict) else set()
+            )
+    return found
+
+
+NAMES = of_the_library()
+COMPOUND = {name for name in NAMES if re.fullmatch(r"\w+([._]\w+)+", name)}
+"""Those that cannot be a word of a sentence."""
+WORDS = {*Outcome, library.STATE_PENDING, library.STATE_RUNNING, *library.LOG_KEYS} - COMPOUND
+
+
+def relative(path: Path) -> str:
+    """Name a file in a test's id."""
+    return str(path.relative_to(HERE))
+
+
+def texts(path: Path) -> list[str]:
+    """Return the strings of a module, its documentation included."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+
+def test_the_library_has_names():
+    """The names are found at all: metrics, labels, attributes, events and keys."""
+    assert {"background_task_ended_total", "error_type", "span_id", "request.failed"} <= COMPOUND
+    assert {"dropped", "running", "reason"} <= WORDS
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_no_source_types_a_name_of_the_library(path: Path):
+    """No metric, label, attribute, log key or event is typed in a file that is written by hand."""
+    typed = set(re.findall(r"(?<![\w.])\w+(?:[._]\w+)+", path.read_text(encoding="utf-8")))
+    assert not typed & COMPOUND
+
+
+@pytest.mark.parametrize("path", MODULES, ids=relative)
+def test_no_source_types_an_outcome_a_state_or_a_key(path: Path):
+    """Outcomes, states and keys that are words are typed in sentences only: not in queries, legends and links."""
+    word = "|".join(sorted(WORDS))
+    quoted = rf"""["|(]({word})["|)]|(?<!`)`({word})`(?!`)"""
+    in_a_query = re.compile(rf"{quoted}|\{{\{{\.?({word})\}}\}}|^({'|'.join(Outcome)})$")
+    assert not [text for text in texts(path) if in_a_query.search(text)]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=relative)
+def test_one_module_asks_the_library(path: Path):
+    """The library is imported in one place, so that what moves there is mended here once."""
+    imported = re.search(r"^\s*(from|import) afterword\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    assert bool(imported) is (path.name == "names.py")
+
+
+def test_events_are_a_family():
+    """The event of every outcome, and of what a dead process held, is the family's name and the outcome."""
+    events = {*library.EVENT_ENDED.values(), library.EVENT_LOST}
+    assert events == {f"{names.EVENT_FAMILY}.{outcome}" for outcome in (*Outcome, names.OUTCOME_LOST)}
+
+
+# --- what the pages for people name -----------------------------------------------------------------------------
+
+OTHERS = {
+    *("$task", "afterword-overview", "afterword-task", "/d/afterword-task?var-task=app.mail.send_receipt"),
+    *("recording.yml", "alerts.yml", "prometheus.yml", "RUNBOOK.md", "http://localhost:3000", "_config.afterword"),
+    *("instrument(app)", "add_task", "registry=", "/metrics", "afterword.running()"),
+    *("@task(run_on_request_error=True)", '@task(name="export")', "AFTERWORD_MAX_TASK_NAMES"),
+    *("Prometheus", "OtelMetrics", "Tracing", "Logs"),
+    *("def", "async", "background", "asyncio.timeout(30)"),
+    "anyio.to_thread.current_default_thread_limiter().total_tokens = 100",
+    *("PROMETHEUS_MULTIPROC_DIR", "metric_relabel_configs"),
+    *("--timeout-graceful-shutdown", "terminationGracePeriodSeconds"),
+}
+"""What the pages name that is no name on the wire: of the API, of files, of other programs."""
+
+
+def named(path: Path) -> set[str]:
+    """Return what a page names in code."""
+    prose = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return set(re.findall(r"`([^`]+)`", prose))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=relative)
+def test_pages_name_what_exists(path: Path):
+    """Every metric, label, key, event, outcome, reason and recorded series that a page names exists."""
+    known = {
+        *NAMES,
+        *Outcome,
+        *Reason,
+        names.OUTCOME_LOST,
+        names.OTHER,
+        *(rule.record for rule in recording.RULES),
+    }
+    known |= {f".{outcome}" for outcome in (*Outcome, names.OUTCOME_LOST)}
+    known |= {"count", "by"}
+    assert {word for code in named(path) - OTHERS for word in re.findall(r"[\w.:]+", code)} <= known
+
+
+def test_pages_name_the_others():
+    """Nothing is excepted that no page names."""
+    assert set().union(*map(named, PAGES)) >= OTHERS
