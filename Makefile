@@ -58,6 +58,7 @@ lint: $(NEWEST)/lint.stamp  ## ruff and mypy --strict
 	$(NEWEST)/bin/ruff check .
 	$(NEWEST)/bin/ruff format --check .
 	$(NEWEST)/bin/mypy
+	$(NEWEST)/bin/python -m tests.typing.readme
 
 format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff check --fix .

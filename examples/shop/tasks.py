@@ -11,8 +11,8 @@ from pathlib import Path
 
 import anyio
 import structlog
-from fastapi import Request
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from afterword import TaskRun, task
 
@@ -91,14 +91,14 @@ async def notify_warehouse(order: int, sku: str, quantity: int) -> None:
 # --- when something goes wrong ------------------------------------------------------------------------------
 
 
-async def tell_operator(request: Request, exc: Exception) -> None:
+async def tell_operator(request: HTTPConnection, exc: BaseException) -> None:
     """Write to the operator when a request failed through a fault of ours (``on_request_error``)."""
     if isinstance(exc, HTTPException) and exc.status_code < 500:
         return
-    await mail.send(OPERATOR, f"{request.method} {request.url.path} failed", repr(exc))
+    await mail.send(OPERATOR, f"{request.url.path} failed", repr(exc))
 
 
-def open_ticket(run: TaskRun, exc: BaseException) -> None:
+def open_ticket(run: TaskRun, exc: BaseException | None) -> None:
     """Open a ticket when a task failed (``on_task_failure``)."""
     statement = "INSERT INTO tickets (task, error, trace) VALUES (?, ?, ?)"
-    store.execute(statement, run.name, repr(exc), run.trace_id)
+    store.execute(statement, run.name, run.detail if exc is None else repr(exc), run.trace_id)

@@ -12,11 +12,14 @@ from .configure import configure
 from .decorator import task
 from .ledger import running
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+from .settings import RequestErrorCallback, TaskFailureCallback
 
 __all__ = [
     "Outcome",
     "Reason",
+    "RequestErrorCallback",
     "RequestInfo",
+    "TaskFailureCallback",
     "TaskObserver",
     "TaskRun",
     "__version__",

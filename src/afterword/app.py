@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from .account import Account, account_of, set_account
 from .emit import emit
 from .ledger import Ledger, log_fault
 from .model import TaskObserver
-from .settings import DEFAULT_PATH, Settings, checked
+from .settings import DEFAULT_PATH, RequestErrorCallback, Settings, TaskFailureCallback, checked
 from .signals.logs import Logs
 from .signals.otel_metrics import otel_metrics
 from .signals.prometheus import Prometheus, exported_by_opentelemetry
@@ -42,8 +42,8 @@ def instrument(
     meter_provider: MeterProvider | None = None,
     registry: CollectorRegistry | None = REGISTRY,
     metrics_path: str | _Default | None = _DEFAULT,
-    on_request_error: Iterable[Callable[..., Any]] = (),
-    on_task_failure: Iterable[Callable[..., Any]] = (),
+    on_request_error: Iterable[RequestErrorCallback] = (),
+    on_task_failure: Iterable[TaskFailureCallback] = (),
     observers: Iterable[TaskObserver] = (),
     new_trace: bool = False,
 ) -> None:
@@ -61,8 +61,10 @@ def instrument(
         meter_provider: where OpenTelemetry metrics go; the global provider by default.
         registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one.
         metrics_path: where Prometheus scrapes, ``/metrics`` by default; ``None`` for no route.
-        on_request_error: called as ``function(request, exc)``, sync or async, after the error response.
-        on_task_failure: called as ``function(run, exc)``, sync or async, after a task failed.
+        on_request_error: called as ``function(request, exc)``, sync or async, after the error response; see
+            ``RequestErrorCallback``.
+        on_task_failure: called as ``function(run, exc)``, sync or async, after a task failed; ``exc`` is ``None``
+            where it raised nothing (``never_awaited``); see ``TaskFailureCallback``.
         observers: told of every transition, beside the built-in signals.
         new_trace: start a new trace for every task, linked to its request's.
 

@@ -5,13 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from prometheus_client import REGISTRY, CollectorRegistry
+from starlette.requests import HTTPConnection
 
-from .model import TaskObserver
+from .model import TaskObserver, TaskRun
 
 DEFAULT_PATH: Final = "/metrics"
+
+RequestErrorCallback: TypeAlias = Callable[[HTTPConnection, BaseException], object]
+"""A function for ``on_request_error``, sync or async: ``function(request, exc)``.
+
+``request`` is the ``Request``, or the ``HTTPConnection`` of a WebSocket; ``exc`` is what ended it, the
+cancellation by a timeout included.
+"""
+TaskFailureCallback: TypeAlias = Callable[[TaskRun, BaseException | None], object]
+"""A function for ``on_task_failure``, sync or async: ``function(run, exc)``.
+
+``exc`` is what the task raised; ``None`` where it raised nothing, but returned what nobody awaits
+(``run.reason`` is ``never_awaited``, ``run.detail`` tells).
+"""
+
 _NO = ("false", "0", "no", "off")
 _YES = ("true", "1", "yes", "on")
 
@@ -27,8 +42,8 @@ class Settings:
     meter_provider: Any = None
     registry: Any = None
     metrics_path: str | None = None
-    on_request_error: tuple[Callable[..., Any], ...] = ()
-    on_task_failure: tuple[Callable[..., Any], ...] = ()
+    on_request_error: tuple[RequestErrorCallback, ...] = ()
+    on_task_failure: tuple[TaskFailureCallback, ...] = ()
     observers: tuple[TaskObserver, ...] = ()
     new_trace: bool = False
     path_given: bool = False

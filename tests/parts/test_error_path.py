@@ -5,12 +5,14 @@ import gc
 import weakref
 
 import pytest
-from fastapi import BackgroundTasks, FastAPI, HTTPException
+from fastapi import BackgroundTasks, FastAPI, HTTPException, WebSocket
 from starlette.background import BackgroundTask
+from starlette.requests import HTTPConnection, Request
 
 import afterword
-from tests.parts.asgi import ask
+from tests.parts.asgi import ask, websocket
 from tests.parts.bench import Bench
+from tests.scenarios.test_interference import TimeLimit
 from tests.support.stage import named
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
 
@@ -241,3 +243,28 @@ def test_the_exception_is_not_kept(bench: Bench):
     assert type(ask(app).error) is Boom
     gc.collect()
     assert held[0]() is None
+
+
+def test_an_error_task_is_told_what_its_type_says(bench: Bench):
+    """A `RequestErrorCallback` gets the connection of a WebSocket, and the cancellation of what took too long."""
+    told = []
+    app = bench.fastapi()
+
+    @app.websocket("/talk")
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        raise KeyError("boom")
+
+    @app.get("/slow")
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    app.add_middleware(TimeLimit)
+    bench.instrument(app, on_request_error=[lambda request, exc: told.append((type(request), type(exc)))])
+
+    async def listen(say, hear) -> None: ...
+
+    with pytest.raises(KeyError, match="boom"):
+        asyncio.run(websocket(app, "/talk", listen))
+    assert ask(app, "/slow").status == 504
+    assert told == [(HTTPConnection, KeyError), (Request, asyncio.CancelledError)]

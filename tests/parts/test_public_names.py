@@ -14,7 +14,9 @@ from tests.parts.bench import SILENT, Bench
 PUBLIC = [
     "Outcome",
     "Reason",
+    "RequestErrorCallback",
     "RequestInfo",
+    "TaskFailureCallback",
     "TaskObserver",
     "TaskRun",
     "__version__",
