@@ -132,6 +132,16 @@ def test_span_leads_to_lines_and_metrics():
     assert data["tracesToMetrics"]["tags"] == [{"key": names.SPAN_TASK.removeprefix("span."), "value": names.TASK}]
 
 
+def test_queries_of_a_span_name_what_exists():
+    """The queries that a span leads to name metrics and labels of the library."""
+    known = {metric.prometheus + end for metric in names.METRICS for end in ("", "_total", "_bucket")}
+    known |= {label for metric in names.METRICS for label in metric.labels}
+    queries = [one["query"] for one in SOURCES["tempo"]["jsonData"]["tracesToMetrics"]["queries"]]
+    named = set(re.findall(r"\b(?:background_task|afterword)_\w+", " ".join(queries)))
+    assert named
+    assert named <= known
+
+
 def test_scrape_interval_is_told_to_grafana():
     """Grafana takes its rate interval from the interval at which Prometheus scrapes."""
     interval = load("prometheus.yml")["global"]["scrape_interval"]
