@@ -16,7 +16,8 @@ PREFIX = "examples.shop.tasks."
 _COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow"}
 _LOST = "magenta"
 _LEGEND = (
-    "skipped: a task before it failed; dropped: its request failed; abandoned: nothing would ever have called it"
+    "skipped: a task before it failed or was cancelled; dropped: its request failed; "
+    "abandoned: nothing would ever have called it"
 )
 _HEADINGS = {
     "succeeded": "suc-\nceeded",

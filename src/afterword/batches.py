@@ -12,7 +12,7 @@ from . import request, verdict
 from .births import Birth, fresh_run, is_container, is_observable
 from .ledger import is_pending
 from .lifetimes import defer, drain, recall_batch, recall_task
-from .model import Outcome, Reason, TaskRun
+from .model import Outcome, TaskRun
 
 if TYPE_CHECKING:
     from .lifetimes import BatchRecord, TaskRecord
@@ -58,7 +58,7 @@ def note_failure(plan: Plan | None, run: TaskRun, record: TaskRecord) -> None:
         plan.failed = run
         plan = plan.outer
     if record.batch is not None:
-        record.batch.failed = run.name
+        record.batch.failed = run
 
 
 def concerns(batch: Any) -> bool:
@@ -152,12 +152,12 @@ def _planned_outside(plan: Plan | None, key: int) -> bool:
 
 def _skip_rest(plan: Plan, batch: Any, exc: BaseException | None) -> None:
     """Skip what is still to come, also what a running task has added to its own batch."""
-    detail = verdict.skipped(plan.failed, exc if exc is not None else GeneratorExit())
+    reason, detail = verdict.skipped(plan.failed, exc)
     added = [record for _, record in _members(batch) if record is not None]
     for run, record in [*plan.expected, *((record.run, record) for record in added)]:
         if run is not None and is_pending(run):
             ledger = record.scope.account.ledger
-            ledger.give_up(run, Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, detail)
+            ledger.give_up(run, Outcome.SKIPPED, reason, detail)
             record.scope.release(run)
     drain()
 

@@ -41,8 +41,8 @@ class BatchRecord(weakref.ref["BackgroundTasks"]):
     """FastAPI made it for a parameter of the endpoint or of a dependency."""
     called: bool
     finished: bool
-    failed: str | None = None
-    """The name of the member that failed, where the batch runs its members in its own way."""
+    failed: TaskRun | None = None
+    """The member that failed or was cancelled, where the batch runs its members in its own way."""
 
 
 class TaskRecord(weakref.ref["BackgroundTask"]):

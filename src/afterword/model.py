@@ -41,6 +41,7 @@ class Reason(StrEnum):
     NEVER_AWAITED = "never_awaited"
     CANCELLED = "cancelled"
     EARLIER_TASK_FAILED = "earlier_task_failed"
+    EARLIER_TASK_CANCELLED = "earlier_task_cancelled"
     REQUEST_FAILED = "request_failed"
     CLIENT_DISCONNECTED = "client_disconnected"
     NEVER_ATTACHED = "never_attached"

@@ -184,10 +184,9 @@ def _drop(scope: RequestScope, run: TaskRun, failure: Failure) -> None:
 def _why(scope: RequestScope, record: TaskRecord) -> tuple[Outcome, Reason, str]:
     batch = record.batch
     if batch is not None and batch.failed is not None:
-        return Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, f"{batch.failed} failed before it in the same batch"
+        return Outcome.SKIPPED, *skipped(batch.failed)
     if batch is not None and batch.called and not batch.finished:
-        detail = "its batch was destroyed while an earlier task of it ran"
-        return Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, detail
+        return Outcome.SKIPPED, *skipped(None)
     if batch is not None and batch.finished:
         return (
             Outcome.ABANDONED,
@@ -233,15 +232,26 @@ def _injected(scope: RequestScope) -> tuple[Outcome, Reason, str]:
     )
 
 
-def skipped(failed: TaskRun | None, exc: BaseException) -> str:
-    """Say why the rest of a batch was skipped."""
-    if failed is None:
-        culprit = f"an earlier member of the batch raised {full_name(exc)}"
-    elif failed.outcome is Outcome.CANCELLED:
-        culprit = f"{failed.name} was cancelled before it"
+def skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) -> tuple[Reason, str]:
+    """Say why the rest of a batch was skipped: because of a run, an error, or the batch's destruction."""
+    culprit = "an earlier member of its batch" if stopped_by is None else stopped_by.name
+    if stopped_by is not None:
+        was_cancelled = stopped_by.outcome is Outcome.CANCELLED
+        error = stopped_by.error_type
     else:
-        culprit = f"{failed.name} failed before it with {full_name(exc)}"
-    return f"{culprit}; a batch stops at its first error, so catch it in that task, or put this one first"
+        was_cancelled = exc is None or is_cancellation(exc)
+        error = full_name(exc)
+    if was_cancelled:
+        return (
+            Reason.EARLIER_TASK_CANCELLED,
+            f"{culprit} was cancelled before it, mostly by the server's shutdown; give the server a longer grace "
+            "period, make that task shorter, or put this one first",
+        )
+    return (
+        Reason.EARLIER_TASK_FAILED,
+        f"{culprit} failed before it with {error}; a batch stops at its first error, so catch it in that task, or "
+        "put this one first",
+    )
 
 
 def never_awaited(result: Any) -> str:

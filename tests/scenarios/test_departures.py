@@ -98,8 +98,11 @@ def test_row_21_shutdown_cancels_a_running_task(lab: Lab):
         visit.wait_for("mail begins")
         visit.server.stop()
 
-    lab.verify(build, drive, cancelled("mail"), skipped("audit"), grace=0.2)
-    assert "shop.mail" in lab.accounts.recorder.run("audit").detail
+    lab.verify(build, drive, cancelled("mail"), skipped("audit", "earlier_task_cancelled"), grace=0.2)
+    detail = lab.accounts.recorder.run("audit").detail
+    assert "shop.mail was cancelled" in detail
+    assert "grace period" in detail
+    assert "catch" not in detail
 
 
 def test_row_22_shutdown_while_a_thread_runs_on(lab: Lab):
@@ -130,7 +133,7 @@ def test_row_22_shutdown_while_a_thread_runs_on(lab: Lab):
         visit.stage.release.set()
         visit.wait_for("report")
 
-    lab.verify(build, drive, cancelled("report"), skipped("audit"), grace=0.2)
+    lab.verify(build, drive, cancelled("report"), skipped("audit", "earlier_task_cancelled"), grace=0.2)
 
 
 @pytest.mark.parametrize("notices", ["receiving", "sending"])

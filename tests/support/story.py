@@ -61,9 +61,9 @@ def cancelled(name: str) -> Ended:
     return Ended(name, "cancelled", "cancelled")
 
 
-def skipped(name: str) -> Ended:
-    """Expect a run behind one that failed in the same batch."""
-    return Ended(name, "skipped", "earlier_task_failed")
+def skipped(name: str, reason: str = "earlier_task_failed") -> Ended:
+    """Expect a run behind one that failed in the same batch, or was cancelled."""
+    return Ended(name, "skipped", reason)
 
 
 def dropped(name: str, reason: str = "request_failed") -> Ended:
