@@ -6,11 +6,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 NEWEST := .venv
 OLDEST := .venv-oldest
 PYTEST_ARGS ?=
+QUICK := tests/parts tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench coverage debian demo matrix prometheus dashboards test test-newest test-oldest lint format clean help
+.PHONY: bench coverage debian demo matrix prometheus dashboards quick test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -20,6 +21,10 @@ demo: $(NEWEST)/demo.stamp  ## run the example shop and watch its background tas
 
 prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules, against the running demo
 	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)
+
+# Nothing from Debian, no processes of its own; each file stays in one worker, where a scenario is played bare once.
+quick: lint  ## lint and unit tests, in less than a minute: what to run after each change
+	$(NEWEST)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(QUICK) $(PYTEST_ARGS)
 
 # Much of the time is waiting, for servers, scrapes and alerts: both at once, and the oldest speaks at the end.
 test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the newest and the oldest supported FastAPI

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Bear with what the oldest supported versions warn about, and with nothing else."""
     if not NATIVE_TELEMETRY:
         config.addinivalue_line("filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning")
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the garbage collector's sight: many tests wait for a collection."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

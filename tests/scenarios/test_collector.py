@@ -12,10 +12,17 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import CollectorRegistry
 
+from afterword import lifetimes
 from tests.support.lab import Lab
 from tests.support.stage import named
 from tests.support.story import cancelled, skipped
 from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def swept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the sweeper not wait for others to drain: nobody else does, here."""
+    monkeypatch.setattr(lifetimes, "_SWEEP_SECONDS", 0.01)
 
 
 def suspend_and_forget(app: FastAPI, begun: asyncio.Event) -> None:

@@ -74,6 +74,7 @@ def test_the_model_knows_the_application(drawn: list[Plan]):
     assert Counter(stage.did) == deeds_of(expected_of(drawn))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @settings(bounded, max_examples=60)
 @given(drawn=plans())
@@ -87,6 +88,7 @@ def test_the_law_in_process(mode: Mode, drawn: list[Plan]):
         assert Counter(stage.did) == deeds_of(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
 @settings(bounded, max_examples=15)

@@ -68,6 +68,7 @@ async def storm(port: int) -> int:
     return sum(await asyncio.gather(*(client(port, each, offset) for offset in range(CONNECTIONS))))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("mode", ALONE, indirect=True, ids=lambda mode: mode.name)
 def test_row_31_the_law_holds_under_load(lab: Lab):

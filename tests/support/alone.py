@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import shutil
 import socket
@@ -25,6 +24,8 @@ def can_be_alone() -> bool:
 
 def loopback_up() -> None:
     """Switch loopback on, in a network where nobody has."""
+    import fcntl  # not there on every system, where the module is imported all the same
+
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         flags = struct.unpack("16sh", fcntl.ioctl(sock, _SIOCGIFFLAGS, struct.pack("16sh", b"lo", 0)))[1]
         fcntl.ioctl(sock, _SIOCSIFFLAGS, struct.pack("16sh", b"lo", flags | _IFF_UP))
