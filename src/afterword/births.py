@@ -19,7 +19,7 @@ Birth = tuple[TaskRun, TaskRecord]
 _adding: ContextVar[BatchRecord | None] = ContextVar("afterword_adding", default=None)
 
 
-def add_to(batch: BatchRecord, add_task: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+def add_to(batch: BatchRecord, add_task: Callable[..., None], /, *args: Any, **kwargs: Any) -> None:
     """Call ``add_task``: a task that is born meanwhile belongs to the batch and its request."""
     token = _adding.set(batch)
     try:

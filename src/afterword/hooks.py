@@ -3,6 +3,8 @@
 A hook that is not ours to run (an application that is not instrumented, a task without a run) calls straight
 through. Other tools patch the same classes, before us and after us, and take their patches out again; what they
 removed is never put back, and a hook of ours that fell out with theirs is put back a bounded number of times.
+
+Where a user's arguments pass through, our own parameters are positional only: any keyword may be his.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from .patch import Function, Patch
 
 
 def _task_init(patch: Patch, original: Function) -> Function:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.hook is hook:
             try:
@@ -55,7 +57,7 @@ def _is_contrib(function: Function) -> bool:
 
 
 def _batch_init(patch: Patch, original: Function) -> Function:
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.hook is hook and request.current() is not None:
             injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
@@ -69,7 +71,7 @@ def _batch_init(patch: Patch, original: Function) -> Function:
 
 
 def _add_task(patch: Patch, original: Function) -> Function:
-    def add_task(self: Any, *args: Any, **kwargs: Any) -> None:
+    def add_task(self: Any, /, *args: Any, **kwargs: Any) -> None:
         record = lifetimes.recall_batch(self) if patch.hook is hook else None
         if record is None:
             original(self, *args, **kwargs)

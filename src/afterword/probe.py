@@ -46,7 +46,7 @@ class Probe(BackgroundTask):
         """Let go of itself: a bound method in one's own dictionary is work for the garbage collector."""
         self.__dict__.pop("func", None)
 
-    def in_thread(self, *args: Any, **kwargs: Any) -> Any:
+    def in_thread(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function that Starlette runs in a worker thread."""
         self.began = perf_counter()
         try:
@@ -57,7 +57,7 @@ class Probe(BackgroundTask):
             self._look_at(result)
         return result
 
-    async def on_loop(self, *args: Any, **kwargs: Any) -> Any:
+    async def on_loop(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function that Starlette awaits."""
         result = await self.user_func(*args, **kwargs)
         if result is not None:
