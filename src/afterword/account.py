@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .faults import EXITS
 from .ledger import Ledger
 from .model import TaskObserver
 from .settings import Settings
@@ -39,7 +40,9 @@ class Account:
         """Call a part of ours; a fault is counted, logged once, and never reaches the application."""
         try:
             return action(*args)
-        except Exception as fault:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
             self.ledger.fault("afterword", what, fault)
             return None
 

@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from . import exposition, hooks, multiprocess, names, request_tracing
 from .account import Account, account_of, set_account
 from .emit import emit
-from .ledger import Ledger, log_fault
+from .faults import EXITS, log_fault
+from .ledger import Ledger
 from .model import TaskObserver
 from .settings import DEFAULT_PATH, RequestErrorCallback, Settings, TaskFailureCallback, checked
 from .signals.logs import Logs
@@ -159,9 +160,9 @@ def _signal(name: str) -> Iterator[None]:
     """Go without a signal whose library fails; what the user has to put right is still raised."""
     try:
         yield
-    except ValueError:
+    except (ValueError, *EXITS):
         raise
-    except Exception as fault:  # noqa: BLE001
+    except BaseException as fault:  # noqa: BLE001
         log_fault(f"there are no {name}, since their library fails", fault)
 
 

@@ -11,7 +11,8 @@ from starlette.background import BackgroundTask
 
 from . import batches, request, verdict
 from .births import Birth, fresh_run, is_observable
-from .ledger import is_pending, log_fault, unended
+from .faults import EXITS, log_fault
+from .ledger import is_pending, unended
 from .lifetimes import defer, drain, none_died, recall_task
 from .model import Outcome, Reason, TaskRun
 from .probe import Probe
@@ -52,8 +53,10 @@ class _Call(Probe):
             self.caller.background_ran = True
         if self.record.doom is not None:
             self.record.doom = None
-        self.ledger.start(self.run)
-        self.token = _current_run.set(self.run)
+        try:
+            self.ledger.start(self.run)
+        finally:
+            self.token = _current_run.set(self.run)
 
     def succeeded(self) -> None:
         """End the run of a function that returned."""
@@ -151,9 +154,12 @@ def _end(call: _Call, end: Callable[..., None], *args: Any) -> None:
     """End a run, in the context it began in; a fault of ours is counted, and does not reach the task's caller."""
     try:
         end(*args)
-    except Exception as fault:  # noqa: BLE001
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001
         call.ledger.fault("afterword", "ending a task", fault)
-    _current_run.reset(call.token)
+    finally:
+        _current_run.reset(call.token)
     if not none_died():
         drain()
 
@@ -167,8 +173,14 @@ def _begin(task: Any, caller: RequestScope | None, plan: Plan | None) -> _Call |
         if opened is None:
             return None
         call = (_CallOnLoop if task.is_async else _CallInThread)(task, *opened, caller, plan)
-        call.begin()
-    except Exception as fault:  # noqa: BLE001
+        try:
+            call.begin()
+        except EXITS as exc:
+            _end(call, call.raised, exc)
+            raise
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001
         if caller is None:
             log_fault("beginning a task", fault)
         else:

@@ -13,10 +13,9 @@ import structlog
 from opentelemetry import metrics, trace
 
 from . import flushing, names
+from .faults import EXITS, warn
 from .logs import add_context
 from .request_tracing import has_native
-
-_log = logging.getLogger("afterword")
 
 _UNCONFIGURED = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
@@ -82,8 +81,10 @@ def _configure_opentelemetry(service_name: str | None) -> None:
             continue
         try:
             set_up(resource, [] if left_to_fastapi else _exporters(signal))
-        except Exception as exc:  # noqa: BLE001  a variable that the SDK cannot read must not stop the application
-            _log.warning("afterword: OpenTelemetry's %s could not be set up: %r", signal, exc)
+        except EXITS:
+            raise
+        except BaseException as exc:  # noqa: BLE001  a variable that the SDK cannot read must not stop the application
+            warn("OpenTelemetry's %s could not be set up: %r", signal, exc)
 
 
 def _configure_traces(resource: Any, exporters: list[Any]) -> None:
@@ -149,8 +150,10 @@ def _resource(service_name: str | None) -> Any:
     ours = {} if service_name is None or named else {SERVICE_NAME: service_name}
     try:
         return Resource.create(ours)
-    except Exception as exc:  # noqa: BLE001  a detector that is not installed, on an old SDK
-        _log.warning("afterword: OpenTelemetry's resource could not be made: %r", exc)
+    except EXITS:
+        raise
+    except BaseException as exc:  # noqa: BLE001  a detector that is not installed, on an old SDK
+        warn("OpenTelemetry's resource could not be made: %r", exc)
         return Resource(ours)
 
 
@@ -179,10 +182,12 @@ def _make(signal: str, name: str) -> Any:
         try:
             exporter: Callable[[], Any] = entry.load()
             return exporter()
-        except Exception as exc:  # noqa: BLE001  its own dependencies, or a variable that it cannot read
-            _log.warning("afterword: the %s exporter %r cannot be used: %r", signal, name, exc)
+        except EXITS:
+            raise
+        except BaseException as exc:  # noqa: BLE001  its own dependencies, or a variable that it cannot read
+            warn("the %s exporter %r cannot be used: %r", signal, name, exc)
             return None
     package = f"opentelemetry-exporter-{name.replace('_', '-')}"
     hint = f" (pip install {package})" if name in _PROTOCOLS.values() else ""
-    _log.warning("afterword: no %s exporter named %r is installed%s; nothing is exported", signal, name, hint)
+    warn("no %s exporter named %r is installed%s; nothing is exported", signal, name, hint)
     return None

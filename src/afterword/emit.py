@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import structlog
 from structlog import contextvars as structlog_context
 
 from . import names
+from .faults import contained
 
 _LOGGER = "afterword"
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -57,7 +57,7 @@ class Emitter:
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:
     """Write one line that no observer writes; a fault of the user's logging is left at that."""
-    with contextlib.suppress(Exception):
+    with contained():
         line = Emitter().line(level)
         if line is not None:
             line(event, **free_of_bound(keys))

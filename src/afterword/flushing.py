@@ -16,7 +16,7 @@ from typing import Any, Final
 import anyio
 from opentelemetry import _logs, metrics, trace
 
-from .ledger import log_fault
+from .faults import EXITS, log_fault
 
 _TIMEOUT: Final = "OTEL_EXPORTER_OTLP_TIMEOUT"
 _DEFAULT_SECONDS: Final = 10.0  # OpenTelemetry's own
@@ -45,7 +45,9 @@ async def flush() -> None:
             thread = threading.Thread(target=_flush, args=(provider,), name="afterword-flush", daemon=True)
             thread.start()
             threads.append(thread)
-    except Exception as fault:  # noqa: BLE001  no thread is to be had, or no provider that a variable names
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001  no thread is to be had, or no provider that a variable names
         log_fault("flushing failed", fault)
     deadline = monotonic() + _seconds()
     while any(thread.is_alive() for thread in threads) and monotonic() < deadline:  # noqa: ASYNC110  threads' end
@@ -65,7 +67,7 @@ def _flush(provider: Any) -> None:
         flush = getattr(provider, "force_flush", None)  # the API's own providers have none
         if flush is not None:
             flush()
-    except Exception as fault:  # noqa: BLE001  telemetry never breaks a shutdown
+    except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
         log_fault(f"flushing {type(provider).__name__} failed", fault)
 
 

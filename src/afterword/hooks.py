@@ -23,6 +23,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 
 from . import batches, births, calls, errors, ledger, lifetimes, request, response, serving, shapes
 from .account import Account, account_of
+from .faults import EXITS, log_fault
 from .patch import Function, Patch
 
 # --- the hooks --------------------------------------------------------------------------------------------------
@@ -34,7 +35,9 @@ def _task_init(patch: Patch, original: Function) -> Function:
         if patch.hook is hook:
             try:
                 births.task_born(self)
-            except Exception as fault:  # noqa: BLE001
+            except EXITS:
+                raise
+            except BaseException as fault:  # noqa: BLE001
                 _note("the birth of a task", fault)
 
     hook = __init__
@@ -63,7 +66,9 @@ def _batch_init(patch: Patch, original: Function) -> Function:
             injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
             try:
                 births.batch_born(self, injected)
-            except Exception as fault:  # noqa: BLE001
+            except EXITS:
+                raise
+            except BaseException as fault:  # noqa: BLE001
                 _note("the birth of a batch", fault)
 
     hook = __init__
@@ -101,7 +106,9 @@ def _exception_middleware(patch: Patch, original: Function) -> Function:
             return
         try:
             double = errors.with_handlers(here.account, self)
-        except Exception as fault:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
             _note("wrapping exception handlers", fault)
             double = self
         try:
@@ -156,13 +163,13 @@ def _see(app: Any) -> Account | None:
     return None
 
 
-def _note(what: str, fault: Exception) -> None:
+def _note(what: str, fault: BaseException) -> None:
     """Count and log a fault of ours in a place where no account is at hand yet."""
     here = request.current()
     if here is not None:
         here.account.ledger.fault("afterword", what, fault)
     else:
-        ledger.log_fault(what, fault)
+        log_fault(what, fault)
 
 
 # --- in and out -------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from . import app as wiring
 from . import flushing, hooks
 from .account import Account
-from .ledger import log_fault
+from .faults import EXITS, log_fault
 from .settings import Settings, from_environment
 
 _SEEN = "_afterword_seen"
@@ -60,6 +60,8 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         app.__dict__[_SEEN] = True
         try:
             return wiring.apply(app, self._settings, trace_requests=False)
-        except Exception as fault:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
             log_fault(f"instrumenting {type(app).__name__} failed; it runs as if Afterword were not there", fault)
             return None

@@ -7,18 +7,15 @@ no lock is needed, so none can be held when the garbage collector runs somebody'
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import logging
 from collections.abc import Callable, Sequence
 from threading import get_ident
 from time import perf_counter, time
 from typing import Any
 
+from .faults import EXITS, contained, log_fault
 from .following import seen
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
-
-_log = logging.getLogger("afterword")
 
 Listener = Callable[..., None]
 Listeners = tuple[tuple[Listener, str, str], ...]
@@ -134,7 +131,7 @@ class Ledger:
     def tear_down(self, run: TaskRun) -> None:
         """Tell whom it cannot wait for that a task is being destroyed; a fault here cannot even be logged."""
         for listener, _, _ in self._tearing_down:
-            with contextlib.suppress(Exception):
+            with contained():
                 listener(run)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
@@ -161,17 +158,21 @@ class Ledger:
         bound = run._seen
         if bound is not None and (run.started_at is None or run.torn_down):
             self._follow(bound.enter_instead)  # told outside of its own context
-        self._tell(self._ended, run)
-        if exc is not None:
-            run.exception = None  # whoever keeps the run must not keep the frames of the task
-        if bound is not None:
-            run._seen = None
-            self._follow(bound.leave)
+        try:
+            self._tell(self._ended, run)
+        finally:
+            if exc is not None:
+                run.exception = None  # whoever keeps the run must not keep the frames of the task
+            if bound is not None:
+                run._seen = None
+                self._follow(bound.leave)
 
     def _follow(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as fault:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
             self.fault("afterword", "following the context", fault)
 
     def _tell(self, listeners: Listeners, subject: Any) -> None:
@@ -184,7 +185,9 @@ class Ledger:
             for listener in listeners:
                 try:
                     listener[0](subject)
-                except Exception as fault:  # noqa: BLE001  an observer never disturbs the task
+                except EXITS:
+                    raise
+                except BaseException as fault:  # noqa: BLE001  an observer never disturbs the task
                     self.fault(listener[1], listener[2], fault)
         finally:
             if not nested:
@@ -193,16 +196,8 @@ class Ledger:
     def fault(self, who: str, what: str, fault: BaseException) -> None:
         """Count a fault of an observer or of our own parts, and log it the first time."""
         for observer in self.observers:
-            try:
+            with contained():  # it has been told; it cannot do better
                 observer.observer_failed(who)
-            except Exception:  # noqa: BLE001, S112  it has been told; it cannot do better
-                continue
         if (who, what) not in self._faulty:
             self._faulty.add((who, what))
             log_fault(f"{who}.{what} failed; this is logged once", fault)
-
-
-def log_fault(message: str, fault: BaseException) -> None:
-    """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
-    with contextlib.suppress(Exception):
-        _log.error("afterword: %s", message, exc_info=fault)

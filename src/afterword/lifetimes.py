@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
-from .ledger import log_fault
+from .faults import EXITS, log_fault
 
 if TYPE_CHECKING:
     from starlette.background import BackgroundTask, BackgroundTasks
@@ -147,7 +147,9 @@ def drain() -> None:
             return
         try:
             Context().run(action, *args)
-        except Exception as fault:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
             log_fault("settling a destroyed task failed", fault)
 
 
@@ -180,7 +182,10 @@ class _Sweeper:
             time.sleep(_SWEEP_SECONDS)  # whoever ends a request or a task meanwhile has drained already
             while not _woken.empty():
                 _woken.get()
-            drain()
+            try:
+                drain()
+            except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
+                log_fault("settling a destroyed task failed", fault)
 
 
 sweeper = _Sweeper()

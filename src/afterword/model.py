@@ -154,7 +154,8 @@ class TaskObserver:
     ``scheduled`` is called where ``add_task`` was called, which may be a worker thread; ``started`` and
     ``ended`` on the event loop's side, except for a run whose task object was destroyed elsewhere. They are
     called synchronously, so they must be quick. An observer that raises is logged once and counted; it
-    disturbs neither the task nor the other observers. Tasks that an observer schedules are not accounted for.
+    disturbs neither the task nor the other observers, whatever it raises: only ``KeyboardInterrupt`` and
+    ``SystemExit`` pass, since they end the process. Tasks that an observer schedules are not accounted for.
     """
 
     def scheduled(self, run: TaskRun) -> None:

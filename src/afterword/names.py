@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from .bounds import TASK_NAMES
+from .faults import EXITS
 from .model import Outcome
 
 SCOPE: Final = "afterword"
@@ -172,7 +173,9 @@ def task_options(func: Any) -> TaskOptions:
     for layer in _layers(func):
         try:
             options = getattr(layer, _OPTIONS, None)
-        except Exception:  # noqa: BLE001, S112  a proxy may raise anything
+        except EXITS:
+            raise
+        except BaseException:  # noqa: BLE001, S112  a proxy may raise anything
             continue
         if isinstance(options, TaskOptions):
             return options
@@ -190,7 +193,9 @@ def function_name(func: Any) -> str:
         pass
     try:
         return _describe(innermost)[:_MAX_LENGTH]
-    except Exception:  # noqa: BLE001  whatever the object does when it is asked for its name
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  whatever the object does when it is asked for its name
         return _type_name(innermost)
 
 
@@ -224,7 +229,9 @@ def _layers(func: Any) -> list[Any]:
     while len(layers) <= _MAX_UNWRAP:
         try:
             inner = func.func if isinstance(func, functools.partial) else _wrapped(func)
-        except Exception:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException:  # noqa: BLE001
             break
         if inner is None or not callable(inner) or any(inner is layer for layer in layers):
             break

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.background import BackgroundTask
 
 from . import verdict
+from .faults import EXITS, contained
 from .model import TaskRun
 from .names import unwrap
 
@@ -72,8 +73,9 @@ class Probe(BackgroundTask):
         run.duration = (self.finished if self.finished is not None else now) - began
 
     def _look_at(self, result: Any) -> None:
-        if _will_never_run(result, self.user_func):
-            self.unrun = verdict.never_awaited(result)
+        with contained():  # a proxy may raise anything when it is asked what it is
+            if _will_never_run(result, self.user_func):
+                self.unrun = verdict.never_awaited(result)
 
 
 def _named(watched: Any, func: Any) -> Any:
@@ -88,7 +90,9 @@ def _named(watched: Any, func: Any) -> Any:
             functools.update_wrapper(stand_in, func)
         stand_in.__wrapped__ = func
         return stand_in
-    except Exception:  # noqa: BLE001  whatever the object does when it is asked for its name
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  whatever the object does when it is asked for its name
         return watched
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import logging
 import os
 import re
 from typing import Any
 
 from fastapi import FastAPI
 
+from .faults import EXITS, warn
 from .settings import Settings
-
-_log = logging.getLogger("afterword")
 
 
 class _Exclude:
@@ -46,14 +44,14 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
     if app.middleware_stack is not None:
-        _log.warning("afterword: the application is serving already; its requests cannot be traced any more")
+        warn("the application is serving already; its requests cannot be traced any more")
         return False
     try:
         _instrument(app, settings, metrics_path)
-    except Exception as fault:  # noqa: BLE001  half installed, or of a version that does not fit
-        _log.warning(
-            "afterword: requests are not traced; OpenTelemetry's FastAPI instrumentation fails: %r", fault
-        )
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001  half installed, or of a version that does not fit
+        warn("requests are not traced; OpenTelemetry's FastAPI instrumentation fails: %r", fault)
         return False
     return True
 
@@ -84,8 +82,8 @@ def warn_of_adoption(app: Any) -> None:
     """Say what to switch off where ``new_trace`` cannot hold, because a span is already open and is adopted."""
     config = _native_config(app)
     if config is not None and config.get("tracing") and config.get("operation_spans"):
-        _log.warning(
-            "afterword: new_trace=True has no effect on tasks for which FastAPI opens a span of its own; "
+        warn(
+            "new_trace=True has no effect on tasks for which FastAPI opens a span of its own; "
             'switch those off with FastAPI(telemetry={"operation_spans": False})'
         )
 

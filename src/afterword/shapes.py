@@ -7,9 +7,7 @@ none.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
 from collections.abc import Iterator, Mapping
 from types import FunctionType
 from typing import Any
@@ -21,9 +19,9 @@ import starlette.background
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.exceptions import ExceptionMiddleware
 
+from .faults import contained, warn
 from .probe import Probe
 
-_log = logging.getLogger("afterword")
 _said: set[str] = set()
 
 
@@ -53,7 +51,7 @@ def class_complaints() -> Iterator[str]:
         ("starlette's ExceptionMiddleware keeps its handlers differently", _handlers_are_in_tables),
     ):
         known = False
-        with contextlib.suppress(Exception):
+        with contained():
             known = holds()
         if not known:
             yield complaint
@@ -65,9 +63,7 @@ def say(complaints: list[str], consequence: str) -> None:
     if text not in _said:
         _said.add(text)
         versions = f"FastAPI {_version(fastapi)} with Starlette {_version(starlette)}"
-        _log.warning(
-            "afterword: %s, because %s is not built as Afterword knows it: %s", consequence, versions, text
-        )
+        warn("%s, because %s is not built as Afterword knows it: %s", consequence, versions, text)
 
 
 def _version(module: Any) -> str:

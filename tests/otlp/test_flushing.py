@@ -56,10 +56,17 @@ def test_all_are_flushed_before_the_server_hears_of_the_end(bench: Bench, made: 
     assert sorted(flushed) == [1, 2]
 
 
-def test_one_that_raises(bench: Bench, made: list[Any], caplog: pytest.LogCaptureFixture):
-    """A provider that raises is logged, and the others are flushed."""
+@pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError, SystemExit])
+def test_one_that_raises(
+    error: type[BaseException], bench: Bench, made: list[Any], caplog: pytest.LogCaptureFixture
+):
+    """A provider that raises, whatever it is, is logged, and the others are flushed."""
     flushed = threading.Event()
-    made += [Provider(lambda: 1 / 0), Provider(flushed.set)]
+
+    def fail() -> None:
+        raise error
+
+    made += [Provider(fail), Provider(flushed.set)]
     with caplog.at_level(logging.ERROR, "afterword"):
         assert begin_and_end(bench.app()) == COMPLETE
     assert flushed.is_set()
@@ -105,13 +112,18 @@ def test_no_thread_is_to_be_had(bench: Bench, made: list[Any], monkeypatch: pyte
     assert begin_and_end(bench.app()) == COMPLETE
 
 
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 def test_a_global_provider_that_cannot_be_had(
-    bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: type[BaseException],
+    bench: Bench,
+    made: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
     """Where a variable names a global provider that is not there, that is logged, and the end comes."""
 
     def refuse() -> None:
-        raise RuntimeError("OTEL_PYTHON_TRACER_PROVIDER")
+        raise error("OTEL_PYTHON_TRACER_PROVIDER")
 
     monkeypatch.setattr(flushing, "_global", True)
     monkeypatch.setattr(trace, "get_tracer_provider", refuse)

@@ -1,5 +1,6 @@
 """Callables that say strange things of themselves: they run, and are named as well as can be."""
 
+from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,18 @@ class Callables:
             if name in ("__wrapped__", "__self__", "__afterword_task__"):  # others are asked for by Starlette
                 raise RuntimeError(f"no {name}")
             raise AttributeError(name)
+
+    class OddAttributes(Task):
+        def __getattr__(self, name: str) -> Any:
+            if name in ("__wrapped__", "__self__", "__afterword_task__"):
+                raise CancelledError(name)
+            raise AttributeError(name)
+
+    class OddNames(Task):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("__qualname__", "__module__"):
+                raise GeneratorExit(name)
+            return super().__getattribute__(name)
 
     class Everything(Task):
         """Has every attribute there is, and each is itself: a proxy, or a mock."""
@@ -123,3 +136,32 @@ def test_a_name_with_lone_surrogates_can_be_scraped(bench: Bench):
     scrape = ask(app, "/metrics")
     assert (scrape.status, scrape.error) == (200, None)
     assert b"background_task_scheduled_total" in scrape.body
+
+
+class Unbound:
+    """A proxy that stands for nothing just now; it cannot even say of what class it is."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.__dict__["error"] = error
+
+    @property
+    def __class__(self) -> Any:
+        raise self.__dict__["error"]("unbound")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, CancelledError])
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_a_task_that_returns_a_proxy(bench: Bench, on_loop, error):
+    """What a task returns may raise when it is looked at; the task has succeeded all the same."""
+
+    def mail() -> Any:
+        bench.did.append("ran")
+        return Unbound(error)
+
+    async def mail_on_loop() -> Any:
+        return mail()
+
+    answer = ask(bench.app_with(mail_on_loop if on_loop else mail))
+    assert (answer.status, answer.error, bench.did) == (200, None, ["ran"])
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.outcome == "succeeded"

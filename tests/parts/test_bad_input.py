@@ -1,6 +1,7 @@
 """Functions, exceptions, processors and exporters that misbehave: the task runs, the fault is told once."""
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from starlette.responses import PlainTextResponse
 
+from afterword import shapes
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench, plain_app
 from tests.support.story import failed, succeeded
@@ -51,11 +53,20 @@ def test_a_request_that_fails_without_a_text(bench: Bench):
     assert len(bench.lines("request.failed")) == 1
 
 
-def test_a_structlog_processor_that_raises(bench: Bench, caplog):
+class Odd(BaseException):
+    """Neither an error nor an exit."""
+
+
+# a library's fault may be anything, down to what a cancelled future of its own raises
+FAULTS = pytest.mark.parametrize("fault", [OSError, CancelledError, Odd])
+
+
+@FAULTS
+def test_a_structlog_processor_that_raises(bench: Bench, caplog, fault):
     """A broken logging configuration costs the lines, not the tasks; it is counted and said once."""
 
     def broken(logger, method, event_dict) -> Any:
-        raise KeyError("event")
+        raise fault("event")
 
     app = bench.app_with(bench.works("mail"))
     structlog.configure(processors=[broken], cache_logger_on_first_use=False)
@@ -71,15 +82,20 @@ def test_a_structlog_processor_that_raises(bench: Bench, caplog):
 class BrokenHandler(logging.Handler):
     """Cannot write."""
 
+    def __init__(self, fault: type[BaseException]) -> None:
+        super().__init__()
+        self.fault = fault
+
     def emit(self, record: logging.LogRecord) -> None:
-        raise OSError("disk full")
+        raise self.fault("disk full")
 
 
-@pytest.fixture
-def broken_stdlib_log() -> Iterator[None]:
+@pytest.fixture(params=[OSError, CancelledError, Odd])
+def broken_stdlib_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """Let everything that Afterword logs through the standard library raise."""
     structlog.reset_defaults()
-    logger, handler, level = logging.getLogger("afterword"), BrokenHandler(), logging.getLogger("afterword").level
+    logger, handler = logging.getLogger("afterword"), BrokenHandler(request.param)
+    level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     yield
@@ -101,6 +117,16 @@ def test_instrument_survives_a_broken_log(bench: Bench, broken_stdlib_log):
     assert ask(app, "/metrics").status == 200
 
 
+def test_a_warning_survives_a_broken_log(bench: Bench, broken_stdlib_log, monkeypatch):
+    """What is only to be warned of stops nobody: an application that serves already is still instrumented."""
+    monkeypatch.setattr(shapes, "_said", set())
+    app = bench.fastapi()
+    ask(app)
+    bench.instrument(app, new_trace=True)
+    shapes.say(["a method that only this test lacks"], "nothing follows")
+    assert ask(app, "/metrics").status == 200
+
+
 class BrokenExporter(SpanExporter):
     """Cannot export."""
 
@@ -111,9 +137,9 @@ class BrokenExporter(SpanExporter):
 class BrokenProcessor(SpanProcessor):
     """Cannot even begin a span."""
 
-    def __init__(self, moment: str) -> None:
+    def __init__(self, moment: str, fault: type[BaseException] = OSError) -> None:
         def fail(*_) -> None:
-            raise OSError("broken")
+            raise fault("broken")
 
         setattr(self, moment, fail)
 
@@ -127,8 +153,14 @@ def provider_with(processor: SpanProcessor) -> TracerProvider:
 
 @pytest.mark.parametrize(
     "processor",
-    [SimpleSpanProcessor(BrokenExporter()), BrokenProcessor("on_start"), BrokenProcessor("on_end")],
-    ids=["exporter", "on_start", "on_end"],
+    [
+        SimpleSpanProcessor(BrokenExporter()),
+        BrokenProcessor("on_start"),
+        BrokenProcessor("on_end"),
+        BrokenProcessor("on_start", CancelledError),
+        BrokenProcessor("on_end", Odd),
+    ],
+    ids=["exporter", "on_start", "on_end", "on_start cancelled", "on_end odd"],
 )
 def test_broken_tracing_costs_no_task(bench: Bench, processor):
     """An exporter or a span processor that raises costs spans, never a task or another signal."""
@@ -146,13 +178,14 @@ def test_broken_tracing_costs_no_task(bench: Bench, processor):
     assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
 
 
-def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch):
+@FAULTS
+def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch, fault):
     """If all of our own observers raise all the time, the application's behaviour is still its own."""
     from afterword.signals.prometheus import Prometheus
     from afterword.signals.tracing import Tracing
 
     def fail(*_) -> None:
-        raise RuntimeError("broken")
+        raise fault("broken")
 
     for cls in (Tracing, Prometheus):
         for transition in ("scheduled", "started", "ended", "request_failed", "observer_failed"):
@@ -163,12 +196,13 @@ def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch):
     assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
 
 
-def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog):
+@FAULTS
+def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog, fault):
     """A fault in finding the route is counted as ours, said once, and costs the route only."""
     from afterword import request
 
     def fail(*_) -> None:
-        raise RuntimeError("broken")
+        raise fault("broken")
 
     monkeypatch.setattr(request, "route_template", fail)
     app = bench.app_with(bench.works("mail"))

@@ -3,6 +3,8 @@
 import functools
 import inspect
 import threading
+from asyncio import CancelledError
+from collections.abc import Callable
 
 import pytest
 from fastapi import BackgroundTasks
@@ -11,11 +13,14 @@ from starlette.responses import PlainTextResponse
 
 import afterword
 from afterword import births, errors, hooks, ledger, lifetimes
+from afterword.account import account_of
 from afterword.model import Outcome, Reason, TaskRun
+from afterword.request import RequestScope
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
 from tests.support.story import succeeded
+from tests.support.waiting import wait_until
 
 
 def original_of(function):
@@ -25,9 +30,18 @@ def original_of(function):
     return function
 
 
-def broken(*_) -> None:
-    """Fail."""
-    raise RuntimeError("broken")
+class Odd(BaseException):
+    """Neither an error nor an exit."""
+
+
+@pytest.fixture(params=[RuntimeError, CancelledError, GeneratorExit, Odd])
+def broken(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Return a function that fails, in each way that ends no process."""
+
+    def fail(*_) -> None:
+        raise request.param("broken")
+
+    return fail
 
 
 def faults(caplog) -> list[str]:
@@ -112,7 +126,7 @@ def test_a_wrapper_with_an_empty_cell_below(bench: Bench):
 
 
 @pytest.mark.parametrize("kind", ["fastapi", "native"])
-def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind):
+def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind, broken):
     """If we fail when a task is made, the task still runs and the fault is counted."""
     app = getattr(bench, kind)()
 
@@ -128,7 +142,7 @@ def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind
     assert bench.observer_errors("afterword") == 2
 
 
-def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
+def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog, broken):
     """If we fail at the birth of a task in a thread that knows of no request, it runs, and the fault is logged."""
     monkeypatch.setattr(births, "task_born", broken)
 
@@ -142,7 +156,7 @@ def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog):
     assert len(faults(caplog)) == 1
 
 
-def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypatch, caplog):
+def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypatch, caplog, broken):
     """If we fail when a task is called, the task still runs and the fault is counted."""
     from afterword import calls
 
@@ -154,7 +168,7 @@ def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypat
     assert len(faults(caplog)) == 1
 
 
-def test_a_fault_while_draining_stops_nothing(caplog):
+def test_a_fault_while_draining_stops_nothing(caplog, broken):
     """If settling one destroyed task fails, the next is settled, and the fault is logged."""
     settled = []
     lifetimes.defer(broken)
@@ -164,7 +178,46 @@ def test_a_fault_while_draining_stops_nothing(caplog):
     assert len(faults(caplog)) == 1
 
 
-def test_a_fault_in_wrapping_handlers(bench: Bench, monkeypatch):
+def test_a_fault_at_the_end_costs_only_the_account(bench: Bench, monkeypatch, broken):
+    """If we fail when a task has returned, its request ends as ever, and the fault is counted."""
+    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger.Ledger, "finish", broken)
+        assert ask(app).error is None
+    assert bench.did == ["mail"]
+    assert afterword.current() is None
+    assert bench.observer_errors("afterword") == 1
+    [left] = ledger.running()
+    app_account = account_of(app)
+    assert app_account is not None
+    assert app_account.ledger.finish(left, Outcome.SUCCEEDED)
+
+
+def test_a_fault_at_the_end_of_a_request(bench: Bench, monkeypatch, broken):
+    """If we fail when a request is settled, its answer is out and the next request is served."""
+    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    monkeypatch.setattr(RequestScope, "settle", broken)
+    for _ in range(2):
+        assert (ask(app).status, bench.did) == (200, ["mail"] * len(bench.did))
+    assert bench.observer_errors("afterword") == 2
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, SystemExit, Odd])
+def test_the_sweeper_goes_on(caplog, fault):
+    """The thread that looks for destroyed tasks outlives whatever comes out of settling one, even an exit."""
+    settled = []
+
+    def fail() -> None:
+        raise fault("broken")
+
+    lifetimes.sweeper.start()
+    lifetimes.defer(fail)
+    assert wait_until(lambda: bool(faults(caplog)))
+    lifetimes.defer(settled.append, "next")
+    assert wait_until(lambda: settled == ["next"])
+
+
+def test_a_fault_in_wrapping_handlers(bench: Bench, monkeypatch, broken):
     """If the exception handlers cannot be wrapped, they are called as they are."""
     monkeypatch.setattr(errors, "Handlers", broken)
     app = busy_app(bench)

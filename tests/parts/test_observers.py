@@ -1,16 +1,17 @@
 """The contract with observers, also with those that raise."""
 
 import logging
+from asyncio import CancelledError
 
 import pytest
 from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 
-from afterword import Outcome, TaskObserver
+from afterword import Outcome, TaskObserver, current, ledger
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
-from tests.support.story import failed, request_error, succeeded
+from tests.support.story import dropped, failed, request_error, succeeded
 
 TRANSITIONS = ("scheduled", "started", "ended")
 
@@ -34,15 +35,20 @@ class Notes(TaskObserver):
         self.told.append(("request_failed", info.status, type(exc)))
 
 
+class Odd(BaseException):
+    """Neither an error nor an exit, like the outcomes of pytest and the time-outs of gevent."""
+
+
 class Faulty(TaskObserver):
     """Raises when it is told of one kind of transition."""
 
-    def __init__(self, transition: str) -> None:
+    def __init__(self, transition: str, error: type[BaseException] = RuntimeError) -> None:
         self.transition = transition
+        self.error = error
 
     def _told(self, transition: str) -> None:
         if transition == self.transition:
-            raise RuntimeError(f"faulty {transition}")
+            raise self.error(f"faulty {transition}")
 
     def scheduled(self, run) -> None:
         self._told("scheduled")
@@ -61,7 +67,7 @@ class FaultyTwice(Faulty):
     """Raises even when it is told of its own fault."""
 
     def observer_failed(self, observer: str) -> None:
-        raise RuntimeError("twice")
+        raise self.error("twice")
 
 
 def patched_faulty(transition: str) -> TaskObserver:
@@ -121,12 +127,17 @@ def test_the_base_class_may_be_used_as_it_is(bench: Bench):
     assert bench.observer_errors("TaskObserver") is None
 
 
+FAULTS = [RuntimeError, CancelledError, GeneratorExit, Odd]
+EXITS = [KeyboardInterrupt, SystemExit]
+
+
+@pytest.mark.parametrize("error", FAULTS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("kind", [Faulty, FaultyTwice])
-def test_a_faulty_observer_disturbs_nobody(bench: Bench, caplog, transition, kind):
-    """The task runs, the others are told, every fault is counted, and the first is logged."""
+def test_a_faulty_observer_disturbs_nobody(bench: Bench, caplog, transition, kind, error):
+    """Whatever it raises, the task runs, the others are told, every fault is counted, and the first is logged."""
     later = Recorder()
-    app = bench.app_with(bench.works("mail"), observers=[kind(transition), later])
+    app = bench.app_with(bench.works("mail"), observers=[kind(transition, error), later])
     for _ in range(3):
         assert ask(app).text == '{"answer":"yes"}'
     assert bench.did == ["mail"] * 3
@@ -148,13 +159,14 @@ def test_a_faulty_observer_need_not_have_methods(bench: Bench, caplog, transitio
     assert len(faults(caplog)) == 1
 
 
-def test_a_faulty_observer_of_failed_requests(bench: Bench, caplog):
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_faulty_observer_of_failed_requests(bench: Bench, caplog, error):
     """The error response is sent and reported although an observer raises when it is told of it."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    app = bench.app(endpoint, observers=[Faulty("request_failed")])
+    app = bench.app(endpoint, observers=[Faulty("request_failed", error)])
     assert ask(app).status == 500
     bench.assert_story(request_error(500, "KeyError"))
     assert bench.observer_errors("Faulty") == 1
@@ -169,20 +181,62 @@ def test_tasks_of_an_observer_are_not_accounted(bench: Bench):
     bench.assert_story(succeeded("mail"), succeeded("report"))
 
 
-def test_a_task_that_fails_while_an_observer_is_faulty(bench: Bench):
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_task_that_fails_while_an_observer_is_faulty(bench: Bench, error):
     """The user's exception comes out unchanged, not the observer's."""
-    answer = ask(bench.app_with(bench.fails("mail"), observers=[Faulty("ended")]))
+    answer = ask(bench.app_with(bench.fails("mail"), observers=[Faulty("ended", error)]))
     assert type(answer.error) is ValueError
     assert answer.error.__cause__ is answer.error.__context__ is None
     bench.assert_story(failed("mail"))
 
 
-def test_a_broken_log_handler_disturbs_nothing(bench: Bench):
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_faulty_observer_of_a_task_that_never_runs(bench: Bench, error):
+    """A dropped task is told to everybody else although an observer raises, and the answer is the same."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        raise KeyError("boom")
+
+    answer = ask(bench.app(endpoint, observers=[Faulty("ended", error)]))
+    assert (answer.status, type(answer.error)) == (500, KeyError)
+    bench.assert_story(dropped("mail"), request_error(500, "KeyError"))
+
+
+def test_a_faulty_observer_in_a_worker_thread(bench: Bench):
+    """A `def` endpoint schedules in a thread; what an observer raises there reaches nobody either."""
+
+    def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+
+    answer = ask(bench.app(endpoint, observers=[Faulty("scheduled", CancelledError)]))
+    assert (answer.status, answer.error) == (200, None)
+    bench.assert_story(succeeded("mail"))
+
+
+@pytest.mark.parametrize("error", EXITS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_an_exit_passes(bench: Bench, transition, error):
+    """What ends the process is not held back; should the process live on, the account is still true."""
+    observer = Faulty(transition, error)
+    app = bench.app_with(bench.works("mail"), observers=[observer], metrics_path=None)
+    with pytest.raises(error):
+        ask(app)
+    assert current() is None
+    observer.transition = None
+    assert ask(app).status == 200
+    assert bench.did[-1:] == ["mail"]
+    assert ledger.pending() == ledger.running() == []
+    bench.accounts.prometheus.assert_law()
+
+
+@pytest.mark.parametrize("error", [OSError, CancelledError, Odd])
+def test_a_broken_log_handler_disturbs_nothing(bench: Bench, error):
     """If even logging the fault raises, the task still runs."""
 
     class Broken(logging.Handler):
         def emit(self, record) -> None:
-            raise OSError("disk full")
+            raise error("disk full")
 
     logger, handler = logging.getLogger("afterword"), Broken()
     logger.addHandler(handler)

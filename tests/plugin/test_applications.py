@@ -321,13 +321,18 @@ def test_two_instrumentors_do_not_end_each_other(bench: Bench, instrumentor: Bac
     afterword.uninstrument(app)
 
 
+@pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
 def test_an_application_that_cannot_be_seen(
-    bench: Bench, opened: testing.Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fault: type[BaseException],
+    bench: Bench,
+    opened: testing.Account,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ):
     """A fault of ours is logged; the application answers as if the account were not there."""
 
     def broken(*_: Any, **__: Any) -> None:
-        raise ZeroDivisionError
+        raise fault
 
     monkeypatch.setattr(wiring, "apply", broken)
     assert ask(unaware(bench)).status == 200

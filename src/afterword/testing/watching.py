@@ -11,7 +11,7 @@ from typing import Any
 from .. import account as accounts
 from .. import app as wiring
 from .. import hooks
-from ..ledger import log_fault
+from ..faults import EXITS, log_fault
 from ..settings import Settings
 from .accounts import Account
 from .recorder import Recorder
@@ -36,7 +36,9 @@ class _Watch:
                     if account is not None:
                         self._opened[app] = account
                 return account
-        except Exception as fault:  # noqa: BLE001
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
             log_fault(f"the test does not see {type(app).__name__}", fault)
             return None
 
