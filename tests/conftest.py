@@ -30,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     """Take what was imported out of the garbage collector's sight: many tests wait for a collection."""
+    import hypothesis  # noqa: F401  as it is imported, it asks the collector who refers to trio's random numbers
+
     gc.collect()
     gc.freeze()
 
