@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.background import BackgroundTask
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .request import RequestScope
 
 Original = Callable[[Any], Awaitable[None]]
+
+_MOST_WAITING: Final = 32  # failed tasks whose alert waits for a response
 
 _current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=None)
 
@@ -208,17 +210,30 @@ def _open(task: Any, caller: RequestScope | None, plan: Plan | None) -> Birth | 
 
 
 async def _alert(call: _Call, exc: BaseException | None) -> None:
-    """Call the user's ``on_task_failure``: at once behind a response, else when the response has gone out."""
+    """Call the user's ``on_task_failure``: at once, but not before the response to the request has gone out.
+
+    A task that an endpoint awaits itself must not delay the answer; only so many wait for it, with what they hold.
+    """
     record, caller = call.record, call.caller
     if record.quiet or not record.scope.account.settings.on_task_failure:
         return
-    if caller is not None and caller.kind == "http" and not caller.complete and not caller.settled:
-        caller.alerts = (*caller.alerts, (call.run, record, exc))
-    else:
-        await alert(call.run, record, exc)
+    if caller is None or caller.kind != "http" or caller.answering or caller.settled:
+        await _tell(call.run, record, exc)
+        return
+    caller.alerts = (*caller.alerts, (call.run, record, exc))
+    if len(caller.alerts) > _MOST_WAITING:
+        await tell_waiting(caller)
 
 
-async def alert(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> None:
+async def tell_waiting(scope: RequestScope) -> None:
+    """Call ``on_task_failure`` for the tasks that failed before the response to their request had gone out."""
+    while scope.alerts:
+        first, *later = scope.alerts
+        scope.alerts = tuple(later)
+        await _tell(*first)
+
+
+async def _tell(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> None:
     """Run every ``on_task_failure`` as a task of the failed run's request; their own failures end with them."""
     await run_quietly(record.scope, record.scope.account.settings.on_task_failure, run, exc)
 

@@ -154,10 +154,7 @@ async def finish(scope: RequestScope) -> None:
     for failure in list(scope.failures):
         scope.account.guard("reporting an error", scope.report, failure)
         await _run_error_tasks(scope, failure, None)
-    while scope.alerts:
-        (run, record, exc), *later = scope.alerts
-        scope.alerts = tuple(later)
-        await calls.alert(run, record, exc)
+    await calls.tell_waiting(scope)
 
 
 async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: Any) -> None:

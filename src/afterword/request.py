@@ -88,6 +88,11 @@ class RequestScope:
         """What is told of the request; made when it is first asked for."""
         return self._info or self._make_info()
 
+    @property
+    def answering(self) -> bool:
+        """Whether a response has begun, the application's or that of a middleware."""
+        return self.started or self.complete or self.status is not None
+
     def _make_info(self) -> RequestInfo:
         with _making:  # two threads may schedule at once
             if self._info is None:

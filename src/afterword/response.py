@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from . import calls
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
 
@@ -52,11 +54,19 @@ def watch_inside(scope: RequestScope, send: Send) -> Send:
             scope.inner_status = message["status"]
         elif _ends(kind, message):
             return last(message)
+        elif scope.alerts:  # a stream may last for hours
+            return telling(message)
         return send(message)
 
     async def last(message: Message) -> None:
         await send(message)
         scope.complete = True
+        if scope.alerts:
+            await calls.tell_waiting(scope)
+
+    async def telling(message: Message) -> None:
+        await send(message)
+        await calls.tell_waiting(scope)
 
     return watched
 

@@ -1,8 +1,10 @@
 """The error path: error tasks, alerts and rescued tasks, whatever answers the request."""
 
 import asyncio
+import contextlib
 import gc
 import weakref
+from collections import deque
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException, WebSocket
@@ -197,6 +199,49 @@ def test_an_alert_for_a_task_awaited_in_an_endpoint(bench: Bench, swallow):
     assert bench.did == ["mail fails", "caught", "alert"]
     errors = [] if swallow else [request_error(500, "ValueError")]
     bench.assert_story(failed("mail"), succeeded("alert"), *errors)
+
+
+def test_an_alert_does_not_wait_for_what_runs_behind_the_response(bench: Bench):
+    """A task that an endpoint awaits alerts before the tasks behind the response, which may take long."""
+
+    @named("alert")
+    async def alert(run, exc) -> None:
+        bench.did.append("alert")
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("audit"))
+        with contextlib.suppress(ValueError):
+            await BackgroundTask(bench.fails("mail"))()
+
+    ask(bench.app(endpoint, on_task_failure=[alert]))
+    assert bench.did == ["mail fails", "alert", "audit"]
+
+
+def test_a_bounded_number_of_alerts_waits_for_the_response(bench: Bench):
+    """A thousand failures inside an endpoint alert a thousand times, and do not hold a thousand exceptions."""
+    raised, most, alerted = weakref.WeakSet(), [], []
+
+    class Boom(Exception):
+        """One that can be referred to weakly."""
+
+    async def fails() -> None:
+        error = Boom()
+        raised.add(error)
+        raise error
+
+    async def endpoint() -> None:
+        for count in range(1000):
+            with contextlib.suppress(Boom):
+                await BackgroundTask(fails)()
+            if count % 50 == 49:
+                gc.collect()
+                most.append(len(raised))
+
+    bench.accounts.recorder.exceptions = deque(maxlen=0)
+    app = bench.app(endpoint, on_task_failure=[lambda run, exc: alerted.append(run.id)], logs=False)
+    assert ask(app).status == 200
+    assert len(set(alerted)) == len(alerted) == 1000
+    assert max(most) < 100
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])
