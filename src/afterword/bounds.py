@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from .outside import clean_name
+
 OTHER: Final = "other"
 
 
@@ -23,7 +25,7 @@ class Bound:
         if len(self._seen) >= self.limit:
             return OTHER
         # what cannot be encoded cannot be scraped: a name may have been set to anything
-        return self._seen.setdefault(value, value.encode(errors="backslashreplace").decode())
+        return self._seen.setdefault(value, clean_name(value))
 
 
 def _limit(variable: str, default: int) -> int:

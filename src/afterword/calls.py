@@ -76,6 +76,7 @@ class _Call(Probe):
         batches.note_failure(self.plan, self.run, self.record)
         if self.behind_response and self.caller is not None:
             self.caller.task_failed = True
+            self.caller.task_logged = self.run._logged
 
     def torn_down(self) -> None:
         """End a run whose coroutine was destroyed; called later, from a drain."""
@@ -253,11 +254,11 @@ async def run_quietly(scope: RequestScope, functions: tuple[Callable[..., Any], 
 
 async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
     """Run tasks of a request one by one; an error of one is accounted for, and goes no further."""
-    task_failed = scope.task_failed
+    before = scope.task_failed, scope.task_logged
     for task in tasks:
         try:
             await task()
         except BaseException as exc:  # its run has failed, and says so
             if not verdict.is_error(exc):
                 raise
-    scope.task_failed = task_failed  # what the application raises next is not their doing
+    scope.task_failed, scope.task_logged = before  # what the application raises next is not their doing

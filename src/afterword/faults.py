@@ -32,8 +32,10 @@ class contained:
 
 def log_fault(message: str, fault: BaseException) -> None:
     """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
+    from .told import exc_info  # which has to do with faults itself
+
     with contained():
-        _log.error("afterword: %s", message, exc_info=fault)
+        _log.error("afterword: %s", message, exc_info=exc_info(fault, whole=True))
 
 
 def warn(message: str, *args: Any) -> None:

@@ -1,4 +1,4 @@
-"""The vocabulary: what a run is, how it can end, and who is told. Plain data; imports nothing of ours."""
+"""The vocabulary: what a run is, how it can end, and who is told. Plain data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from enum import StrEnum
 from random import Random
 from typing import Any
+
+from .outside import clean_name
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
 
@@ -54,7 +56,7 @@ class Reason(StrEnum):
 class RequestInfo:
     """The request that a run or an error belongs to. Holds no reference to the request itself."""
 
-    __slots__ = ("method", "request_id", "route", "span_id", "status", "trace_id")
+    __slots__ = ("_logged", "method", "request_id", "route", "span_id", "status", "trace_id")
 
     def __init__(
         self,
@@ -66,17 +68,18 @@ class RequestInfo:
         span_id: str | None = None,
     ) -> None:
         self.method = method
-        """The HTTP method; ``None`` for a WebSocket."""
+        """The HTTP method, ``_OTHER`` for one that is not known; ``None`` for a WebSocket."""
         self.route = route
         """The route's template, mounts included (``/sub/items/{id}``); ``None`` where no route matched."""
         self.request_id = request_id
-        """The ``X-Request-ID`` header, cut to 128 printable characters."""
+        """The ``X-Request-ID`` header, cut to 128 visible characters."""
         self.status = status
         """The status that was sent, as far as it is known when the observer is told."""
         self.trace_id = trace_id
         """The trace that was current in the request, 32 hexadecimal digits."""
         self.span_id = span_id
         """The span that was current in the request, 16 hexadecimal digits."""
+        self._logged = False  # a line with the traceback of its error has gone out
 
     def __repr__(self) -> str:
         return f"RequestInfo({self.method} {self.route})"
@@ -92,6 +95,7 @@ class TaskRun:
     _scheduled_tick = 0.0
     _started_tick = 0.0
     _seen: Any = None
+    _logged = False  # a line with its traceback has gone out
 
     id: str
     """128 random bits as hexadecimal digits."""
@@ -186,4 +190,4 @@ def full_name(exc_or_type: Any) -> str:
     The format is OpenTelemetry's ``exception.type`` and ``error.type``.
     """
     cls = exc_or_type if isinstance(exc_or_type, type) else type(exc_or_type)
-    return cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}"
+    return clean_name(cls.__qualname__ if cls.__module__ == "builtins" else f"{cls.__module__}.{cls.__qualname__}")

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from .bounds import TASK_NAMES
 from .faults import EXITS
 from .model import Outcome
+from .outside import MAX_NAME, clean_name
 
 SCOPE: Final = "afterword"
 SPAN_PREFIX: Final = "background_task "
@@ -141,7 +142,6 @@ LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name
 
 _OPTIONS: Final = "__afterword_task__"
 _MAX_UNWRAP: Final = 20
-_MAX_LENGTH: Final = 200
 # ddtrace puts this around every task that is added, and it says nothing of what it wraps
 _DATADOG: Final = "_trace_background_tasks.<locals>.traced_background_tasks.<locals>.traced_task"
 
@@ -192,7 +192,7 @@ def function_name(func: Any) -> str:
     for innermost in _layers(func):  # noqa: B007  the last one counts
         pass
     try:
-        return _describe(innermost)[:_MAX_LENGTH]
+        return clean_name(_describe(innermost))
     except EXITS:
         raise
     except BaseException:  # noqa: BLE001  whatever the object does when it is asked for its name
@@ -204,7 +204,7 @@ def identify(func: Any) -> tuple[str, str]:
     if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
         # nothing is noted on it, and it wraps nothing
         function = f"{func.__module__}.{func.__qualname__}"
-        if len(function) <= _MAX_LENGTH and func.__qualname__ != _DATADOG:
+        if function.isascii() and len(function) <= MAX_NAME and func.__qualname__ != _DATADOG:
             return TASK_NAMES.admit(function), function
     function = function_name(func)
     return TASK_NAMES.admit(task_options(func).name or function), function
@@ -264,7 +264,7 @@ def _type_name(cls: Any) -> str:
     cls = cls if isinstance(cls, type) else type(cls)
     # type's own descriptors, so that a metaclass cannot interfere
     module, qualname = (type.__dict__[name].__get__(cls) for name in ("__module__", "__qualname__"))
-    return f"{module}.{qualname}"[:_MAX_LENGTH] if isinstance(module, str) else str(qualname)[:_MAX_LENGTH]
+    return clean_name(f"{module}.{qualname}" if isinstance(module, str) else str(qualname))
 
 
 def _text(value: Any) -> str:

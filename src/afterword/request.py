@@ -8,7 +8,7 @@ from asyncio import CancelledError
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import verdict
+from . import outside, validation, verdict
 from .ledger import is_pending
 from .lifetimes import drain, none_died, sweeper
 from .model import RequestInfo, TaskRun
@@ -22,14 +22,13 @@ if TYPE_CHECKING:
     from .lifetimes import TaskRecord
 
 SCOPE_KEY = "afterword"
-_MAX_REQUEST_ID = 128
 
 _current: ContextVar[RequestScope | None] = ContextVar("afterword_request", default=None)
 
 _making = threading.RLock()  # the collector may run a destructor that schedules, while it is held
 
 reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
-"""The identity of an exception that leaves the application after it was logged; its object is not kept."""
+"""The identity of an exception that leaves the application after a line with its traceback went out."""
 
 current = _current.get
 enter = _current.set
@@ -64,10 +63,12 @@ class RequestScope:
     """A task was called behind the response."""
     task_failed = False
     """A task that was called behind the response failed; what is raised from now on is its doing."""
+    task_logged = False
+    """A line with the traceback of that task has gone out."""
     settled = False
     _info: RequestInfo | None = None
     _index: Iterator[int]
-    reported_inside: tuple[BaseException, ...] = ()
+    reported_inside: tuple[verdict.Failure, ...] = ()
     """Errors that applications mounted inside have reported, by settings of their own."""
 
     def __init__(self, account: Account, asgi: Any, app: Any, parent: RequestScope | None) -> None:
@@ -97,7 +98,8 @@ class RequestScope:
         with _making:  # two threads may schedule at once
             if self._info is None:
                 self._index = itertools.count()
-                self._info = RequestInfo(self._asgi.get("method") if self._asgi is not None else None)
+                method = self._asgi.get("method") if self._asgi is not None else None
+                self._info = RequestInfo(outside.http_method(method))
             return self._info
 
     # --- its runs ---------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ class RequestScope:
             cancelled = [failure for failure in known or self.failures if failure.kind == verdict.CANCELLED]
             for failure in cancelled[:1]:
                 # what cancelled the application, or what was made of it: a task group's error, a timeout
-                failure.exc, failure.kind = exc, kind
+                failure.exc, failure.kind, failure.logged = exc, kind, False
                 return failure
             if not known and verdict.is_silence(exc):
                 known = [failure for failure in self.failures if isinstance(failure.exc, CancelledError)]
@@ -179,7 +181,10 @@ class RequestScope:
 
     def _new_failure(self, exc: BaseException, kind: str) -> verdict.Failure:
         failure = verdict.Failure(exc, kind, before_response=not self.started)
-        failure.reported = failure.inside = any(verdict.same_error(exc, told) for told in self.reported_inside)
+        for told in self.reported_inside:
+            if verdict.same_error(exc, told.exc):
+                failure.reported = failure.inside = True
+                failure.logged = told.logged
         self.failures = (*self.failures, failure)
         return failure
 
@@ -198,7 +203,7 @@ class RequestScope:
             return
         failure.reported = True
         if self.parent is not None:
-            self.parent.reported_inside = (*self.parent.reported_inside, failure.exc)
+            self.parent.reported_inside = (*self.parent.reported_inside, failure)
         if self.is_request_error(failure):
             self.locate()
             info = self.info
@@ -206,7 +211,10 @@ class RequestScope:
                 info.method, info.route, info.request_id, self.status or self.inner_status, failure.trace_id
             )
             told.span_id = failure.span_id
+            if self._asgi is not None and validation.quotes_input(failure.exc):
+                self.account.guard("reading parameters", validation.learn_parameters, self._asgi)
             self.account.ledger.request_failed(told, failure.exc)
+            failure.logged = told._logged
 
     # --- its end ----------------------------------------------------------------------------------------------
 
@@ -245,17 +253,10 @@ class RequestScope:
             return
         self.info.route = self.account.guard("route", route_template, self._asgi, self._app, self._root_path)
         if self.info.request_id is None:
-            self.info.request_id = self.account.guard("request id", _request_id, self._asgi)
+            headers = self._asgi.get("headers", ())
+            self.info.request_id = self.account.guard("request id", outside.request_id, headers)
 
     @property
     def asgi(self) -> Any:
         """The ASGI scope, until the request is settled."""
         return self._asgi
-
-
-def _request_id(asgi: Any) -> str | None:
-    for name, value in asgi.get("headers", ()):
-        if name == b"x-request-id":
-            text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
-            return "".join(c for c in text if c.isprintable())[:_MAX_REQUEST_ID] or None
-    return None

@@ -73,13 +73,13 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
         raise
     except BaseException as exc:
         failure = account.guard("judging an error", here.error_left, exc)
-        if account.settings.logs and (here.task_failed or (failure and here.is_request_error(failure))):
-            request.reported_exception.set(id(exc))
         try:
             if verdict.is_error(exc):
                 await errors.finish(here)
         finally:
             _leave(here, token, parent, scope)
+            if here.task_logged if here.task_failed else failure and failure.logged:
+                request.reported_exception.set(id(exc))
         raise
     _leave(here, token, parent, scope)
 

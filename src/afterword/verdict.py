@@ -105,6 +105,7 @@ class Failure:
         "exc",
         "inside",
         "kind",
+        "logged",
         "reported",
         "rescued",
         "span_id",
@@ -117,6 +118,8 @@ class Failure:
         self.before_response = before_response
         """It came before a response had begun, so that a handler or a middleware could still answer."""
         self.reported = False
+        self.logged = False
+        """A line with its traceback has gone out."""
         self.inside = False
         """It was reported by an application mounted inside."""
         self.answered = False

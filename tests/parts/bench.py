@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
+from io import StringIO
 from typing import Any
 
 import structlog
@@ -82,6 +83,22 @@ class Bench(Stage):
     def lines(self, event: str) -> list[MutableMapping[str, Any]]:
         """Return the log lines of one event."""
         return self.accounts.lines.named(event)
+
+    def render(self, *renderers: Any) -> StringIO:
+        """Let structlog render the lines from now on, as JSON unless told otherwise; return where they go."""
+        output = StringIO()
+
+        def keep(_: Any, level: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+            self.accounts.lines.entries.append({**entry, "log_level": level})
+            return entry
+
+        as_json = (structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
+        structlog.configure(
+            processors=[structlog.contextvars.merge_contextvars, keep, *(renderers or as_json)],
+            logger_factory=structlog.PrintLoggerFactory(output),
+            cache_logger_on_first_use=False,
+        )
+        return output
 
     def sample(self, name: str, **labels: str) -> float | None:
         """Return the value of one Prometheus series."""

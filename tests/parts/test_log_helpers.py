@@ -99,12 +99,12 @@ def server_log():
     logger.removeFilter(news)
 
 
-async def serve_once(app, *before: Exception) -> None:
+async def serve_once(app, *before: Exception, path: str = "/") -> None:
     """Call an application as uvicorn does: log the exception that comes out, in the same context."""
     log = logging.getLogger("uvicorn.error")
     for exc in before:
         log.error("Exception of another kind", exc_info=exc)
-    answer = await call(app)
+    answer = await call(app, path)
     if answer.error is not None:
         log.error("Exception in ASGI application\n", exc_info=answer.error)
     log.error("a message without an exception")
@@ -125,6 +125,7 @@ def test_a_failed_request_is_printed_once(bench: Bench, server_log):
     async def endpoint() -> None:
         raise KeyError("boom")
 
+    bench.render()
     asyncio.run(serve_once(bench.app(endpoint), ValueError("earlier")))
     assert messages(server_log) == ["Exception of another kind", *REST]
     assert len(bench.lines("request.failed")) == 1
@@ -132,9 +133,131 @@ def test_a_failed_request_is_printed_once(bench: Bench, server_log):
 
 def test_a_failed_task_is_printed_once(bench: Bench, server_log):
     """The traceback of a failed task is taken out of the server's log as well."""
+    bench.render()
     asyncio.run(serve_once(bench.app_with(bench.fails("mail"))))
     assert messages(server_log) == REST
     assert len(bench.lines("background_task.failed")) == 1
+
+
+def test_an_error_of_a_mounted_application_is_printed_once(bench: Bench, server_log):
+    """What an application mounted inside has logged by its own settings is taken out as well."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    bench.render()
+    outer = bench.app()
+    outer.mount("/inner", bench.app(endpoint))
+    asyncio.run(serve_once(outer, path="/inner/"))
+    assert messages(server_log) == REST
+    assert len(bench.lines("request.failed")) == 1
+
+
+def drop(*_):
+    """Drop a line, as a processor may."""
+    raise structlog.DropEvent
+
+
+def too_late(*_):
+    """Fail, as a processor may."""
+    raise KeyError("event")
+
+
+@pytest.mark.parametrize("what", ["task", "request"])
+@pytest.mark.parametrize(
+    "renderers",
+    [(drop,), (too_late,), (structlog.processors.JSONRenderer(),)],
+    ids=["dropped", "faulty", "without traceback"],
+)
+def test_a_line_that_did_not_go_out_reports_nothing(bench: Bench, server_log, what, renderers):
+    """If our line was dropped, could not be written or had no traceback, the server's traceback stays."""
+    bench.render(*renderers)
+    asyncio.run(serve_once(failing(bench, what)))
+    assert messages(server_log) == ["Exception in ASGI application", *REST]
+
+
+def failing(bench: Bench, what: str):
+    """Make an application whose task or whose endpoint fails."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    return bench.app(endpoint) if what == "request" else bench.app_with(bench.fails("mail"))
+
+
+@pytest.mark.parametrize("what", ["task", "request"])
+def test_a_level_that_is_off_reports_nothing(bench: Bench, server_log, what):
+    """If errors are below the level of the log, the server's traceback stays."""
+    bench.render()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    asyncio.run(serve_once(failing(bench, what)))
+    assert messages(server_log) == ["Exception in ASGI application", *REST]
+
+
+class Deaf(logging.Handler):
+    """Writes nothing below critical."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.CRITICAL)
+
+
+@pytest.fixture(params=["", "structlog"])
+def stdlib_log(request, bench):
+    """Provide the stdlib logger `afterword`, cut off from all others: used by itself, or at structlog's end."""
+    structlog.reset_defaults()
+    if request.param:
+        structlog.configure(
+            processors=[structlog.stdlib.render_to_log_kwargs],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            cache_logger_on_first_use=False,
+        )
+    logger = logging.getLogger("afterword")
+    handlers, logger.propagate = logger.handlers, False
+    yield logger
+    logger.handlers, logger.propagate = handlers, True
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("handler", [logging.NullHandler, Deaf])
+def test_a_logger_nobody_listens_to_reports_nothing(bench: Bench, server_log, stdlib_log, handler):
+    """If no handler of the standard library writes our line, the server's traceback stays."""
+    stdlib_log.handlers = [handler()]
+    asyncio.run(serve_once(failing(bench, "task")))
+    assert messages(server_log) == ["Exception in ASGI application", *REST]
+
+
+def test_a_stdlib_level_that_is_off_reports_nothing(bench: Bench, server_log, stdlib_log):
+    """If the logger of the standard library is set above errors, the server's traceback stays."""
+    stdlib_log.handlers = [Kept()]
+    stdlib_log.setLevel(logging.CRITICAL)
+    asyncio.run(serve_once(failing(bench, "task")))
+    assert messages(server_log) == ["Exception in ASGI application", *REST]
+
+
+def test_a_line_of_the_standard_library_reports(bench: Bench, server_log, stdlib_log):
+    """If a handler of the standard library writes our line, the traceback is printed once."""
+    handler = Kept()
+    stdlib_log.handlers = [handler]
+    asyncio.run(serve_once(failing(bench, "task")))
+    assert messages(server_log) == REST
+    assert [record.exc_info[0] for record in handler.records if record.exc_info] == [ValueError]
+
+
+def test_the_line_of_an_error_task_reports_itself_only(bench: Bench, server_log):
+    """A logged failure of a user's error task does not stand for the error of the request."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    def only_tasks(_, __, entry):
+        if entry["event"] == "request.failed":
+            raise structlog.DropEvent
+        return str(entry) + "test_log_helpers.py stage.py"
+
+    bench.render(only_tasks)
+    asyncio.run(serve_once(bench.app(endpoint, on_request_error=[bench.fails("notify")])))
+    assert len(bench.lines("background_task.failed")) == 1
+    assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
 def test_without_our_lines_the_server_prints(bench: Bench, server_log):

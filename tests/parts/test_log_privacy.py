@@ -1,11 +1,9 @@
 """Failed requests in the log: with what helps to repair them, never with what the client sent."""
 
-import io
 import logging
 import traceback
 
 import pytest
-import structlog
 from fastapi import BackgroundTasks, HTTPException
 from pydantic import BaseModel, ValidationError
 
@@ -20,27 +18,6 @@ class Order(BaseModel):
 
     number: int
     lines: list[int]
-
-
-def rendered(bench: Bench) -> io.StringIO:
-    """Let structlog render the lines, tracebacks included, and return where they go."""
-    output = io.StringIO()
-    structlog.configure(
-        processors=[bench_copy(bench), structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(output),
-        cache_logger_on_first_use=False,
-    )
-    return output
-
-
-def bench_copy(bench: Bench):
-    """Return a processor that keeps a copy of each line and passes it on."""
-
-    def keep(logger, level, entry):
-        bench.accounts.lines.entries.append(entry | {"log_level": level})
-        return entry
-
-    return keep
 
 
 def invalid_input(bench: Bench):
@@ -67,7 +44,7 @@ def test_a_validation_error_is_told_by_its_places(bench: Bench):
 
 def test_the_input_is_not_in_the_log(bench: Bench):
     """What did not fit is nowhere in the rendered log."""
-    output = rendered(bench)
+    output = bench.render()
     invalid_input(bench)
     assert "request.failed" in output.getvalue()
     assert SECRET not in output.getvalue()
@@ -79,7 +56,7 @@ def test_an_invalid_response_is_an_error_without_the_data(bench: Bench):
     async def endpoint() -> Order:
         return {"number": SECRET, "lines": []}
 
-    output = rendered(bench)
+    output = bench.render()
     answer = ask(bench.app(endpoint))
     assert answer.status == 500
     assert SECRET in str(answer.error)  # as the server gets it: unchanged
@@ -98,7 +75,7 @@ def test_a_validation_error_of_the_users_own_is_not_quoted(bench: Bench):
     async def endpoint() -> None:
         Order.model_validate({"number": SECRET, "lines": []})
 
-    output = rendered(bench)
+    output = bench.render()
     answer = ask(bench.app(endpoint))
     assert isinstance(answer.error, ValidationError)
     assert "number: int_parsing" in output.getvalue()
@@ -111,7 +88,7 @@ def test_a_task_that_fails_by_validation_is_not_quoted(bench: Bench):
     async def mail() -> None:
         Order.model_validate({"number": SECRET, "lines": []})
 
-    output = rendered(bench)
+    output = bench.render()
     ask(bench.app_with(mail))
     assert "background_task.failed" in output.getvalue()
     assert SECRET not in output.getvalue()

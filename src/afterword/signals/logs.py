@@ -7,7 +7,8 @@ from typing import Any
 from .. import names
 from ..emit import Emitter, free_of_bound
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from .exceptions import MAX_PLACES, exc_info, validation_places
+from ..told import exc_info
+from ..validation import findings
 from .severity import LEVELS, request_level
 
 
@@ -35,9 +36,15 @@ class Logs(TaskObserver):
     def ended(self, run: TaskRun) -> None:
         """Write the outcome, what happened, and what to do about it."""
         outcome = run.outcome or Outcome.ABANDONED
-        line = self._emitter.line(LEVELS[outcome])
-        if line is not None:
-            line(names.EVENT_ENDED[outcome], **free_of_bound(_outcome(run)))
+        level, event = LEVELS[outcome], names.EVENT_ENDED[outcome]
+        line = self._emitter.line(level)
+        if line is None:
+            return
+        keys = free_of_bound(_outcome(run))
+        if outcome is Outcome.FAILED and run.exception is not None:
+            run._logged = self._emitter.write_traceback(level, event, keys, exc_info(run.exception))
+        else:
+            line(event, **keys)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Write a failed request: an error with its traceback, or a warning where the client was at fault."""
@@ -54,12 +61,15 @@ class Logs(TaskObserver):
             names.KEY_TRACE_ID: info.trace_id,
             names.KEY_SPAN_ID: info.span_id,
         }
-        places = validation_places(exc)
-        if places is not None:
-            keys |= {names.KEY_ERROR_COUNT: len(places), names.KEY_ERRORS: places[:MAX_PLACES]}
+        found = findings(exc)
+        if found is not None:
+            keys |= {names.KEY_ERROR_COUNT: found.total, names.KEY_ERRORS: found.places}
+        keys = free_of_bound(_known(keys))
         if level == "error":
-            keys["exc_info"] = exc_info(exc, places)
-        line(names.EVENT_REQUEST_FAILED, **free_of_bound(_known(keys)))
+            told = exc_info(exc)
+            info._logged = self._emitter.write_traceback(level, names.EVENT_REQUEST_FAILED, keys, told)
+        else:
+            line(names.EVENT_REQUEST_FAILED, **keys)
 
 
 def _known(keys: dict[str, Any]) -> dict[str, Any]:
@@ -96,10 +106,7 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
         keys[names.KEY_REASON] = str(run.reason)
         if run.error_type is not None:
             keys[names.KEY_ERROR_TYPE] = run.error_type
-        if run.exception is not None and run.started:
-            if run.outcome is Outcome.FAILED:
-                keys["exc_info"] = exc_info(run.exception, validation_places(run.exception))
-        elif run.detail is not None:
+        if run.detail is not None and (run.exception is None or not run.started):  # else it says no more
             keys[names.KEY_DETAIL] = run.detail
     return keys
 

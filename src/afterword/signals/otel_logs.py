@@ -18,7 +18,9 @@ from .. import names
 from .._version import __version__
 from ..ids import context_of
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from .exceptions import MAX_PLACES, error_type, exception_attributes, validation_places
+from ..told import exc_info
+from ..validation import findings
+from .exceptions import error_type, exception_attributes
 from .severity import LEVELS, request_level
 
 _SEVERITIES: Final = {
@@ -78,11 +80,11 @@ class OpenTelemetryLogs(TaskObserver):
             return
         attributes = _request(info) | {names.ERROR_TYPE: full_name(exc)}
         body = f"{info.method or 'request'} {info.route or ''} failed: {full_name(exc)}"
-        places = validation_places(exc)
-        if places is not None:
-            body += f" at {'; '.join(places[:MAX_PLACES])}"
+        found = findings(exc)
+        if found is not None:
+            body += f" at {found}"
         if severity is SeverityNumber.ERROR:
-            attributes |= exception_attributes(exc)
+            attributes |= exception_attributes(exc_info(exc))
         context = context_of(info.trace_id, info.span_id, sampled=True)
         self._emit(names.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
 
@@ -137,7 +139,7 @@ def _run(run: TaskRun) -> dict[str, Any]:
     if run.outcome is not None and run.outcome is not Outcome.SUCCEEDED:
         attributes[names.ERROR_TYPE] = error_type(run)
     if run.outcome is Outcome.FAILED and run.exception is not None:
-        attributes |= exception_attributes(run.exception)
+        attributes |= exception_attributes(exc_info(run.exception))
     return {key: value for key, value in attributes.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from contextvars import Token
 from typing import Any
@@ -23,9 +24,11 @@ from opentelemetry.trace import (
 
 from .. import names
 from .._version import __version__
+from ..faults import EXITS
 from ..ids import HexIds, hex_ids
 from ..model import Outcome, Reason, TaskObserver, TaskRun, full_name
-from .exceptions import error_type, exception_attributes, validation_places
+from ..told import exc_info
+from .exceptions import error_type, exception_attributes
 
 # whose spans of tasks there are: by instrumentation scope, and by name
 _NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
@@ -132,11 +135,11 @@ class Tracing(TaskObserver):
         error = error_type(run)
         if error is not None:
             span.set_attribute(names.ERROR_TYPE, error)
-        # contrib's span records the exception by itself as it passes
-        records = self._record_exceptions and adopted != _CONTRIB
-        if run.outcome is Outcome.FAILED and run.exception is not None and records:
+        if run.outcome is Outcome.FAILED and run.exception is not None and self._record_exceptions:
             _record(span, run.exception)
         span.set_status(Status(StatusCode.ERROR, run.detail))
+        if adopted == _CONTRIB:
+            _keep(span)
 
 
 def _attributes(run: TaskRun) -> dict[str, Any]:
@@ -164,9 +167,21 @@ def _foreign_kind(span: Any) -> str:
 
 
 def _record(span: Span, exc: BaseException) -> None:
-    """Record an exception as an event; of a validation error what was wrong, and not the input that it quotes."""
+    """Record what may be told of an exception as an event."""
+    told = exc_info(exc)
     try:
-        quotes_input = validation_places(exc) is not None
-        span.record_exception(exc, attributes=exception_attributes(exc) if quotes_input else None)
-    except Exception:  # noqa: BLE001  its text cannot be had
+        span.record_exception(told[1], attributes=exception_attributes(told))
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  a tracer that chokes on it
         span.add_event("exception", {names.EXCEPTION_TYPE: full_name(exc)})
+
+
+def _keep(span: Any) -> None:
+    """Let what is on an adopted span stay: contrib would add the exception as it passes, with what it quotes."""
+    with contextlib.suppress(AttributeError):  # a span of another SDK
+        span.record_exception = span.set_status = _ignore
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    """Take no note of what has been told already."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from types import TracebackType
 
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from ..told import exc_info
 
-# whose frames, between the request and the task, tell nothing about the task
-_PLUMBING = ("_afterword_pytest", "anyio", "concurrent", "afterword", "fastapi", "opentelemetry", "starlette")
 _MAX_FRAMES = 10
 
 
@@ -67,21 +65,14 @@ def place(method: str | None, route: str | None) -> str:
 
 
 def _what(exc: BaseException) -> list[str]:
-    return _lines(traceback.format_exception_only(exc))
+    return _lines(traceback.format_exception_only(exc_info(exc)[1]))
 
 
 def _where(exc: BaseException) -> list[str]:
     """Return the traceback of a task, from its own function on."""
-    inside = exc.__traceback__
-    while inside is not None and _is_plumbing(inside):
-        inside = inside.tb_next
-    frames = traceback.extract_tb(inside or exc.__traceback__, limit=-_MAX_FRAMES)
-    return _lines(traceback.format_list(frames)) + _what(exc)
-
-
-def _is_plumbing(frame: TracebackType) -> bool:
-    module = str(frame.tb_frame.f_globals.get("__name__"))
-    return module.partition(".")[0] in _PLUMBING
+    _, told, inside = exc_info(exc)
+    frames = traceback.extract_tb(inside, limit=-_MAX_FRAMES)
+    return _lines(traceback.format_list(frames) + traceback.format_exception_only(told))
 
 
 def _lines(texts: list[str]) -> list[str]:

@@ -1,0 +1,165 @@
+"""What may be told of a validation error: what is wrong and where, but never the input.
+
+Where it is wrong, the names of the input may be the client's own: the keys of a dictionary, fields that the model
+does not have. Told are only names that the application itself has declared; any other is an asterisk.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+from .faults import EXITS
+
+MAX_PLACES: Final = 20
+"""Places of a validation error that are told; a request body may have any number of them."""
+_MAX_DEPTH: Final = 10
+_MAX_INDEX: Final = 100_000  # what is larger is no place in a list, but may be a key
+_MAX_LISTED: Final = 1000  # pydantic makes a dictionary of each error before it can be asked for the first
+_MAX_NAMES: Final = 20_000
+_UNKNOWN: Final = "*"
+_TYPE: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
+
+# whose own text quotes the input, by the package and the name of the class
+_QUOTING: Final = frozenset(
+    {
+        ("fastapi", "RequestValidationError"),
+        ("fastapi", "ResponseValidationError"),
+        ("fastapi", "ValidationException"),
+        ("fastapi", "WebSocketRequestValidationError"),
+        ("jsonschema", "ValidationError"),
+        ("marshmallow", "ValidationError"),
+        ("msgspec", "ValidationError"),
+        ("pydantic", "ValidationError"),
+        ("pydantic_core", "ValidationError"),
+    }
+)
+
+# FastAPI's names for the parts of a request, pydantic's for the members of a union and for a dictionary's keys
+_names: Final = {
+    *("body", "cookie", "header", "path", "query", "response"),
+    *("[key]", "bool", "bytes", "date", "datetime", "decimal", "dict", "float", "int", "list", "none", "str"),
+}
+_models: weakref.WeakSet[type] = weakref.WeakSet()
+
+
+class Findings(NamedTuple):
+    """What a validation error found."""
+
+    total: int
+    """How many errors there are."""
+    places: list[str]
+    """Where the first of them are, and what is wrong there: ``body.lines.3.price: greater_than``."""
+
+    def __str__(self) -> str:
+        told = "; ".join(self.places)
+        untold = self.total - len(self.places)
+        if not untold:
+            return told
+        return f"{told}; and {untold} more" if told else f"{self.total} errors"
+
+
+def quotes_input(exc: BaseException) -> bool:
+    """Return whether the text of an exception is known to quote what was validated."""
+    # every class of it: an application may have made its own of FastAPI's
+    own = ((cls.__module__.partition(".")[0], cls.__name__) for cls in type(exc).__mro__)
+    return not _QUOTING.isdisjoint(own) or findings(exc) is not None
+
+
+def findings(exc: BaseException) -> Findings | None:
+    """Return what a validation error found; ``None`` for another exception, or where it cannot be asked."""
+    if not any(cls.__name__.endswith("ValidationError") for cls in type(exc).__mro__):
+        return None
+    try:
+        errors = getattr(exc, "errors", None)
+        if not callable(errors):
+            return None
+        count = getattr(exc, "error_count", None)
+        if callable(count):  # pydantic 2
+            number = int(count())
+            return Findings(number, _places(errors(include_url=False)) if number <= _MAX_LISTED else [])
+        found = errors()
+        return Findings(len(found), _places(found))
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  somebody else's ValidationError
+        return None
+
+
+def learn_parameters(asgi: Any) -> None:
+    """Take note of the parameters that a request's route and its dependencies declare."""
+    route = asgi.get("route")
+    context = asgi.get("fastapi", {}).get("effective_route_context")  # FastAPI >= 0.137, included routers
+    for holder in (route, context):
+        dependant = getattr(holder, "dependant", None)
+        if dependant is not None:
+            _learn(_parameters(dependant, _MAX_DEPTH))
+
+
+def _parameters(dependant: Any, depth: int) -> Iterator[Any]:
+    for kind in ("path", "query", "header", "cookie", "body"):
+        for field in getattr(dependant, f"{kind}_params", ()):
+            yield from (getattr(field, attribute, None) for attribute in ("name", "alias", "validation_alias"))
+    if depth:
+        for below in getattr(dependant, "dependencies", ()):
+            yield from _parameters(below, depth - 1)
+
+
+def _places(errors: Any) -> list[str]:
+    return [_place(error) for error in errors[:MAX_PLACES]]
+
+
+def _place(error: Any) -> str:
+    location, kind = tuple(error["loc"]), str(error["type"])
+    parts = [_part(part) for part in location[:_MAX_DEPTH]]
+    if len(location) > _MAX_DEPTH:
+        parts.append("...")
+    return f"{'.'.join(parts)}: {kind if _TYPE.fullmatch(kind) else _UNKNOWN}"
+
+
+def _part(part: Any) -> str:
+    if type(part) is int:
+        return str(part) if 0 <= part < _MAX_INDEX else _UNKNOWN
+    return part if type(part) is str and _is_declared(part) else _UNKNOWN
+
+
+def _is_declared(name: str) -> bool:
+    if name not in _names:
+        _learn_models()
+    return name in _names
+
+
+def _learn_models() -> None:
+    """Take note of the fields of every pydantic model of this process that has come since."""
+    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    waiting, seen = [base] if base is not None else [], set()
+    while waiting:
+        for model in type.__subclasses__(waiting.pop()):
+            if model in seen:  # by another of its bases
+                continue
+            seen.add(model)
+            waiting.append(model)
+            if model not in _models:
+                _models.add(model)
+                _learn(_fields(model))
+
+
+def _fields(model: Any) -> Iterator[Any]:
+    yield model.__name__  # what pydantic calls a model among the members of a union
+    for name, field in getattr(model, "model_fields", {}).items():
+        yield name
+        yield getattr(field, "alias", None)
+        yield getattr(field, "validation_alias", None)
+
+
+def _learn(names: Iterable[Any]) -> None:
+    for name in names:
+        if isinstance(name, str):
+            if len(_names) < _MAX_NAMES and len(name) <= 100:
+                _names.add(name)
+        elif name is not None:  # pydantic's AliasChoices, and AliasPath
+            _learn(getattr(name, "choices", ()))
+            _learn(part for part in getattr(name, "path", ()) if isinstance(part, str))
