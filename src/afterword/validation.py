@@ -65,7 +65,7 @@ class Findings(NamedTuple):
 def quotes_input(exc: BaseException) -> bool:
     """Return whether the text of an exception is known to quote what was validated."""
     # every class of it: an application may have made its own of FastAPI's
-    own = ((cls.__module__.partition(".")[0], cls.__name__) for cls in type(exc).__mro__)
+    own = ((str(cls.__module__).partition(".")[0], cls.__name__) for cls in type(exc).__mro__)
     return not _QUOTING.isdisjoint(own) or findings(exc) is not None
 
 
