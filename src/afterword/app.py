@@ -17,7 +17,7 @@ from .emit import emit
 from .faults import EXITS, log_fault
 from .ledger import Ledger
 from .model import TaskObserver
-from .settings import DEFAULT_PATH, RequestErrorCallback, Settings, TaskFailureCallback, checked
+from .settings import DEFAULT_PATH, RequestErrorCallback, Settings, TaskFailureCallback, checked, is_disabled
 from .signals.logs import Logs
 from .signals.otel_metrics import otel_metrics
 from .signals.prometheus import Prometheus, exported_by_opentelemetry
@@ -31,6 +31,7 @@ class _Default:
 
 
 _DEFAULT: Final = _Default()
+_said_off = False
 
 
 def instrument(
@@ -51,11 +52,13 @@ def instrument(
     """Account for every background task of a FastAPI or Starlette application.
 
     May be called anywhere: before or after routes, middleware and mounts, also in the lifespan. Calling it again
-    with the same settings does nothing, with others replaces them.
+    with the same settings does nothing, with others replaces them. With ``AFTERWORD_DISABLED=true`` in the
+    environment it does nothing but check its arguments.
 
     Args:
         app: the application. One mounted inside it joins its account.
-        traces: one span per task; a span that FastAPI or OpenTelemetry contrib opens for it is adopted.
+        traces: one span per task; a span that FastAPI or OpenTelemetry contrib opens for it is adopted and
+            renamed. ``False`` leaves theirs as they are.
         metrics: Prometheus series in ``registry`` and OpenTelemetry instruments.
         logs: structured log lines through structlog, or the stdlib logger ``afterword``.
         tracer_provider: where spans go; the global provider by default.
@@ -91,8 +94,20 @@ def instrument(
         new_trace=new_trace,
     )
     known = account_of(app)
-    if known is None or known.settings != settings:
+    if not switched_off() and (known is None or known.settings != settings):
         apply(app, settings)
+
+
+def switched_off() -> bool:
+    """Return whether the environment says that nothing is to be instrumented; that is said once."""
+    global _said_off
+    if not is_disabled():
+        return False
+    if not _said_off:
+        _said_off = True
+        detail = "AFTERWORD_DISABLED is set: nothing is instrumented, and no background task is accounted for"
+        emit("info", names.EVENT_DISABLED, {names.KEY_DETAIL: detail})
+    return True
 
 
 def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Account | None:

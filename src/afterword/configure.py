@@ -16,8 +16,8 @@ from . import flushing, names
 from .faults import EXITS, warn
 from .logs import add_context
 from .request_tracing import has_native
+from .signals import sdk
 
-_UNCONFIGURED = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
 
@@ -77,7 +77,7 @@ def _configure_opentelemetry(service_name: str | None) -> None:
         ("metrics", metrics.get_meter_provider(), _configure_metrics),
         ("logs", _logs.get_logger_provider(), _configure_logs),
     ):
-        if not _unconfigured(provider):
+        if sdk.is_set_up(provider):
             continue
         try:
             set_up(resource, [] if left_to_fastapi else _exporters(signal))
@@ -137,10 +137,6 @@ def _configure_logs(resource: Any, exporters: list[Any]) -> None:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     _logs.set_logger_provider(provider)
     flushing.remember(provider)
-
-
-def _unconfigured(provider: Any) -> bool:
-    return type(provider).__name__ in _UNCONFIGURED
 
 
 def _resource(service_name: str | None) -> Any:

@@ -34,7 +34,8 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     @staticmethod
     def instrument_app(app: Starlette, **arguments: Any) -> None:
         """Instrument one application; the arguments of ``afterword.instrument`` win over the environment."""
-        wiring.apply(app, from_environment(**arguments))
+        if not wiring.switched_off():
+            wiring.apply(app, from_environment(**arguments))
 
     @staticmethod
     def uninstrument_app(app: Starlette) -> None:
@@ -42,6 +43,8 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         wiring.uninstrument(app)
 
     def _instrument(self, **arguments: Any) -> None:
+        if wiring.switched_off():
+            return
         self._settings = from_environment(**arguments)
         if hooks.observable():
             hooks.on_sight(self._see)

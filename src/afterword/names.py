@@ -114,6 +114,8 @@ EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outco
 EVENT_LOST: Final = "background_task.lost"
 EVENT_REQUEST_FAILED: Final = "request.failed"
 EVENT_METRICS: Final = "afterword.metrics"
+EVENT_TRACES: Final = "afterword.traces"
+EVENT_DISABLED: Final = "afterword.disabled"
 
 KEY_TASK: Final = "task"
 KEY_TASK_RUN: Final = "task_run"

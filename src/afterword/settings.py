@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.requests import HTTPConnection
 
+from .faults import warn
 from .model import TaskObserver, TaskRun
 
 DEFAULT_PATH: Final = "/metrics"
@@ -94,6 +95,23 @@ def from_environment(**arguments: Any) -> Settings:
 
         settings = replace(settings, observers=(*settings.observers, OpenTelemetryLogs()))
     return settings
+
+
+def is_disabled() -> bool:
+    """Return whether ``AFTERWORD_DISABLED`` switches everything off, with or without code.
+
+    A value that cannot be read must not stop the application that it is there to help: it is warned of.
+    """
+    try:
+        return _flag("AFTERWORD_DISABLED", default=False)
+    except ValueError as error:
+        warn("%s; it is not switched off", error)
+        return False
+
+
+def opentelemetry_is_disabled() -> bool:
+    """Return whether ``OTEL_SDK_DISABLED`` switches OpenTelemetry off on purpose."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 def _flag(variable: str, *, default: bool) -> bool:

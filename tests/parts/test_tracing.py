@@ -209,4 +209,6 @@ def test_without_traces_no_span_is_touched(bench: Bench):
     app = native_app(bench, bench.works("mail"), traces=False)
     ask(app)
     assert bench.accounts.spans.of_runs() == []
+    theirs = [span.name for span in bench.accounts.spans.all() if "background_task" in span.name]
+    assert theirs == ["fastapi.background_task"] * NATIVE_TELEMETRY
     assert bench.outcomes == [("mail", "succeeded")]

@@ -1,19 +1,26 @@
 """The README's examples as a type checker sees them: ``python -m tests.typing.readme``, by ``make lint``."""
 
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 from mypy import api
 
-from tests.readme.test_readme import blocks
+from tests.readme.test_readme import ROOT, blocks
 
-# its tests have no annotations, as tests have none; what an example says of a type must be right all the same
-OPTIONS = ("--config-file=", "--check-untyped-defs", "--no-error-summary", "--python-version", "3.11")
+OPTIONS = (
+    "--config-file=",  # its tests have no annotations, as tests have none
+    "--check-untyped-defs",
+    "--no-error-summary",
+    "--python-version=3.11",
+    "--cache-dir=.build/mypy-readme",  # one of its own: other options make a cache void
+)
 
 
 def main() -> int:
     """Check every Python block, each as a file of its own; return mypy's exit status."""
+    os.environ["MYPYPATH"] = str(ROOT / "src")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"readme_line_{block.line}.py" for block in blocks()]
         for file, block in zip(files, blocks(), strict=True):

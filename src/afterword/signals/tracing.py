@@ -28,6 +28,7 @@ from ..faults import EXITS
 from ..ids import HexIds, hex_ids
 from ..model import Outcome, Reason, TaskObserver, TaskRun, full_name
 from ..told import exc_info
+from . import sdk
 from .exceptions import error_type, exception_attributes
 
 # whose spans of tasks there are: by instrumentation scope, and by name
@@ -46,6 +47,9 @@ class Tracing(TaskObserver):
     def __init__(self, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False) -> None:
         self._tracer = get_tracer(names.SCOPE, __version__, tracer_provider)
         self._new_trace = new_trace
+        self._provider = tracer_provider
+        self._looked = False
+        """Whether somebody records spans at all has been looked at, when one was not recorded."""
         self._parents: dict[TaskRun, Span] = {}  # of the runs that have not begun
         self._open: dict[TaskRun, _Open] = {}
         self._last_parent: tuple[Span, HexIds] = INVALID_SPAN, (None, None, False)
@@ -94,6 +98,9 @@ class Tracing(TaskObserver):
         try:
             if span.is_recording():
                 self._write_outcome(run, span, adopted)
+            elif not self._looked:
+                self._looked = True
+                sdk.say_if_nothing_records(self._provider)
         finally:
             if token is not None and not run.torn_down:
                 otel.detach(token)
