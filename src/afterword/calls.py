@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar, Token
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from starlette.background import BackgroundTask
 
-from . import batches, request, verdict
+from . import alerts, batches, request, verdict
 from .births import Birth, fresh_run, is_observable
 from .faults import EXITS, log_fault
 from .ledger import is_pending, unended
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .request import RequestScope
 
 Original = Callable[[Any], Awaitable[None]]
-
-_MOST_WAITING: Final = 32  # failed tasks whose alert waits for a response
 
 _current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=None)
 
@@ -129,11 +127,11 @@ def accounting(patch: Patch, original: Original, choose: Callable[[Account], Ori
         except BaseException as exc:
             _end(call, call.raised, exc)
             if call.run.outcome is Outcome.FAILED:
-                await _alert(call, exc)
+                await alerts.task_failed(call.run, call.record, call.caller, exc)
             raise
         _end(call, call.succeeded)
         if call.unrun is not None:
-            await _alert(call, None)
+            await alerts.task_failed(call.run, call.record, call.caller, None)
 
     hook = __call__
     return hook
@@ -208,57 +206,3 @@ def _open(task: Any, caller: RequestScope | None, plan: Plan | None) -> Birth | 
     if not is_observable(task) and isinstance(task.func, BackgroundTask):
         return None
     return fresh_run(task, record, caller)
-
-
-async def _alert(call: _Call, exc: BaseException | None) -> None:
-    """Call the user's ``on_task_failure``: at once, but not before the response to the request has gone out.
-
-    A task that an endpoint awaits itself must not delay the answer; only so many wait for it, with what they hold.
-    """
-    record, caller = call.record, call.caller
-    if record.quiet or not record.scope.account.settings.on_task_failure:
-        return
-    if caller is None or caller.kind != "http" or caller.answering or caller.settled:
-        await _tell(call.run, record, exc)
-        return
-    caller.alerts = (*caller.alerts, (call.run, record, exc))
-    if len(caller.alerts) > _MOST_WAITING:
-        await tell_waiting(caller)
-
-
-async def tell_waiting(scope: RequestScope) -> None:
-    """Call ``on_task_failure`` for the tasks that failed before the response to their request had gone out."""
-    while scope.alerts:
-        first, *later = scope.alerts
-        scope.alerts = tuple(later)
-        await _tell(*first)
-
-
-async def _tell(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> None:
-    """Run every ``on_task_failure`` as a task of the failed run's request; their own failures end with them."""
-    await run_quietly(record.scope, record.scope.account.settings.on_task_failure, run, exc)
-
-
-async def run_quietly(scope: RequestScope, functions: tuple[Callable[..., Any], ...], *args: Any) -> None:
-    """Run functions of the user's as tasks of a request; their failures raise no alert."""
-    token = request.enter(scope)
-    try:
-        tasks = [BackgroundTask(function, *args) for function in functions]
-        for record in map(recall_task, tasks):
-            if record is not None:
-                record.quiet = True
-        await run_each(scope, tasks)
-    finally:
-        request.leave(token)
-
-
-async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
-    """Run tasks of a request one by one; an error of one is accounted for, and goes no further."""
-    before = scope.task_failed, scope.task_logged
-    for task in tasks:
-        try:
-            await task()
-        except BaseException as exc:  # its run has failed, and says so
-            if not verdict.is_error(exc):
-                raise
-    scope.task_failed, scope.task_logged = before  # what the application raises next is not their doing

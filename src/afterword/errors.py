@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from . import calls, request
+from . import alerts, request
 from .lifetimes import recall_task
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ async def finish(scope: RequestScope) -> None:
     for failure in list(scope.failures):
         scope.account.guard("reporting an error", scope.report, failure)
         await _run_error_tasks(scope, failure, None)
-    await calls.tell_waiting(scope)
+    await alerts.tell_waiting(scope)
 
 
 async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: Any) -> None:
@@ -163,10 +163,10 @@ async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: An
         return
     failure.answered = True
     rescued, failure.rescued = failure.rescued, []
-    await calls.run_each(scope, rescued)
+    await alerts.run_each(scope, rescued)
     handlers = scope.account.settings.on_request_error
     if handlers and scope.asgi is not None and not failure.inside:
-        await calls.run_quietly(scope, handlers, connection or _connection(scope.asgi), failure.exc)
+        await alerts.run_quietly(scope, handlers, connection or _connection(scope.asgi), failure.exc)
 
 
 def _connection(asgi: Any) -> HTTPConnection:

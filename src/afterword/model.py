@@ -96,6 +96,7 @@ class TaskRun:
     _started_tick = 0.0
     _seen: Any = None
     _logged = False  # a line with its traceback has gone out
+    _around: Any = None
 
     id: str
     """128 random bits as hexadecimal digits."""

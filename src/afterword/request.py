@@ -18,6 +18,8 @@ from .routes import route_template
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from opentelemetry.context import Context
+
     from .account import Account
     from .lifetimes import TaskRecord
 
@@ -51,6 +53,8 @@ class RequestScope:
     failures: tuple[verdict.Failure, ...] = ()
     alerts: tuple[tuple[TaskRun, TaskRecord, BaseException | None], ...] = ()
     """Failed tasks whose alert waits for the response to go out."""
+    around: Context | None = None
+    """OpenTelemetry's context where the request reaches the router, whose span all its runs hang under."""
     status: int | None = None
     inner_status: int | None = None
     lost_client: OSError | None = None
@@ -115,7 +119,12 @@ class RequestScope:
             self.runs[run] = record
         if not sweeper.started:
             sweeper.start()
-        self.account.ledger.schedule(run)
+        if self.around is None:
+            self.account.ledger.schedule(run)
+        else:
+            run._around = self.around
+            self.account.ledger.schedule(run)
+            run._around = None  # whoever keeps the run must not keep what the application has put there
         return run
 
     def release(self, run: TaskRun) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from . import calls
+from opentelemetry.context import get_current
+
+from . import alerts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -43,6 +45,8 @@ def watch_inside(scope: RequestScope, send: Send) -> Send:
 
     It begins afresh: a middleware may call the application more than once for one request.
     """
+    if scope.account.settings.traces:
+        scope.around = get_current()
     if scope.started and not scope.complete:
         scope.started = scope.task_failed = False
         scope.inner_status = None
@@ -62,11 +66,11 @@ def watch_inside(scope: RequestScope, send: Send) -> Send:
         await send(message)
         scope.complete = True
         if scope.alerts:
-            await calls.tell_waiting(scope)
+            await alerts.tell_waiting(scope)
 
     async def telling(message: Message) -> None:
         await send(message)
-        await calls.tell_waiting(scope)
+        await alerts.tell_waiting(scope)
 
     return watched
 

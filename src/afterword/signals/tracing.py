@@ -58,8 +58,14 @@ class Tracing(TaskObserver):
         self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
 
     def scheduled(self, run: TaskRun) -> None:
-        """Remember the span that schedules the task, to be the parent."""
-        parent = self._parents[run] = get_current_span()
+        """Remember the request's span, to be the parent; where it has none, the span that schedules the task.
+
+        FastAPI's own spans of tasks hang under the request's, so all do, whatever becomes of the task.
+        """
+        parent = get_current_span(run._around)
+        if parent is INVALID_SPAN:
+            parent = get_current_span()
+        self._parents[run] = parent
         # the tasks of one request have one parent: its ids are put into text once
         last, ids = self._last_parent
         if parent is not last:
