@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context as otel
 from starlette.background import BackgroundTask
 
-from . import request, verdict
+from . import batches, request, verdict
 from .lifetimes import recall_task
 
 if TYPE_CHECKING:
@@ -64,10 +64,11 @@ async def run_quietly(scope: RequestScope, functions: tuple[Callable[..., Any], 
 async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
     """Run tasks of a request one by one; an error of one is accounted for, and goes no further.
 
-    They run in the request's context: inside no failed task's span, and not outside the request's own.
+    They run in the request's context: in no batch, in no failed task's span, and not outside the request's own.
     """
     before = scope.task_failed, scope.task_logged
     token = request.enter(scope)
+    plan = batches.enter(None)
     span = otel.attach(scope.around) if scope.around is not None else None
     torn_down = False
     try:
@@ -83,6 +84,7 @@ async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
     finally:
         if not torn_down:
             request.leave(token)
+            batches.leave(plan)
             if span is not None:
                 otel.detach(span)
     scope.task_failed, scope.task_logged = before  # what the application raises next is not their doing

@@ -37,6 +37,8 @@ _plan: ContextVar[Plan | None] = ContextVar("afterword_plan", default=None)
 
 
 current_plan = _plan.get
+enter = _plan.set
+leave = _plan.reset
 
 
 def take(innermost: Plan, task: Any) -> Birth | None:

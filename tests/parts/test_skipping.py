@@ -67,3 +67,15 @@ def test_a_skipped_task_says_what_stopped_its_batch(bench: Bench, cls, task, err
     assert f"shop.mail {said}" in detail
     assert advised in detail
     assert ("catch" in detail) == (error is ValueError)
+
+
+def test_a_failing_alert_stops_no_batch(bench: Bench):
+    """What is skipped says which task failed before it, not which alert failed because of that."""
+
+    @named("alert")
+    async def alert(run, exc) -> None:
+        raise OSError("no network")
+
+    ask(bench.app_with(bench.fails("mail"), bench.works("audit"), on_task_failure=[alert]))
+    bench.assert_story(failed("mail"), failed("alert", "OSError"), skipped("audit"))
+    assert "shop.mail failed before it with ValueError" in bench.accounts.recorder.run("audit").detail

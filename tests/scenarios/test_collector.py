@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from afterword import lifetimes
 from tests.support.lab import Lab
 from tests.support.stage import named
-from tests.support.story import cancelled, skipped
+from tests.support.story import cancelled, failed, skipped
 from tests.support.waiting import wait_until
 
 
@@ -130,3 +130,25 @@ def test_row_49_nothing_is_kept_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     gc.collect()
     lab.expect(cancelled("mail"))
     assert wait_until(lambda: gc.collect() >= 0 and alive[0]() is None)
+
+
+def test_an_alert_that_is_destroyed(lab: Lab):
+    """A suspended ``on_task_failure`` that is collected ends as a task does: cancelled, and nothing is raised."""
+    begun = asyncio.Event()
+    stage = lab.stage()
+    app = stage.fastapi()
+
+    @named("alert")
+    async def alert(run: Any, exc: Any) -> None:
+        begun.set()
+        await asyncio.Future()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.fails("mail"))
+        tasks.add_task(stage.works("audit"))
+
+    stage.instrument(app, on_task_failure=[alert])
+    suspend_and_forget(app, begun)
+    gc.collect()
+    lab.expect(failed("mail"), cancelled("alert"), skipped("audit"))
