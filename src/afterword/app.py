@@ -11,7 +11,7 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
-from . import exposition, hooks, multiprocess, names, request_tracing
+from . import exposition, hooks, names, request_tracing
 from .account import Account, account_of, set_account
 from .emit import emit
 from .faults import EXITS, log_fault
@@ -20,7 +20,7 @@ from .model import TaskObserver
 from .settings import DEFAULT_PATH, RequestErrorCallback, Settings, TaskFailureCallback, checked, is_disabled
 from .signals.logs import Logs
 from .signals.otel_metrics import otel_metrics
-from .signals.prometheus import Prometheus, exported_by_opentelemetry
+from .signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
 from .signals.tracing import Tracing
 from .taken import is_taken
 
@@ -161,8 +161,8 @@ def _observers(settings: Settings) -> list[TaskObserver]:
     if settings.metrics:
         with _signal("OpenTelemetry metrics"):
             observers.append(_prepared(otel_metrics(settings.meter_provider)))
-        if settings.registry is not None and _can_hold_series(settings.registry):
-            with _signal("Prometheus metrics"):
+        if settings.registry is not None and not exported_by_opentelemetry(settings.registry):
+            with _signal("Prometheus series"):
                 observers.append(_prepared(Prometheus(settings.registry)))
     if settings.logs:
         with _signal("logs"):
@@ -175,6 +175,8 @@ def _signal(name: str) -> Iterator[None]:
     """Go without a signal whose library fails; what the user has to put right is still raised."""
     try:
         yield
+    except Unavailable as reason:
+        emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: f"no {name}: {reason}"})
     except (ValueError, *EXITS):
         raise
     except BaseException as fault:  # noqa: BLE001
@@ -186,13 +188,6 @@ def _prepared(observer: Any) -> Any:
     for name in names.declared():
         observer.prepare(name)
     return observer
-
-
-def _can_hold_series(registry: CollectorRegistry) -> bool:
-    complaint = multiprocess.complaint(multiprocess.directory())
-    if complaint is not None:
-        emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: f"no Prometheus series: {complaint}"})
-    return complaint is None and not exported_by_opentelemetry(registry)
 
 
 def _check_app(app: Any) -> None:

@@ -16,9 +16,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from . import multiprocess, names
+from . import names, workers
 from .account import account_of
 from .emit import emit
+from .everybody import Everybody
 from .lifetimes import drain
 from .signals.now import sample
 from .signals.threads import note_limiter
@@ -123,12 +124,12 @@ def _render(
     registry: CollectorRegistry, accept: str, encoding: str, wanted: list[str]
 ) -> tuple[bytes, dict[str, str]]:
     encode, content_type = _encoder(accept)
-    source: Any = registry.restricted_registry(wanted) if wanted else registry
-    path = multiprocess.directory()
-    if path is not None and multiprocess.complaint(path) is None:
-        multiprocess.close_dead_accounts(path, registry)
-        source = multiprocess.Everybody(path, wanted)
-    body, headers = encode(source), {"content-type": content_type}
+    path = workers.directory()
+    if path is not None and workers.several_processes() and workers.complaint(path) is None:
+        body = Everybody(path, wanted).encoded(encode)
+    else:
+        body = encode(registry.restricted_registry(wanted) if wanted else registry)
+    headers = {"content-type": content_type}
     if gzip_accepted(encoding):
         body = gzip.compress(body, compresslevel=1)
         headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}

@@ -29,6 +29,14 @@ async def schedule_quick(tasks: BackgroundTasks) -> int:
     return os.getpid()
 
 
+@app.get("/many")
+async def schedule_many(tasks: BackgroundTasks) -> int:
+    """Schedule many quick tasks, so that whoever is killed just now is busy counting."""
+    for _ in range(200):
+        tasks.add_task(quick)
+    return os.getpid()
+
+
 @app.get("/long")
 async def schedule_long(tasks: BackgroundTasks) -> int:
     """Schedule a task that holds on, and one behind it that stays pending."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
-from afterword import multiprocess
+from afterword import workers
+from afterword.everybody import Everybody
 from afterword.signals.prometheus import series_of
 
 DEAD, CLOSERS = 40, 4
@@ -30,7 +31,7 @@ def hold() -> None:
 
 def main() -> None:
     """Let them die, close their accounts, add everything up."""
-    path = multiprocess.directory() or ""
+    path = workers.directory() or ""
     series_of(REGISTRY)
     for pid in [forked(hold) for _ in range(DEAD)]:
         os.waitpid(pid, 0)
@@ -39,13 +40,13 @@ def main() -> None:
     def close() -> None:
         os.close(go)
         os.read(start, 1)  # until nobody holds the other end
-        multiprocess.close_dead_accounts(path, REGISTRY)
+        workers.close_dead_accounts(path, os.listdir(path))
 
     closers = [forked(close) for _ in range(CLOSERS)]
     os.close(go)
     for pid in closers:
         os.waitpid(pid, 0)
-    samples = [sample for metric in multiprocess.Everybody(path).collect() for sample in metric.samples]
+    samples = [sample for metric in Everybody(path).collect() for sample in metric.samples]
     for name in ("background_task_scheduled_total", "background_task_lost_total", "background_task_pending"):
         print(name, sum(int(sample.value) for sample in samples if sample.name == name))
 

@@ -144,3 +144,20 @@ def test_accounts_that_several_close_at_once_are_closed_once(tmp_path: Path):
         "background_task_lost_total": str(DEAD),
         "background_task_pending": "0",
     }, done.stderr
+
+
+def test_clearing_the_directory_from_the_command_line(tmp_path: Path):
+    """`python -m afterword.multiprocess` clears the directory, and not even a warning is said."""
+    directory = tmp_path / "metrics"
+    for _ in range(2):  # makes it, clears it
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "afterword.multiprocess"],
+            env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert (done.stdout, done.stderr) == ("", "")
+        assert list(directory.iterdir()) == []
+        (directory / "counter_1.afterword.db").write_bytes(bytes(100))

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable
 from contextvars import ContextVar
 
-from prometheus_client import CollectorRegistry, Gauge, values
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .. import names
+from .book import Book
 from .oldest import OldestRuns
 from .threads import WorkerThreads, worker_threads
 
@@ -26,34 +26,23 @@ _sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", def
 _THREADS = (names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
 
 
-def several_processes() -> bool:
-    """Return whether prometheus_client counts in files, for several processes (``PROMETHEUS_MULTIPROC_DIR``)."""
-    return bool(getattr(values.ValueClass, "_multiprocess", False))
-
-
-def watch_now(registry: CollectorRegistry, oldest: OldestRuns) -> NowGauges | None:
-    """Register these numbers; return what must be started in each process, in multi-process mode."""
-    if several_processes():
-        return NowGauges(registry, oldest)
-    registry.register(_NowCollector(oldest))
-    return None
-
-
 def sample() -> None:
     """Read the use of the worker threads now, for what is rendered later in this context."""
     _sampled.set(worker_threads())
 
 
-class _NowCollector(Collector):
+class NowCollector(Collector):
     """Reads the numbers at the time of a scrape."""
 
     def __init__(self, oldest: OldestRuns) -> None:
         self._oldest = oldest
 
     def describe(self) -> Iterable[Metric]:
+        """Name the families, so that a second registration is an error."""
         return [_family(metric) for metric in (names.OLDEST_AGE, *_THREADS)]
 
     def collect(self) -> Iterable[Metric]:
+        """Return the families with what is true now."""
         ages = _family(names.OLDEST_AGE)
         for state in _STATES:
             ages.add_metric([state], self._oldest.age(state))
@@ -70,21 +59,13 @@ def _family(metric: names.Metric) -> GaugeMetricFamily:
 class NowGauges:
     """Writes the numbers of this process for the others; a thread that begins with its first task."""
 
-    def __init__(self, registry: CollectorRegistry, oldest: OldestRuns) -> None:
-        def gauge(metric: names.Metric, mode: str) -> Gauge:
-            return Gauge(
-                metric.prometheus,
-                metric.help,
-                metric.labels,
-                registry=registry,
-                multiprocess_mode=mode,  # type: ignore[arg-type]
-            )
-
+    def __init__(self, book: Book, oldest: OldestRuns) -> None:
         self._oldest = oldest
-        self._ages = gauge(names.OLDEST_AGE, "livemax")
-        self._threads = [gauge(metric, "livesum") for metric in _THREADS]
+        self._ages = [(state, book.gauge(names.OLDEST_AGE, state)) for state in _STATES]
+        self._threads = [book.gauge(metric) for metric in _THREADS]
         self._started = False
-        os.register_at_fork(after_in_child=self._forked)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
 
     def start(self) -> None:
         """Make sure that the thread of this process is there."""
@@ -94,8 +75,8 @@ class NowGauges:
 
     def refresh(self) -> None:
         """Write the numbers as they are now."""
-        for state in _STATES:
-            self._ages.labels(state).set(self._oldest.age(state))
+        for state, age in self._ages:
+            age.set(self._oldest.age(state))
         for gauge, value in zip(self._threads, worker_threads(), strict=True):
             gauge.set(value)
 

@@ -1,79 +1,64 @@
-"""The series of one worker among several: prometheus_client's own types, in files for all to read."""
+"""The series of one worker among several, in files for all to read."""
 
 from __future__ import annotations
-
-from typing import Any
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from .. import names
 from ..bounds import ERROR_TYPES
 from ..model import Outcome, TaskRun
+from .book import Book, Times, all_or_none
 
 
 class ProcessSeries(dict[str, "TaskSeries"]):
-    """All series of tasks in one registry; what ``Tallies`` are for one process."""
+    """All series of tasks; what ``Tallies`` are for one process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, book: Book) -> None:
         super().__init__()
-
-        def counter(metric: names.Metric) -> Counter:
-            return Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
-
-        def gauge(metric: names.Metric) -> Gauge:
-            return Gauge(
-                metric.prometheus, metric.help, metric.labels, registry=registry, multiprocess_mode="livesum"
-            )
-
-        def histogram(metric: names.Metric) -> Histogram:
-            return Histogram(
-                metric.prometheus, metric.help, metric.labels, registry=registry, buckets=names.BUCKETS
-            )
-
-        self.scheduled = counter(names.SCHEDULED)
-        self.started = counter(names.STARTED)
-        self.ended = counter(names.ENDED)
-        self.failures = counter(names.FAILURES)
-        self.duration = histogram(names.DURATION)
-        self.wait = histogram(names.WAIT)
-        self.thread_wait = histogram(names.THREAD_WAIT)
-        self.pending = gauge(names.PENDING)
-        self.running = gauge(names.RUNNING)
+        self.book = book
 
     def __missing__(self, name: str) -> TaskSeries:
-        return self.setdefault(name, TaskSeries(self, name))
+        return self.setdefault(name, TaskSeries(self.book, name))
 
 
 class TaskSeries:
-    """The series of one task name, resolved once."""
+    """The series of one task name, resolved once; where there is no room for them, nothing of it is counted.
 
-    def __init__(self, series: ProcessSeries, name: str) -> None:
+    What a dead process held is ``scheduled - ended``, two counters of one file: whenever it is killed, a run is
+    scheduled before it is anything else, and ended last.
+    """
+
+    def __init__(self, book: Book, name: str) -> None:
+        self._book = book
         self._name = name
-        self._scheduled = series.scheduled.labels(name)
-        self._started = series.started.labels(name)
-        self._pending = series.pending.labels(name)
-        self._running = series.running.labels(name)
-        self._wait = series.wait.labels(name)
+        self._scheduled = book.counter(names.SCHEDULED, name)
+        self._started = book.counter(names.STARTED, name)
+        self._pending = book.gauge(names.PENDING, name)
+        self._running = book.gauge(names.RUNNING, name)
+        self._wait = book.histogram(names.WAIT, name)
         # all outcomes start at 0, so that rate() sees the first failure
-        self._ended = {outcome: series.ended.labels(name, str(outcome)) for outcome in Outcome}
-        self._durations: dict[Outcome, Any] = {}
-        self._thread_wait: Any = None
-        self._series = series
+        self._ended = {outcome: book.counter(names.ENDED, name, str(outcome)) for outcome in Outcome}
+        self._durations: dict[Outcome, Times] = {}
+        self._thread_wait: Times | None = None
+        needed = (self._scheduled, self._started, self._pending, self._running, *self._ended.values())
+        self._counts = all_or_none((*needed, *self._wait.slots))
 
     def count_scheduled(self) -> None:
         """Count a run in."""
-        self._scheduled.inc()
-        self._pending.inc()
+        if self._counts:
+            self._scheduled.inc()
+            self._pending.inc()
 
     def count_started(self, run: TaskRun) -> None:
         """Move a run from pending to running."""
-        self._started.inc()
-        self._pending.dec()
-        self._running.inc()
-        self._wait.observe(run.wait or 0.0)
+        if self._counts:
+            self._started.inc()
+            self._pending.dec()
+            self._running.inc()
+            self._wait.observe(run.wait or 0.0)
 
     def count_ended(self, run: TaskRun) -> None:
         """Count a run's outcome."""
+        if not self._counts:
+            return
         outcome = run.outcome or Outcome.ABANDONED
         if run.started_at is None:
             self._pending.dec()
@@ -83,14 +68,14 @@ class TaskSeries:
         self._ended[outcome].inc()
         if outcome is Outcome.FAILED:
             kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
-            self._series.failures.labels(self._name, kind).inc()
+            self._book.counter(names.FAILURES, self._name, kind).inc()
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
         times = self._durations.get(outcome)
         if times is None:
-            times = self._durations[outcome] = self._series.duration.labels(self._name, str(outcome))
+            times = self._durations[outcome] = self._book.histogram(names.DURATION, self._name, str(outcome))
         times.observe(run.duration or 0.0)
         if run.thread_wait is not None:
             if self._thread_wait is None:
-                self._thread_wait = self._series.thread_wait.labels(self._name)
+                self._thread_wait = self._book.histogram(names.THREAD_WAIT, self._name)
             self._thread_wait.observe(run.thread_wait)

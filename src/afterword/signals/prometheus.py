@@ -12,10 +12,12 @@ from prometheus_client.registry import Collector
 
 from .. import names
 from .._version import __version__
-from ..bounds import ERROR_TYPES, ROUTES, TASK_NAMES
+from ..bounds import ERROR_TYPES, ROUTES
 from ..model import RequestInfo, TaskObserver, TaskRun, full_name
+from ..workers import complaint, directory, several_processes
+from .book import Book, OwnNumbers, book_at
 from .families import TallyCollector
-from .now import several_processes, watch_now
+from .now import NowCollector, NowGauges
 from .oldest import OldestRuns
 from .process_series import ProcessSeries, TaskSeries
 from .tally import Tallies, Tally
@@ -29,32 +31,54 @@ class _Counter(Counter):
         return [sample for sample in super()._child_samples() if sample.name != "_created"]
 
 
+class Unavailable(Exception):
+    """There can be no series of ours, for a reason that the user can put right."""
+
+
 class Series:
-    """All our series in one registry."""
+    """All our series in one registry; in files of this process where there are several."""
+
+    tasks: Tallies | ProcessSeries
+    now: NowGauges | None = None
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(metric: names.Metric) -> Counter:
-            return _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
-
-        self.tasks: Tallies | ProcessSeries
-        if several_processes():
-            self.tasks = ProcessSeries(registry)
-        else:
-            self.tasks = Tallies(timed=True)
-            registry.register(TallyCollector(self.tasks))
-        self.lost = counter(names.LOST)
-        self.request_errors = counter(names.REQUEST_ERRORS)
-        self.observer_errors = counter(names.OBSERVER_ERRORS)
-        info = names.INFO
-        Gauge(info.prometheus, info.help, info.labels, registry=registry, multiprocess_mode="livemax").labels(
-            __version__
-        ).set(1)
         self.oldest = OldestRuns()
-        self.now = watch_now(registry, self.oldest)
+        self._metrics: dict[names.Metric, Counter] = {}
+        path = directory()
+        wrong = complaint(path)
+        if wrong is not None:
+            raise Unavailable(wrong)
+        self._book = book_at(path) if path is not None and several_processes() else None
+        if self._book is not None:
+            self._write_in(self._book, registry)
+        else:
+            self._keep_in(registry)
 
-    def count_lost(self, name: str, count: float) -> None:
-        """Count runs that were found in a dead process."""
-        self.lost.labels(TASK_NAMES.admit(name)).inc(count)
+    def _write_in(self, book: Book, registry: CollectorRegistry) -> None:
+        try:
+            book.open()
+        except OSError as fault:
+            raise Unavailable(f"there is no room in {book.path}: {fault}") from fault
+        registry.register(OwnNumbers(book))
+        book.gauge(names.INFO, __version__).set(1)
+        self.tasks = ProcessSeries(book)
+        self.now = NowGauges(book, self.oldest)
+
+    def _keep_in(self, registry: CollectorRegistry) -> None:
+        self.tasks = Tallies(timed=True)
+        registry.register(TallyCollector(self.tasks))
+        registry.register(NowCollector(self.oldest))
+        for metric in (names.LOST, names.REQUEST_ERRORS, names.OBSERVER_ERRORS):
+            self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
+        info = names.INFO
+        Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)
+
+    def count(self, metric: names.Metric, *labels: str) -> None:
+        """Count one more of what is no task."""
+        if self._book is not None:
+            self._book.counter(metric, *labels).inc()
+        else:
+            self._metrics[metric].labels(*labels).inc()
 
 
 class _Staging(CollectorRegistry):
@@ -100,8 +124,7 @@ def series_of(registry: CollectorRegistry) -> Series:
 
 def _is_registered(registry: CollectorRegistry) -> bool:
     """Return whether our series are still there: test suites clear registries."""
-    found = registry.restricted_registry([names.INFO.prometheus]).collect()
-    return any(metric.samples for metric in found)
+    return names.INFO.prometheus in getattr(registry, "_names_to_collectors", {})
 
 
 def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
@@ -146,13 +169,14 @@ class Prometheus(TaskObserver):
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
-        self._series.request_errors.labels(
+        self._series.count(
+            names.REQUEST_ERRORS,
             info.method or "",
             ROUTES.admit(info.route or ""),
             "" if info.status is None else str(info.status),
             ERROR_TYPES.admit(full_name(exc)),
-        ).inc()
+        )
 
     def observer_failed(self, observer: str) -> None:
         """Count a fault of an observer."""
-        self._series.observer_errors.labels(observer).inc()
+        self._series.count(names.OBSERVER_ERRORS, observer)
