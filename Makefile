@@ -11,7 +11,7 @@ QUICK := tests/parts tests/scenarios tests/plugin tests/readme tests/matrix/test
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench coverage debian demo matrix prometheus dashboards quick test test-newest test-oldest lint format clean help
+.PHONY: bench coverage debian demo matrix mutation prometheus dashboards quick test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -56,6 +56,10 @@ bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and t
 matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environments of their own (a quarter of an hour)
 	$(NEWEST)/bin/python -m tests.matrix $(CELLS)
 
+# goes on where it was stopped; a part of it: make mutation MUTANTS='afterword.verdict.*'
+mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (an hour)
+	$(NEWEST)/bin/python -m tests.mutation $(MUTANTS)
+
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build
 
@@ -70,7 +74,7 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff format .
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-oldest .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf .venv .venv-oldest .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
 # The tests start a real Prometheus and check the dashboards' types with node.
 debian:
@@ -98,6 +102,10 @@ $(NEWEST)/lint.stamp: $(NEWEST)/test.stamp
 
 $(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
 	$(NEWEST)/bin/pip install -q -e . --group test --group demo --group dashboards
+	@touch $@
+
+$(NEWEST)/mutation.stamp: $(NEWEST)/test.stamp
+	$(NEWEST)/bin/pip install -q --group mutation
 	@touch $@
 
 $(NEWEST)/bench.stamp: $(NEWEST)/test.stamp

@@ -28,6 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("filterwarnings", "ignore:Unclosed <MemoryObject:ResourceWarning")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts interpreters: each takes seconds to import everything anew."""
+    for item in items:
+        module = getattr(item, "module", None)
+        if hasattr(module, "run_fresh") or hasattr(module, "subprocess"):
+            item.add_marker("slow")
+
+
 def pytest_collection_finish() -> None:
     """Take what was imported out of the garbage collector's sight: many tests wait for a collection."""
     import hypothesis  # noqa: F401  as it is imported, it asks the collector who refers to trio's random numbers

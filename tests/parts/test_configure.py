@@ -8,8 +8,6 @@ import afterword
 from tests.parts.interpreter import run_fresh
 from tests.support.versions import NATIVE_TELEMETRY
 
-pytestmark = pytest.mark.slow  # an interpreter for each test
-
 LOG_A_LINE = """
     import afterword, structlog
     afterword.configure({arguments})

@@ -8,8 +8,6 @@ import pytest
 from tests.parts.interpreter import run_fresh
 from tests.support.versions import NATIVE_TELEMETRY
 
-pytestmark = pytest.mark.slow  # an interpreter for each test
-
 SERVE = """
 import json, threading
 import httpx

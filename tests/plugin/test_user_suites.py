@@ -8,8 +8,6 @@ import pytest
 
 from tests.parts.interpreter import run_fresh
 
-pytestmark = pytest.mark.slow  # a pytest of the user's for each test
-
 SHOP = """
 from fastapi import BackgroundTasks, FastAPI
 

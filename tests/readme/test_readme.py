@@ -57,7 +57,6 @@ def by_line(*, tests: bool) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("block", wanted, ids=lambda block: f"line {block.line}")
 
 
-@pytest.mark.slow
 @by_line(tests=False)
 def test_block(block: Block, tmp_path: Path):
     """A block runs by itself, and its tasks come to the outcomes that the text around it promises."""
@@ -70,7 +69,6 @@ def test_block(block: Block, tmp_path: Path):
     assert told == {"status": block.status, "outcomes": block.outcomes}
 
 
-@pytest.mark.slow
 @by_line(tests=True)
 def test_test_file(block: Block, tmp_path: Path):
     """A block of tests passes under a pytest of its own, with our plugin."""
