@@ -359,3 +359,71 @@ def test_accounts_may_be_nested(bench: Bench):
             ask(app, "/orders/1")
         ask(app, "/orders/2")
     assert (inner["mail"].succeeded, outer["mail"].succeeded) == (1, 2)
+
+
+def test_what_was_expected_is_accepted(bench: Bench, opened: testing.Account):
+    """A task that was expected to be dropped or to fail passes both assertions, by each way to name it."""
+    mail, audit = bench.works("mail"), bench.fails("audit")
+    app = app_with(bench, mail, audit)
+    ask(app, "/orders/404")
+    for check in (opened.assert_all_ran, opened.assert_all_succeeded):
+        with pytest.raises(AssertionError, match="2 of 2 background tasks"):
+            check()
+    opened.expect({mail: "dropped"}, audit=Outcome.DROPPED)
+    opened.assert_all_ran()
+    opened.assert_all_succeeded()
+    ask(app, "/orders/1")
+    opened.assert_all_ran()
+    with pytest.raises(AssertionError, match=r"^1 of 4 background tasks did not succeed:\n\nshop\.audit: failed"):
+        opened.assert_all_succeeded()
+    opened.expect({"shop.audit": "failed"})
+    opened.assert_all_succeeded()
+
+
+def test_nothing_but_what_was_expected_is_accepted(bench: Bench, opened: testing.Account):
+    """Another task, or another outcome of the same task, is told as without any expectation."""
+    ask(app_with(bench, bench.works("mail"), bench.works("audit")), "/orders/404")
+    opened.expect(mail="dropped")
+    with pytest.raises(AssertionError, match=r"^1 of 2 background tasks never ran:\n\nshop\.audit: dropped"):
+        opened.assert_all_ran()
+    opened.expect(audit="abandoned")
+    with pytest.raises(AssertionError) as caught:
+        opened.assert_all_ran()
+    assert str(caught.value).startswith(
+        "expected to be abandoned: shop.audit: 1 scheduled, 1 dropped\n"
+        "1 of 2 background tasks never ran:\n\nshop.audit: dropped"
+    )
+
+
+def test_what_was_expected_is_demanded(bench: Bench, opened: testing.Account):
+    """An expectation that no run meets fails the test, and says what happened in its place."""
+    mail, other = bench.works("mail"), bench.works("other")
+    opened.expect({mail: "dropped", other: "skipped"}, mial="failed")
+    with pytest.raises(AssertionError) as caught:
+        opened.assert_all_ran()
+    assert str(caught.value).splitlines()[:3] == [
+        "expected to be dropped: shop.mail was not scheduled, nor any other",
+        "expected to be skipped: shop.other was not scheduled, nor any other",
+        "expected to be failed: 'mial' was not scheduled, nor any other",
+    ]
+    ask(app_with(bench, mail), "/orders/1")
+    with pytest.raises(AssertionError) as caught:
+        opened.assert_all_succeeded()
+    assert str(caught.value).splitlines() == [
+        "expected to be dropped: shop.mail: 1 scheduled, 1 succeeded",
+        "expected to be skipped: shop.other was not scheduled, only shop.mail",
+        "expected to be failed: 'mial' was not scheduled, only shop.mail; did you mean 'mail'?",
+        "",
+        "shop.mail: 1 succeeded",
+    ]
+
+
+def test_what_can_be_expected(opened: testing.Account):
+    """A slip in an outcome, or what can be no task, is found where it is written."""
+    with pytest.raises(ValueError, match=r"an outcome is one of succeeded, failed, .*, not 'droped'"):
+        opened.expect(mail="droped")
+    with pytest.raises(ValueError, match=r"an outcome is one of .*, not 'pending'"):
+        opened.expect(mail="pending")
+    with pytest.raises(TypeError, match="by its name or by its function, not by 7"):
+        opened.expect({7: "dropped"})
+    opened.assert_all_ran()

@@ -349,6 +349,67 @@ def test_unittest_by_itself(suite: pytest.Pytester):
     assert "Ran 3 tests" in done.stderr
 
 
+def test_a_rule_for_the_suite_and_a_test_that_expects_otherwise(suite: pytest.Pytester):
+    """Under a rule that every task has to run, a test says which one does not, and the rule holds it to that."""
+    suite.makeconftest(
+        """
+        import pytest
+
+
+        @pytest.fixture(autouse=True)
+        def all_ran(account):
+            yield
+            account.assert_all_ran()
+        """
+    )
+    suite.makepyfile(
+        """
+        from fastapi.testclient import TestClient
+
+        from shop import app, send_mail
+
+        client = TestClient(app, raise_server_exceptions=False)
+
+
+        def test_thanks():
+            client.post("/orders/1")
+
+
+        def test_expected(account):
+            account.expect({send_mail: "dropped"}, write_audit_row="dropped")
+            client.post("/orders/500")
+            assert account["send_mail"].dropped == 1
+
+
+        def test_expected_afterwards(account):
+            client.post("/orders/13")
+            account.expect(write_audit_row="skipped")
+
+
+        def test_forgotten(account):
+            account.expect(send_mail="dropped")
+            client.post("/orders/500")
+
+
+        def test_too_much(account):
+            account.expect(write_audit_row="skipped")
+            client.post("/orders/1")
+
+
+        def test_nobody_elses(account):
+            client.post("/orders/500")
+        """
+    )
+    result = run(suite)
+    result.assert_outcomes(passed=6, errors=3)
+    for complaint in (
+        "1 of 2 background tasks never ran:",
+        "expected to be skipped: shop.write_audit_row: 1 scheduled, 1 succeeded",
+        "2 of 2 background tasks never ran:",
+    ):
+        result.stdout.fnmatch_lines([f"E * {complaint}"])
+
+
 def test_in_several_processes_and_any_order(suite: pytest.Pytester):
     """Under pytest-xdist and pytest-randomly each test has the account of its own requests."""
     suite.makepyfile(

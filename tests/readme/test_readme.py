@@ -24,12 +24,15 @@ class Block(NamedTuple):
     outcomes: dict[str, str]
     passed: int | None = None
     """How many tests it has that pass, where it is a user's test file."""
+    is_conftest: bool = False
+    """It is the user's ``conftest.py``, which counts for every test file."""
 
 
 def blocks() -> list[Block]:
     """Read the README's blocks.
 
-    Above one may stand ``<!-- GET /path 200; task outcome, … -->`` or ``<!-- pytest: 2 passed -->``.
+    Above one may stand ``<!-- GET /path 200; task outcome, … -->`` or ``<!-- pytest: 2 passed -->`` or
+    ``<!-- pytest: conftest.py -->``.
     """
     text = (ROOT / "README.md").read_text()
     found = []
@@ -38,6 +41,9 @@ def blocks() -> list[Block]:
         tests = re.fullmatch(r"pytest: (\d+) passed", match["visit"] or "")
         if tests:
             found.append(Block(line, match["code"], [], None, {}, int(tests[1])))
+            continue
+        if match["visit"] == "pytest: conftest.py":
+            found.append(Block(line, match["code"], [], None, {}, is_conftest=True))
             continue
         visit, _, tasks = (match["visit"] or "").partition(";")
         *request, status = visit.split() or [""]
@@ -71,7 +77,9 @@ def test_block(block: Block, tmp_path: Path):
 
 @by_line(tests=True)
 def test_test_file(block: Block, tmp_path: Path):
-    """A block of tests passes under a pytest of its own, with our plugin."""
+    """A block of tests passes under a pytest of its own, with our plugin and the README's rule for a suite."""
+    [conftest] = [other for other in blocks() if other.is_conftest]
+    (tmp_path / "conftest.py").write_text(conftest.code)
     (tmp_path / "test_block.py").write_text(block.code)
     plugin = ("-p", "no:afterword", "-p", "_afterword_pytest")  # by its module, whatever the entry points say
     command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "."]

@@ -130,6 +130,9 @@ def use(account: testing.Account) -> None:
     assert_type(account.runs, list[TaskRun])
     assert_type(account.request_errors, list[testing.RequestError])
     assert_type(account.wait(timeout=1), bool)
+    account.expect(send_mail="dropped", write_audit=Outcome.SKIPPED)
+    account.expect({send_mail: "dropped", "shop.write_audit": Outcome.SKIPPED}, report="failed")
+    account.expect(send_mail=1)  # type: ignore[arg-type]
     account.assert_all_succeeded()
     account.assert_all_ran()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ..lifetimes import drain
 from ..model import Outcome, TaskRun
 from . import lookup, story
 from .counts import Counts
+from .expectations import Expectations
 from .recorder import Recorder, RequestError
 
 _PATIENCE = 5.0
@@ -48,6 +49,10 @@ class Account(Counts):
     was scheduled by raises ``UnknownTask``, a ``KeyError``; a function that was not scheduled has zeros. A short
     name that several tasks share raises ``AmbiguousTask``.
     """
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        self._expected = Expectations()
 
     @property
     def runs(self) -> list[TaskRun]:
@@ -92,8 +97,26 @@ class Account(Counts):
             pause = min(2 * pause, 0.1)
         return True
 
+    def expect(self, outcomes: Mapping[Any, Outcome | str] | None = None, /, **named: Outcome | str) -> None:
+        """Expect tasks to come to an outcome: ``account.expect(send_mail="dropped", write_audit_row="skipped")``.
+
+        The assertions of this account then accept the runs of that task that come to it, and no others, and they
+        demand that there is one. Say it before or after the request; where a rule of the suite asserts at the end
+        of every test, nothing else is to be said.
+
+        Args:
+            outcomes: by what ``account[...]`` takes: a full name or the function itself.
+            named: by short names.
+
+        Raises:
+            TypeError: what is expected to come to something is neither a name nor a function.
+            ValueError: what it is expected to come to is no outcome.
+        """
+        __tracebackhide__ = True
+        self._expected.add({**(outcomes or {}), **named})
+
     def assert_all_succeeded(self, timeout: float = _PATIENCE) -> None:
-        """Assert that every scheduled task ran and returned.
+        """Assert that every scheduled task ran and returned, but for those that ``expect`` named.
 
         A test without any task passes; say ``account["send_mail"].succeeded == 1`` of those that there must be.
 
@@ -101,8 +124,8 @@ class Account(Counts):
             timeout: seconds to wait, as ``wait`` does, for runs that are pending or running.
 
         Raises:
-            AssertionError: a task did not succeed, a pending or running one included; the message tells of
-                each what happened and why.
+            AssertionError: a task did not succeed, a pending or running one included, or did not come to what
+                was expected of it; the message tells of each what happened and why.
         """
         __tracebackhide__ = True
         self._assert(lambda run: run.outcome is Outcome.SUCCEEDED, "did not succeed", timeout)
@@ -110,14 +133,15 @@ class Account(Counts):
     def assert_all_ran(self, timeout: float = _PATIENCE) -> None:
         """Assert that every scheduled task ran, whether it succeeded, failed or was cancelled.
 
-        What a whole suite may demand of every test, also of those that make a task fail.
+        What a whole suite may demand of every test, also of those that make a task fail. A test in which a task
+        does not run says so by ``expect``.
 
         Args:
             timeout: seconds to wait, as ``wait`` does, for runs that are pending or running.
 
         Raises:
-            AssertionError: a task never ran (skipped, dropped, abandoned, or still pending); the message tells
-                of each what happened and why.
+            AssertionError: a task never ran (skipped, dropped, abandoned, or still pending), or did not come to
+                what was expected of it; the message tells of each what happened and why.
         """
         __tracebackhide__ = True
         self._assert(lambda run: run.started, "never ran", timeout)
@@ -126,11 +150,14 @@ class Account(Counts):
         __tracebackhide__ = True
         has_waited = "" if self.wait(timeout) else f" within {timeout:g} s{_of_this_loop()}"
         runs = self.runs
-        wrong = [run for run in runs if not is_right(run)]
+        expected = self._expected.met_by(runs)
+        wrong = {run for run in runs if not is_right(run)} - expected
+        complaints = self._expected.unmet(runs)
         if wrong:
-            told = story.tell(self._recorder, runs, lambda run: not is_right(run))
-            heading = f"{len(wrong)} of {story.tasks(len(runs))} {complaint}{has_waited}:"
-            raise AssertionError("\n".join([heading, "", *told]))
+            complaints.append(f"{len(wrong)} of {story.tasks(len(runs))} {complaint}{has_waited}:")
+        if complaints:
+            told = story.tell(self._recorder, runs, lambda run: run in wrong)
+            raise AssertionError("\n".join([*complaints, "", *told]))
 
     def _absence(self) -> str:
         return "no background task was scheduled"

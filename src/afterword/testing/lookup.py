@@ -45,7 +45,8 @@ def functions(key: str | Callable[..., Any], runs: Sequence[TaskRun]) -> set[str
         return {function_name(key)}
     found = matching(key, runs)
     if not found:
-        raise UnknownTask(_unknown(key, runs))
+        none = "account[function]" if runs else "account"
+        raise UnknownTask(f"{unknown(key, runs)} (if that is what you expect: {none}.scheduled == 0)")
     if len(set(found.values())) > 1:
         candidates = ", ".join(sorted(found))
         raise AmbiguousTask(
@@ -74,10 +75,10 @@ def not_scheduled(task: str, runs: Sequence[TaskRun]) -> str:
     return f"{task} was not scheduled, {others}"
 
 
-def _unknown(key: str, runs: Sequence[TaskRun]) -> str:
+def unknown(key: str, runs: Sequence[TaskRun]) -> str:
+    """Return the sentence that nothing was scheduled by a name, and which name may be meant."""
     names = scheduled_names(runs)
     by_ending = {name.rpartition(".")[2]: name for name in names}
     close = difflib.get_close_matches(key, [*by_ending, *names], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
-    none = "account[function]" if names else "account"
-    return f"{not_scheduled(repr(key), runs)}{hint} (if that is what you expect: {none}.scheduled == 0)"
+    return f"{not_scheduled(repr(key), runs)}{hint}"

@@ -1,0 +1,64 @@
+"""What a test says beforehand of tasks that will not succeed: accepted, and demanded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..model import Outcome, TaskRun
+from ..names import function_name
+from . import lookup, story
+
+Task = str | Callable[..., Any]
+
+
+class Expectations:
+    """Which task is to come to which outcome."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[tuple[Task, Outcome]] = []
+
+    def add(self, outcomes: Mapping[Any, Outcome | str]) -> None:
+        """Take note of some; raises ``TypeError`` for what is no task, ``ValueError`` for what is no outcome."""
+        __tracebackhide__ = True
+        self._outcomes += [(_task(task), _outcome(outcome)) for task, outcome in outcomes.items()]
+
+    def met_by(self, runs: Sequence[TaskRun]) -> set[TaskRun]:
+        """Return the runs that came to what was expected of their task."""
+        return {run for task, outcome in self._outcomes for run in _runs_of(task, runs) if run.outcome is outcome}
+
+    def unmet(self, runs: Sequence[TaskRun]) -> list[str]:
+        """Return a sentence for each expectation that no run has met."""
+        return [
+            f"expected to be {outcome}: {_told(task, runs)}"
+            for task, outcome in self._outcomes
+            if all(run.outcome is not outcome for run in _runs_of(task, runs))
+        ]
+
+
+def _task(task: Task) -> Task:
+    if not isinstance(task, str) and not callable(task):
+        raise TypeError(f"a task is looked up by its name or by its function, not by {task!r}")
+    return task
+
+
+def _outcome(outcome: Outcome | str) -> Outcome:
+    try:
+        return Outcome(outcome)
+    except ValueError:
+        raise ValueError(f"an outcome is one of {', '.join(Outcome)}, not {outcome!r}") from None
+
+
+def _runs_of(task: Task, runs: Sequence[TaskRun]) -> list[TaskRun]:
+    try:
+        functions = lookup.functions(task, runs)
+    except lookup.UnknownTask:
+        return []
+    return [run for run in runs if run.function in functions]
+
+
+def _told(task: Task, runs: Sequence[TaskRun]) -> str:
+    found = _runs_of(task, runs)
+    if found:
+        return f"{lookup.label(found[0])}: {story.tally(found)}"
+    return lookup.unknown(task, runs) if isinstance(task, str) else lookup.not_scheduled(function_name(task), runs)
