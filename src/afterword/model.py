@@ -54,7 +54,18 @@ class Reason(StrEnum):
 
 
 class RequestInfo:
-    """The request that a run or an error belongs to. Holds no reference to the request itself."""
+    """The request that a run or an error belongs to. Holds no reference to the request itself.
+
+    ``str()`` of it is ``POST /orders/{number}``.
+
+    Attributes:
+        method: the HTTP method, ``_OTHER`` for one that is not known; ``None`` for a WebSocket.
+        route: the route's template, mounts included (``/sub/items/{id}``); ``None`` where no route matched.
+        request_id: the ``X-Request-ID`` header, cut to 128 visible characters; ``None`` without one.
+        status: the status that was sent, as far as it is known when the observer is told.
+        trace_id: the trace that was current in the request, 32 hexadecimal digits; ``None`` without one.
+        span_id: the span that was current in the request, 16 hexadecimal digits; ``None`` without one.
+    """
 
     __slots__ = ("_logged", "method", "request_id", "route", "span_id", "status", "trace_id")
 
@@ -68,27 +79,50 @@ class RequestInfo:
         span_id: str | None = None,
     ) -> None:
         self.method = method
-        """The HTTP method, ``_OTHER`` for one that is not known; ``None`` for a WebSocket."""
         self.route = route
-        """The route's template, mounts included (``/sub/items/{id}``); ``None`` where no route matched."""
         self.request_id = request_id
-        """The ``X-Request-ID`` header, cut to 128 visible characters."""
         self.status = status
-        """The status that was sent, as far as it is known when the observer is told."""
         self.trace_id = trace_id
-        """The trace that was current in the request, 32 hexadecimal digits."""
         self.span_id = span_id
-        """The span that was current in the request, 16 hexadecimal digits."""
         self._logged = False  # a line with the traceback of its error has gone out
 
+    def __str__(self) -> str:
+        return f"{self.method or 'WebSocket'} {self.route or '(no route)'}"
+
     def __repr__(self) -> str:
-        return f"RequestInfo({self.method} {self.route})"
+        return f"RequestInfo({self})"
 
 
 class TaskRun:
     """One scheduling of a task: born with ``add_task`` or ``BackgroundTask(...)``, ended in one outcome.
 
-    Times are seconds; the ``*_at`` times are since the epoch. What is not known yet is ``None``.
+    What is not known yet, or does not apply, is ``None``.
+
+    Attributes:
+        id: 128 random bits, 32 hexadecimal digits.
+        name: the task's name: a label, bounded in number (``other`` beyond the bound).
+        function: the function's own full name, unbounded in number: for spans and logs, never a label.
+        request: the request that it was scheduled in.
+        index: its place among the runs of the same request, from 0.
+        is_async: whether it is awaited on the event loop, or run in a worker thread; Starlette's verdict.
+        scheduled_at: when it was scheduled, in seconds since the epoch.
+        started: whether it was ever begun.
+        started_at: when it began, in seconds since the epoch; ``None`` for a run that never ran.
+        ended_at: when it came to its outcome, in seconds since the epoch.
+        wait: seconds from scheduled to started, without the wait for a thread.
+        thread_wait: seconds that it waited for a worker thread; only for a function that is not async.
+        duration: seconds that it ran, without the wait for a thread; ``None`` for a run that never ran.
+        outcome: how it ended; ``None`` while it is pending or running.
+        reason: why it did not succeed; ``None`` where it did.
+        detail: what happened, in prose, and what to do about it; ``None`` where it succeeded.
+        exception: what it raised, what cancelled it, or what the request of a dropped one ended in, while
+            observers are told; ``None`` again afterwards.
+        error_type: the full name of the exception's type (``ValueError`` for builtins); the reason for a failure
+            without an exception.
+        trace_id: the trace of its span, 32 hexadecimal digits; until it begins, of the span it was scheduled in.
+        span_id: its span, 16 hexadecimal digits; until it begins, the span it was scheduled in.
+        sampled: whether its span is sampled, so that an exemplar can link to it.
+        torn_down: whether it ended outside its own context, since its coroutine was closed or collected.
     """
 
     # What a run does not know yet stands here, on the class: most of it is never written.
@@ -99,40 +133,26 @@ class TaskRun:
     _around: Any = None
 
     id: str
-    """128 random bits as hexadecimal digits."""
     name: str
-    """The task's name: a label, bounded in number (``other`` beyond the bound)."""
     function: str
-    """The function's own full name, unbounded: for spans and logs, never a label."""
     request: RequestInfo | None
-    """The request it was scheduled in."""
     index: int
-    """Its place among the runs of the same request, from 0."""
     is_async: bool
-    """Starlette's verdict: awaited on the event loop, or run in a worker thread."""
-    scheduled_at = 0.0
+    scheduled_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
     wait: float | None = None
-    """From scheduled to started."""
     thread_wait: float | None = None
-    """Waiting for a worker thread; only for functions that are not async."""
     duration: float | None = None
-    """Running, without the wait for a thread; ``None`` for a run that never ran."""
     outcome: Outcome | None = None
     reason: Reason | None = None
     detail: str | None = None
-    """What happened, in prose, and what to do about it."""
     exception: BaseException | None = None
-    """The exception, while observers are told; ``None`` again afterwards."""
     error_type: str | None = None
-    """The exception's full name (``ValueError`` for builtins); the reason for a failure without one."""
     trace_id: str | None = None
     span_id: str | None = None
-    sampled = False
-    """Whether its span is sampled, so that an exemplar can link to it."""
-    torn_down = False
-    """Ended outside its own context (its coroutine was closed or collected)."""
+    sampled: bool = False
+    torn_down: bool = False
 
     def __init__(
         self, name: str, function: str, request: RequestInfo | None, index: int, *, is_async: bool
@@ -146,7 +166,7 @@ class TaskRun:
 
     @property
     def started(self) -> bool:
-        """Whether the run was ever begun."""
+        """Whether it was ever begun."""
         return self.started_at is not None
 
     def __repr__(self) -> str:
@@ -156,24 +176,44 @@ class TaskRun:
 class TaskObserver:
     """Told of every transition of every run; override what you need.
 
-    ``scheduled`` is called where ``add_task`` was called, which may be a worker thread; ``started`` and
-    ``ended`` on the event loop's side, except for a run whose task object was destroyed elsewhere. They are
-    called synchronously, so they must be quick. An observer that raises is logged once and counted; it
-    disturbs neither the task nor the other observers, whatever it raises: only ``KeyboardInterrupt`` and
-    ``SystemExit`` pass, since they end the process. Tasks that an observer schedules are not accounted for.
+    Each method is called synchronously, so it must be quick: what called ``add_task`` waits for ``scheduled``, the
+    batch waits for ``started`` and ``ended`` before it goes on, and with it the event loop. Each is told of a run
+    at most once. An observer that raises is logged once and counted; it disturbs neither the task nor the other
+    observers, whatever it raises: only ``KeyboardInterrupt`` and ``SystemExit`` pass, since they end the process.
+    Tasks that an observer schedules are not accounted for.
     """
 
     def scheduled(self, run: TaskRun) -> None:
-        """Take note that a run was scheduled."""
+        """Take note that a run was scheduled.
+
+        Every run begins with this, in ``add_task`` or ``BackgroundTask(...)`` itself and in the thread that called
+        it: a worker thread, if a ``def`` endpoint did.
+        """
 
     def started(self, run: TaskRun) -> None:
-        """Take note that a run begins; called in the context the task runs in."""
+        """Take note that a run begins.
+
+        For a run that will succeed, fail or be cancelled; on the event loop's thread and in the context the task
+        runs in, just before the function is called, or before a ``def`` function begins to wait for its thread.
+        """
 
     def ended(self, run: TaskRun) -> None:
-        """Take note of the outcome, ``run.outcome``; called once per run."""
+        """Take note of the outcome, ``run.outcome``.
+
+        Once for each run, whatever the outcome. After ``started`` (``succeeded``, ``failed``, ``cancelled``): on
+        the event loop's thread, when the function has come to its end, before ``on_task_failure`` and before the
+        next task of the batch. Without it (``skipped``, ``dropped``, ``abandoned``): when the run is given up,
+        right after the task that it was behind or at the end of its request. Where only the end of an object
+        shows it (an abandoned task, a coroutine that was destroyed): within seconds, in whichever thread comes
+        upon it.
+        """
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
-        """Take note of a request that failed; called once per error, after the response."""
+        """Take note of a request that failed, or was answered by an exception (a 4xx, too).
+
+        Once per error, on the event loop's thread: when the error response has gone out, or at the end of the
+        request where there is none. ``on_request_error`` follows it.
+        """
 
     def tearing_down(self, run: TaskRun) -> None:
         """Take note that a running task's coroutine is being destroyed, perhaps by the garbage collector.

@@ -1,13 +1,14 @@
 """The contract with observers, also with those that raise."""
 
 import logging
+import threading
 from asyncio import CancelledError
 
 import pytest
-from fastapi import BackgroundTasks
+from fastapi import BackgroundTasks, HTTPException
 from starlette.background import BackgroundTask
 
-from afterword import Outcome, TaskObserver, current, ledger
+from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current, ledger
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
@@ -246,3 +247,80 @@ def test_a_broken_log_handler_disturbs_nothing(bench: Bench, error):
         logger.removeHandler(handler)
     bench.assert_story(succeeded("mail"))
     assert bench.observer_errors("Faulty") == 1
+
+
+class Whereabouts(TaskObserver):
+    """Notes the thread of each call, among what the tasks themselves do."""
+
+    def __init__(self, did: list) -> None:
+        self.did = did
+        self.threads: dict[str, set[int]] = {}
+
+    def note(self, hook: str, run: TaskRun) -> None:
+        self.did.append((hook, run.name.rpartition(".")[2]))
+        self.threads.setdefault(hook, set()).add(threading.get_ident())
+
+    def scheduled(self, run: TaskRun) -> None:
+        self.note("scheduled", run)
+
+    def started(self, run: TaskRun) -> None:
+        self.note("started", run)
+
+    def ended(self, run: TaskRun) -> None:
+        self.note(str(run.outcome), run)
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        self.did.append(("request_failed", str(info)))
+        self.threads.setdefault("request_failed", set()).add(threading.get_ident())
+
+
+def test_the_batch_waits_for_an_observer(bench: Bench):
+    """Each hook is called where its text says: the next task begins when the one before has been told of."""
+    did = bench.did
+
+    def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        background.add_task(bench.works_in_thread("thumbnail"))
+        background.add_task(bench.fails("report"))
+        background.add_task(bench.works("audit"))
+
+    observer = Whereabouts(did)
+    ask(
+        bench.app(endpoint, observers=[observer], on_task_failure=[lambda run, exc: did.append("on_task_failure")])
+    )
+    assert did == [
+        *(("scheduled", name) for name in ("mail", "thumbnail", "report", "audit")),
+        ("started", "mail"),
+        "mail",
+        ("succeeded", "mail"),
+        ("started", "thumbnail"),
+        "thumbnail",
+        ("succeeded", "thumbnail"),
+        ("started", "report"),
+        "report fails",
+        ("failed", "report"),
+        ("scheduled", "<lambda>"),
+        ("started", "<lambda>"),
+        "on_task_failure",
+        ("succeeded", "<lambda>"),
+        ("skipped", "audit"),
+    ]
+    [worker, loop] = observer.threads["scheduled"] - {threading.get_ident()}, observer.threads["started"]
+    assert loop == {threading.get_ident()}
+    assert len(worker) == 1
+
+
+def test_a_failed_request_is_told_before_the_error_tasks(bench: Bench):
+    """A dropped task and its failed request are told on the event loop, and then `on_request_error` is called."""
+    did = bench.did
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        raise HTTPException(409)
+
+    observer = Whereabouts(did)
+    told = [lambda request, exc: did.append("on_request_error")]
+    ask(bench.app(endpoint, observers=[observer], on_request_error=told))
+    assert did.index(("request_failed", "GET /")) < did.index("on_request_error")
+    assert ("dropped", "mail") in did
+    assert all(threads == {threading.get_ident()} for threads in observer.threads.values())

@@ -144,7 +144,9 @@ def test_a_run_and_a_request_say_who_they_are():
     """Runs and requests are readable in a debugger, and hold no more than their names."""
     info = afterword.RequestInfo("GET", "/x")
     run = TaskRun("shop.mail", "shop.mail", info, 0, is_async=True)
-    assert repr(info) == "RequestInfo(GET /x)"
+    assert (repr(info), str(info), f"{info}") == ("RequestInfo(GET /x)", "GET /x", "GET /x")
+    assert str(afterword.RequestInfo(None, "/talk")) == "WebSocket /talk"
+    assert str(afterword.RequestInfo("POST")) == "POST (no route)"
     assert repr(run) == "TaskRun(shop.mail, pending)"
     run.started_at = 1.0
     assert repr(run) == "TaskRun(shop.mail, running)"

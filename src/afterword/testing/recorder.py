@@ -28,7 +28,7 @@ class RequestError:
 
     def __str__(self) -> str:
         sent = "no answer" if self.status is None else str(self.status)
-        return f"{place(self.method, self.route)}: {sent}, {self.message}"
+        return f"{RequestInfo(self.method, self.route)}: {sent}, {self.message}"
 
 
 class Recorder(TaskObserver):
@@ -57,11 +57,6 @@ class Recorder(TaskObserver):
         """Keep the error of a request as text."""
         message = " ".join(_what(exc))
         self.request_errors.append(RequestError(info.method, info.route, info.status, full_name(exc), message))
-
-
-def place(method: str | None, route: str | None) -> str:
-    """Return how to call a request: ``POST /orders/{number}``."""
-    return f"{method or 'WebSocket'} {route or '(no route)'}"
 
 
 def _what(exc: BaseException) -> list[str]:

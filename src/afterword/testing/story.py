@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..model import TaskRun
 from .lookup import label
-from .recorder import Recorder, place
+from .recorder import Recorder
 
 STATES = ("pending", "running")
 _MAX_TOLD = 20
@@ -52,7 +52,7 @@ def _times(text: str, times: int) -> str:
 
 
 def _run(recorder: Recorder, run: TaskRun) -> list[str]:
-    request = f", in {place(run.request.method, run.request.route)}" if run.request is not None else ""
+    request = f", in {run.request}" if run.request is not None else ""
     lines = [f"{label(run)}: {state(run)}{request}"]
     if run.outcome is None:
         lines.append("    it is still running" if run.started else _PENDING)
