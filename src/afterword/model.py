@@ -65,9 +65,10 @@ class RequestInfo:
         status: the status that was sent, as far as it is known when the observer is told.
         trace_id: the trace that was current in the request, 32 hexadecimal digits; ``None`` without one.
         span_id: the span that was current in the request, 16 hexadecimal digits; ``None`` without one.
+        dropped: whether tasks never ran because of the error that an observer is told of.
     """
 
-    __slots__ = ("_logged", "method", "request_id", "route", "span_id", "status", "trace_id")
+    __slots__ = ("_logged", "dropped", "method", "request_id", "route", "span_id", "status", "trace_id")
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ class RequestInfo:
         status: int | None = None,
         trace_id: str | None = None,
         span_id: str | None = None,
+        *,
+        dropped: bool = False,
     ) -> None:
         self.method = method
         self.route = route
@@ -84,6 +87,7 @@ class RequestInfo:
         self.status = status
         self.trace_id = trace_id
         self.span_id = span_id
+        self.dropped = dropped
         self._logged = False  # a line with the traceback of its error has gone out
 
     def __str__(self) -> str:

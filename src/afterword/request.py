@@ -220,6 +220,7 @@ class RequestScope:
                 info.method, info.route, info.request_id, self.status or self.inner_status, failure.trace_id
             )
             told.span_id = failure.span_id
+            told.dropped = verdict.drops(self, failure)
             if self._asgi is not None and validation.quotes_input(failure.exc):
                 self.account.guard("reading parameters", validation.learn_parameters, self._asgi)
             self.account.ledger.request_failed(told, failure.exc)

@@ -102,6 +102,7 @@ class Failure:
     __slots__ = (
         "answered",
         "before_response",
+        "dropped",
         "exc",
         "inside",
         "kind",
@@ -124,6 +125,8 @@ class Failure:
         """It was reported by an application mounted inside."""
         self.answered = False
         """The user's error tasks have been run for it."""
+        self.dropped = False
+        """A run was dropped because of it."""
         self.rescued: list[Any] = []
         """The tasks that asked to run although their request failed."""
         self.trace_id: str | None
@@ -139,6 +142,14 @@ def keep_for_rescue(failure: Failure, record: TaskRecord) -> None:
     task = record()
     if task is not None and failure.kind != DISCONNECTED and task_options(task.func).run_on_request_error:
         failure.rescued.append(task)
+
+
+def drops(scope: RequestScope, failure: Failure) -> bool:
+    """Return whether tasks never run because of a failure: neither rescued nor on the error response."""
+    return failure.dropped or any(
+        record.doom is failure and not record.unsent and not any(record() is task for task in failure.rescued)
+        for record in list(scope.runs.values())
+    )
 
 
 def settle(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
@@ -164,6 +175,7 @@ def give_up(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
 
 
 def _drop(scope: RequestScope, run: TaskRun, failure: Failure) -> None:
+    failure.dropped = True
     name = full_name(failure.exc)
     if failure.kind == DISCONNECTED:
         reason = Reason.CLIENT_DISCONNECTED

@@ -95,8 +95,9 @@ def test_a_request_id_forges_no_key(bench: Bench, stdlib_lines):
     assert not re.search(r"\s", run.request.request_id)
 
 
-def test_prose_is_quoted_on_a_plain_line(bench: Bench, stdlib_lines):
+def test_prose_is_quoted_on_a_plain_line(bench: Bench, stdlib_lines, monkeypatch):
     """The prose of an outcome is one value on a line of the standard library, and so is the list of errors."""
+    monkeypatch.setenv("AFTERWORD_CLIENT_ERROR_LEVEL", "info")
 
     async def endpoint(number: int, background: BackgroundTasks) -> None:
         BackgroundTasks().add_task(bench.works("mail"))

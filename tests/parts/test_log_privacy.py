@@ -34,10 +34,10 @@ def invalid_input(bench: Bench):
 
 
 def test_a_validation_error_is_told_by_its_places(bench: Bench):
-    """A 422 is a warning with the number of errors and where they are."""
+    """A 422 is told with the number of errors and where they are."""
     assert invalid_input(bench).status == 422
     [line] = bench.lines("request.failed")
-    assert (line["log_level"], line["http_status"], line["error_count"]) == ("warning", 422, 2)
+    assert (line["log_level"], line["http_status"], line["error_count"]) == ("debug", 422, 2)
     assert [place.partition(":")[0] for place in line["errors"]] == ["body.number", "body.lines.1"]
     assert "exc_info" not in line
 

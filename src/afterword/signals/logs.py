@@ -9,7 +9,7 @@ from ..emit import Emitter, free_of_bound
 from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from ..told import exc_info
 from ..validation import findings
-from .severity import LEVELS, request_level
+from .severity import LEVELS, client_error_level, is_client_error, request_level
 
 
 class Logs(TaskObserver):
@@ -17,6 +17,7 @@ class Logs(TaskObserver):
 
     def __init__(self) -> None:
         self._emitter = Emitter()
+        self._client_errors = client_error_level()
 
     def scheduled(self, run: TaskRun) -> None:
         """Write that the run is scheduled."""
@@ -47,8 +48,8 @@ class Logs(TaskObserver):
             line(event, **keys)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
-        """Write a failed request: an error with its traceback, or a warning where the client was at fault."""
-        level = request_level(info)
+        """Write a failed request: an error with its traceback, or quietly where the client was at fault."""
+        level = request_level(info, self._client_errors)
         line = self._emitter.line(level)
         if line is None:
             return
@@ -65,7 +66,7 @@ class Logs(TaskObserver):
         if found is not None:
             keys |= {names.KEY_ERROR_COUNT: found.total, names.KEY_ERRORS: found.places}
         keys = free_of_bound(_known(keys))
-        if level == "error":
+        if not is_client_error(info):
             told = exc_info(exc)
             info._logged = self._emitter.write_traceback(level, names.EVENT_REQUEST_FAILED, keys, told)
         else:

@@ -21,7 +21,7 @@ from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from ..told import exc_info
 from ..validation import findings
 from .exceptions import error_type, exception_attributes
-from .severity import LEVELS, request_level
+from .severity import LEVELS, client_error_level, is_client_error, request_level
 
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -41,7 +41,8 @@ class OpenTelemetryLogs(TaskObserver):
 
     Args:
         logger_provider: where records go; the global provider by default, also one that is set later.
-        level: the least severe events that are sent: ``"debug"`` (also ``scheduled`` and ``started``),
+        level: the least severe events that are sent: ``"debug"`` (also ``scheduled``, ``started``, and a 4xx that
+            dropped no task),
             ``"info"`` (also ``succeeded``), ``"warning"`` or ``"error"``.
 
     Raises:
@@ -55,6 +56,7 @@ class OpenTelemetryLogs(TaskObserver):
         self._least = _SEVERITIES[level].value
         self._logger: Any = None
         self._write = _writer()
+        self._client_errors = client_error_level()
 
     def scheduled(self, run: TaskRun) -> None:
         """Tell that a run was scheduled."""
@@ -74,8 +76,8 @@ class OpenTelemetryLogs(TaskObserver):
             self._tell_run(run, names.EVENT_ENDED[outcome], severity, run.ended_at)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
-        """Tell a failed request: an error with its traceback, or a warning where the client was at fault."""
-        severity = _SEVERITIES[request_level(info)]
+        """Tell a failed request: an error with its traceback, or quietly where the client was at fault."""
+        severity = _SEVERITIES[request_level(info, self._client_errors)]
         if not self._wants(severity):
             return
         attributes = _request(info) | {names.ERROR_TYPE: full_name(exc)}
@@ -83,7 +85,7 @@ class OpenTelemetryLogs(TaskObserver):
         found = findings(exc)
         if found is not None:
             body += f" at {found}"
-        if severity is SeverityNumber.ERROR:
+        if not is_client_error(info):
             attributes |= exception_attributes(exc_info(exc))
         context = context_of(info.trace_id, info.span_id, sampled=True)
         self._emit(names.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
