@@ -35,17 +35,18 @@ _MOST_DOUBLES = 64  # one for each application, unless somebody builds a middlew
 class Handler:
     """A user's exception handler, called as Starlette would call it; its response is made to report the error."""
 
-    __slots__ = ("handler",)
+    __slots__ = ("depth", "handler")
 
-    def __init__(self, handler: Any) -> None:
+    def __init__(self, handler: Any, depth: int | None = None) -> None:
         self.handler = handler
+        self.depth = depth
 
     async def __call__(self, connection: Any, exc: Exception) -> Any:
         """Judge the error, call the handler, and hang the reporter on a copy of its response."""
         scope = request.current()
         failure = None
         if scope is not None:
-            failure = scope.account.guard("judging an error", scope.error_reached, exc)
+            failure = scope.account.guard("judging an error", scope.error_reached, exc, self.depth)
         if is_async_callable(self.handler):
             response = await self.handler(connection, exc)
         else:
@@ -105,10 +106,10 @@ def with_handlers(account: Account, middleware: Any) -> Any:
     return double
 
 
-def with_handler(middleware: Any) -> Any:
+def with_handler(middleware: Any, depth: int) -> Any:
     """Return a copy of a ``ServerErrorMiddleware`` with its handler as a ``Handler``; itself if it has none."""
     handler = getattr(middleware, "handler", None)
-    return middleware if handler is None else stand_in(middleware, handler=Handler(handler))
+    return middleware if handler is None else stand_in(middleware, handler=Handler(handler, depth))
 
 
 class _ErrorPath(BackgroundTask):
@@ -118,18 +119,21 @@ class _ErrorPath(BackgroundTask):
         # not BackgroundTask.__init__: this is no task of the user's, and has no account
         self.func = self.args = self.kwargs = None  # type: ignore[assignment]
         self.is_async = True
-        self.scope, self.failure, self.connection, self.attached = scope, failure, connection, attached
+        self.failure: Failure | None = failure
+        self.scope, self.connection, self.attached = scope, connection, attached
 
     async def __call__(self) -> None:
-        scope, failure = self.scope, self.failure
-        scope.account.guard("reporting an error", scope.report, failure)
+        # not kept: the failure's frames hold this, and in the cycle the tasks of the request would live on
+        failure, self.failure = self.failure, None
+        if failure is not None:
+            self.scope.account.guard("reporting an error", self.scope.report, failure)
         try:
             if self.attached is not None:
                 await self.attached()
         except Exception:
-            await _run_error_tasks(scope, failure, self.connection)
+            await _run_error_tasks(self.scope, failure, self.connection)
             raise
-        await _run_error_tasks(scope, failure, self.connection)
+        await _run_error_tasks(self.scope, failure, self.connection)
 
 
 def _with_reporter(scope: RequestScope, failure: Failure, connection: Any, response: Any) -> Any:
@@ -157,9 +161,9 @@ async def finish(scope: RequestScope) -> None:
     await alerts.tell_waiting(scope)
 
 
-async def _run_error_tasks(scope: RequestScope, failure: Failure, connection: Any) -> None:
+async def _run_error_tasks(scope: RequestScope, failure: Failure | None, connection: Any) -> None:
     """Run the rescued tasks of the request and the user's ``on_request_error``, once per error, each by itself."""
-    if failure.answered or not scope.is_request_error(failure):
+    if failure is None or failure.answered or not scope.is_request_error(failure):
         return
     failure.answered = True
     rescued, failure.rescued = failure.rescued, []

@@ -111,13 +111,22 @@ def _exception_middleware(patch: Patch, original: Function) -> Function:
         except BaseException as fault:  # noqa: BLE001
             _note("wrapping exception handlers", fault)
             double = self
+        depth = here.inside = here.inside + 1
         try:
             await original(double, scope, receive, response.watch_inside(here, send))
         except GeneratorExit:
+            here.inside -= 1
+            lifetimes.defer(here.settle_rest)
             raise
         except BaseException as exc:
-            here.account.guard("judging an error", here.error_reached, exc)
+            here.account.guard("judging an error", here.error_reached, exc, depth)
+            here.inside -= 1
+            if here.settled:
+                await serving.end_late(here, exc)
             raise
+        here.inside -= 1
+        if here.settled:
+            await serving.end_late(here)
 
     hook = __call__
     return hook
@@ -127,7 +136,7 @@ def _server_error_middleware(patch: Patch, original: Function) -> Function:
     async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
         here = request.current()
         if patch.hook is hook and here is not None and scope["type"] == "http":
-            self = here.account.guard("wrapping the error handler", errors.with_handler, self) or self
+            self = here.account.guard("wrapping the error handler", errors.with_handler, self, here.inside) or self
         await original(self, scope, receive, send)
 
     hook = __call__

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .model import TaskRun
     from .request import RequestScope
-    from .verdict import Failure
+    from .verdict import Doom, Failure
 
 _SWEEP_SECONDS = 1.0
 
@@ -55,7 +55,7 @@ class TaskRecord(weakref.ref["BackgroundTask"]):
     scope: RequestScope
     run: TaskRun | None
     batch: BatchRecord | None
-    doom: Failure | None = None
+    doom: Failure | Doom | None = None
     """The error that reached the exception middleware before the task could start."""
     quiet = False
     """A failure alert: its own failure raises no alert."""

@@ -40,7 +40,7 @@ leave = _current.reset
 def joined(scope: Any) -> RequestScope | None:
     """Return the live request scope that an ASGI scope was derived from: this is how a mounted app is known."""
     found: RequestScope | None = scope.get(SCOPE_KEY)
-    return found if found is not None and not found.settled else None
+    return found if found is not None and not found.over else None
 
 
 class RequestScope:
@@ -69,6 +69,8 @@ class RequestScope:
     """A task that was called behind the response failed; what is raised from now on is its doing."""
     task_logged = False
     """A line with the traceback of that task has gone out."""
+    inside = 0
+    """How often its innermost application is being called now: a middleware may answer and let it go on."""
     settled = False
     _info: RequestInfo | None = None
     _index: Iterator[int]
@@ -87,6 +89,11 @@ class RequestScope:
             self.parent = parent
             self._app, self._root_path = parent._app, parent._root_path
         asgi[SCOPE_KEY] = self
+
+    @property
+    def over(self) -> bool:
+        """It was answered, and nothing of it goes on inside."""
+        return self.settled and not self.inside
 
     @property
     def info(self) -> RequestInfo:
@@ -115,7 +122,7 @@ class RequestScope:
             self.locate()
         name, function = identify(func)
         run = TaskRun(name, function, info, next(self._index), is_async=is_async)
-        if not self.settled:
+        if not self.over:
             self.runs[run] = record
         if not sweeper.started:
             sweeper.start()
@@ -136,7 +143,7 @@ class RequestScope:
         run = record.run
         if run is None or not is_pending(run):
             return
-        if self.settled or run not in self.runs or self.kind == "websocket" or self._shows_why(record):
+        if self.over or run not in self.runs or self.kind == "websocket" or self._shows_why(record):
             verdict.give_up(self, run, record)
         # else: wait for the end of the request, which may yet fail, and is then the better reason
 
@@ -150,28 +157,35 @@ class RequestScope:
 
     # --- its errors -------------------------------------------------------------------------------------------
 
-    def error_reached(self, exc: BaseException) -> verdict.Failure | None:
+    def error_reached(self, exc: BaseException, depth: int | None = None) -> verdict.Failure | None:
         """Judge an exception that reached the exception middleware or left the application.
 
         It dooms the runs that are unstarted at this moment; a retrying middleware may yet try again. ``None`` if
-        it came out of a task that was called behind the complete response: that is no failed request.
+        it came out of a task that was called behind the complete response: that is no failed request. ``depth``
+        says how often the application is being called around it: if it is more, a middleware raised, and what is
+        inside goes on and may yet run its tasks.
         """
-        exc = verdict.original(exc)
+        reached, exc = exc, verdict.original(exc)
         if self.task_failed:
             return None
         kind = verdict.DISCONNECTED if exc is self.lost_client else verdict.failure_kind(exc, self.kind)
         failure = self._known(exc, kind) or self._new_failure(exc, kind)
+        failure.reached = reached
         self.locate()
         for run, record in list(self.runs.items()):
             # what hangs on an error response was attached because of this error: it may yet run
-            if is_pending(run) and record.doom is None and not record.unsent:
+            if not is_pending(run) or record.unsent or isinstance(record.doom, verdict.Failure):
+                continue
+            if depth is not None and self.inside > depth:
+                record.doom = verdict.Doom(failure)
+            else:
                 record.doom = failure
                 verdict.keep_for_rescue(failure, record)
         return failure
 
     def error_left(self, exc: BaseException) -> verdict.Failure | None:
         """Judge an exception that leaves the application; the server answers where no response has begun."""
-        failure = self.error_reached(exc)
+        failure = self.error_reached(exc, 0)
         if failure is not None and failure.kind == verdict.ERROR and self.kind == "http" and self.status is None:
             self.status = 500
         return failure
@@ -237,7 +251,8 @@ class RequestScope:
         if self.runs or self.failures:
             self._settle_runs()
         self.settled = True
-        self._asgi = self._app = None
+        if not self.inside:
+            self._asgi = self._app = None
         if self.parent is not None:
             self.parent = None
         if self.lost_client is not None:
@@ -250,12 +265,24 @@ class RequestScope:
         self.settled = True
         for failure in self.failures:
             self.report(failure)
+            if not self.inside:
+                failure.rescued = []
         for run, record in list(self.runs.items()):
             if is_pending(run):
                 verdict.settle(self, run, record)
-        self.runs.clear()
-        self.failures = ()
+        if not self.inside:
+            self.runs.clear()
+            for failure in self.failures:
+                failure.reached = failure.traceback = None
+            self.failures = ()
         drain()
+
+    def settle_rest(self) -> None:
+        """End what a middleware has let go on after its answer, as soon as that has come to its end."""
+        if self.over:
+            if self.runs or self.failures:
+                self._settle_runs()
+            self._asgi = self._app = None
 
     def locate(self) -> None:
         """Find out the route and the request id, as soon as they are known."""

@@ -84,6 +84,16 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
     _leave(here, token, parent, scope)
 
 
+async def end_late(here: RequestScope, exc: BaseException | None = None) -> None:
+    """End a request whose endpoint a middleware let go on when it had answered by itself: a timeout that shields."""
+    if here.over:
+        try:
+            if exc is None or verdict.is_error(exc):
+                await errors.finish(here)
+        finally:
+            here.account.guard("settling a request", here.settle_rest)
+
+
 def _leave(here: RequestScope, token: Any, parent: RequestScope | None, scope: Any) -> None:
     here.account.guard("settling a request", here.settle)
     request.leave(token)

@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
+from .holders import held_elsewhere
 from .ids import current_ids
 from .model import Outcome, Reason, full_name
 from .names import task_options
@@ -96,6 +97,17 @@ def failure_kind(exc: BaseException, request_kind: str) -> str:
     return CANCELLED if is_cancellation(exc) else ERROR
 
 
+class Doom:
+    """What is kept of a failure beside a task that may yet be called: not its exception, which holds the task."""
+
+    __slots__ = ("error_type", "exc", "kind")
+
+    def __init__(self, failure: Failure | Doom) -> None:
+        self.exc = None
+        self.kind = failure.kind
+        self.error_type = failure.error_type
+
+
 class Failure:
     """One exception that reached the exception middleware, and what has been done about it."""
 
@@ -107,15 +119,21 @@ class Failure:
         "inside",
         "kind",
         "logged",
+        "reached",
         "reported",
         "rescued",
         "span_id",
         "trace_id",
+        "traceback",
     )
 
     def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
         self.exc = exc
         self.kind = kind
+        self.reached: BaseException | None = exc
+        """The exception as it came here last, perhaps in a group: what holds the frames. Until the request ends."""
+        self.traceback = exc.__traceback__
+        """What Starlette takes off an exception that it has handled."""
         self.before_response = before_response
         """It came before a response had begun, so that a handler or a middleware could still answer."""
         self.reported = False
@@ -132,6 +150,11 @@ class Failure:
         self.trace_id: str | None
         self.span_id: str | None
         self.trace_id, self.span_id = current_ids()
+
+    @property
+    def error_type(self) -> str:
+        """The full name of the exception's type."""
+        return full_name(self.exc)
 
 
 # --- runs that never ran ----------------------------------------------------------------------------------------
@@ -153,14 +176,24 @@ def drops(scope: RequestScope, failure: Failure) -> bool:
 
 
 def settle(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
-    """Judge a run that is still pending when its request ends.
+    """Judge a run that is still pending when its request ends: give up only what nobody can call any more.
 
-    A task that its maker still holds (a queue, a worker started elsewhere) may yet be called: it stays pending.
+    What may yet be called stays pending, and is given up when its task object dies.
     """
-    batch = record.batch
-    nobody_holds_it = record() is None or record.unsent
-    if record.doom is not None or nobody_holds_it or (batch is not None and (batch.injected or batch.finished)):
+    if record() is not None and _may_be_called(scope, record):
+        if record.doom is not None:
+            record.doom = Doom(record.doom)
+    else:
         give_up(scope, run, record)
+
+
+def _may_be_called(scope: RequestScope, record: TaskRecord) -> bool:
+    batch = record.batch
+    if scope.inside or (batch is not None and batch.called and not batch.finished):
+        return True  # a middleware has answered in the endpoint's place, or somebody else runs the batch just now
+    if record.doom is not None:
+        return isinstance(record.doom, Doom) or held_elsewhere(record, record.doom, scope.asgi)
+    return not record.unsent and (batch is None or not batch.finished)
 
 
 def give_up(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
@@ -174,9 +207,10 @@ def give_up(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
     scope.release(run)
 
 
-def _drop(scope: RequestScope, run: TaskRun, failure: Failure) -> None:
-    failure.dropped = True
-    name = full_name(failure.exc)
+def _drop(scope: RequestScope, run: TaskRun, failure: Failure | Doom) -> None:
+    if isinstance(failure, Failure):
+        failure.dropped = True
+    name = run.error_type = failure.error_type
     if failure.kind == DISCONNECTED:
         reason = Reason.CLIENT_DISCONNECTED
         detail = "the client went away before the task could start; do work that must be done before answering"
