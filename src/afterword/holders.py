@@ -65,9 +65,9 @@ _COUNTING = 0
 _COUNTING = _references([object()], 0)
 
 
-def _frames(exc: BaseException | None, traceback: TracebackType | None) -> list[types.FrameType]:
+def _frames(exc: BaseException | None, first: TracebackType | None) -> list[types.FrameType]:
     """Return the frames that an exception went through, with those of what caused it."""
-    tracebacks = [traceback]
+    tracebacks = [first]
     errors: list[BaseException | None] = [exc]
     for error in itertools.islice(errors, _MOST_ERRORS):  # it grows meanwhile
         if error is not None:
@@ -76,7 +76,8 @@ def _frames(exc: BaseException | None, traceback: TracebackType | None) -> list[
             if isinstance(error, BaseExceptionGroup):
                 errors += error.exceptions[:_MOST_ERRORS]
     frames: dict[int, types.FrameType] = {}
-    for step in tracebacks:
+    for traceback in tracebacks:
+        step = traceback
         while step is not None and len(frames) < _MOST_FRAMES:
             frames[id(step.tb_frame)] = step.tb_frame
             step = step.tb_next

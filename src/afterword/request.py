@@ -177,7 +177,7 @@ class RequestScope:
             if not is_pending(run) or record.unsent or isinstance(record.doom, verdict.Failure):
                 continue
             if depth is not None and self.inside > depth:
-                record.doom = verdict.Doom(failure)
+                record.doom = verdict.Doom(failure.kind, failure.error_type)
             else:
                 record.doom = failure
                 verdict.keep_for_rescue(failure, record)

@@ -85,7 +85,7 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
 
 
 async def end_late(here: RequestScope, exc: BaseException | None = None) -> None:
-    """End a request whose endpoint a middleware let go on when it had answered by itself: a timeout that shields."""
+    """End a request whose endpoint a middleware has let go on, as a timeout does that shields it."""
     if here.over:
         try:
             if exc is None or verdict.is_error(exc):

@@ -102,10 +102,10 @@ class Doom:
 
     __slots__ = ("error_type", "exc", "kind")
 
-    def __init__(self, failure: Failure | Doom) -> None:
+    def __init__(self, kind: str, error_type: str) -> None:
+        self.kind = kind
+        self.error_type = error_type
         self.exc = None
-        self.kind = failure.kind
-        self.error_type = failure.error_type
 
 
 class Failure:
@@ -131,7 +131,7 @@ class Failure:
         self.exc = exc
         self.kind = kind
         self.reached: BaseException | None = exc
-        """The exception as it came here last, perhaps in a group: what holds the frames. Until the request ends."""
+        """The exception as it came here last, perhaps in a group: it holds the frames."""
         self.traceback = exc.__traceback__
         """What Starlette takes off an exception that it has handled."""
         self.before_response = before_response
@@ -182,7 +182,7 @@ def settle(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
     """
     if record() is not None and _may_be_called(scope, record):
         if record.doom is not None:
-            record.doom = Doom(record.doom)
+            record.doom = Doom(record.doom.kind, record.doom.error_type)
     else:
         give_up(scope, run, record)
 

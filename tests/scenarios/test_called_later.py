@@ -1,10 +1,10 @@
-"""Tasks whose request is over, or has failed, and that somebody calls all the same: nothing is given up too early."""
+"""Tasks whose request is over or has failed, and that somebody calls all the same: none is given up too early."""
 
 import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -95,7 +95,7 @@ def detaching_app(stage: Stage) -> FastAPI:
 
 @pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
 def test_a_custom_route_lets_the_tasks_run_by_themselves(lab: Lab, fails: bool):
-    """Injected tasks that a custom route has taken from the response and runs by itself are told once, as they end.
+    """Injected tasks that a custom route takes from the response and runs by itself are told once, as they end.
 
     That the request then fails in a middleware does not change it.
     """
@@ -204,7 +204,7 @@ def test_an_endpoint_fails_after_a_timeout_has_answered(lab: Lab, unhandled: boo
 
 
 def test_a_task_that_must_run_on_an_error_is_not_run_twice(lab: Lab):
-    """``run_on_request_error`` does not run a task whose endpoint goes on and runs it, although a timeout raised."""
+    """``run_on_request_error`` runs no task whose endpoint goes on and runs it, although a timeout raised."""
 
     def build(stage: Stage) -> FastAPI:
         app = detaching_app(stage)
@@ -329,10 +329,12 @@ def test_whoever_holds_them_lets_them_go(lab: Lab, fails: bool):
         lab.verify(build, drive, succeeded("report"), abandoned("mail", "response_replaced"))
 
 
-@pytest.mark.parametrize("where", ["endpoint", "thread", "dependency", "exit", "validation", "closure", "response"])
+@pytest.mark.parametrize(
+    "where", ["endpoint", "thread", "dependency", "exit", "validation", "closure", "response"]
+)
 @pytest.mark.parametrize("unhandled", [False, True], ids=["answered", "unhandled"])
 def test_the_error_itself_holds_the_tasks(lab: Lab, where: str, unhandled: bool):
-    """Tasks that only the exception still holds are told as soon as the request ends, without garbage collection."""
+    """Tasks that only the exception still holds are told when the request ends, without garbage collection."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()
@@ -360,13 +362,13 @@ def test_the_error_itself_holds_the_tasks(lab: Lab, where: str, unhandled: bool)
         elif where == "exit":
 
             @app.get("/")
-            async def left(tasks: Any = Depends(leaving)) -> None:
+            async def left(tasks: Annotated[Any, Depends(leaving)]) -> None:
                 raise ValueError("first")
 
         elif where in ("dependency", "validation"):
 
             @app.get("/")
-            async def depending(number: int = 0, tasks: Any = Depends(scheduling)) -> None:
+            async def depending(tasks: Annotated[Any, Depends(scheduling)], number: int = 0) -> None:
                 raise error(unhandled)
 
         else:
