@@ -39,6 +39,8 @@ def held_elsewhere(record: TaskRecord, failure: Failure, asgi: Any) -> bool:
     batch = record.batch
     held = [found for found in (record(), batch() if batch and not batch.injected else None) if found is not None]
     missing = {id(held[place]): _references(held, place) for place in range(len(held))}
+    if len(held) == 1 and batch and _references(held, 0) <= 1:
+        return False  # the batch's own list
     seen: set[int] = set()
     kept: list[Any] = []  # an identity is somebody else's as soon as its object is gone
     layer: list[Any] = [*_frames(failure.reached, failure.traceback), *held, batch and batch(), asgi]
