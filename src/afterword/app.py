@@ -18,6 +18,7 @@ from .faults import EXITS, log_fault
 from .ledger import Ledger
 from .model import TaskObserver
 from .settings import DEFAULT_PATH, RequestErrorCallback, Settings, TaskFailureCallback, checked, is_disabled
+from .siblings import warn_of_siblings
 from .signals.logs import Logs
 from .signals.otel_metrics import otel_metrics
 from .signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
@@ -63,7 +64,8 @@ def instrument(
         logs: structured log lines through structlog, or the stdlib logger ``afterword``.
         tracer_provider: where spans go; the global provider by default.
         meter_provider: where OpenTelemetry metrics go; the global provider by default.
-        registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one.
+        registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one. Where
+            somebody else has metrics of our names in it, the log says so and there are no series of ours.
         metrics_path: where Prometheus scrapes, ``/metrics`` by default; ``None`` for no route.
         on_request_error: called as ``function(request, exc)``, sync or async, after the error response; see
             ``RequestErrorCallback``.
@@ -74,8 +76,7 @@ def instrument(
 
     Raises:
         TypeError: an argument is of the wrong kind; the message names it.
-        ValueError: ``metrics_path`` has no leading slash or is taken by a route, or ``registry`` holds
-            metrics of our names that are not ours.
+        ValueError: ``metrics_path`` has no leading slash or is taken by a route.
     """
     _check_app(app)
     path_given = not isinstance(metrics_path, _Default)
@@ -123,6 +124,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     if settings.metrics and settings.registry is not None and path is not None and not taken:
         account.route = account.guard("adding the metrics route", exposition.add_route, app, path)
         account.guard("keeping scrapes out of traces", request_tracing.exclude, app, path)
+        warn_of_siblings()
     if settings.traces and trace_requests:
         account.traces_requests = bool(request_tracing.trace(app, settings, path))
     if settings.new_trace:

@@ -15,7 +15,8 @@ from .._version import __version__
 from ..bounds import ERROR_TYPES, ROUTES
 from ..model import RequestInfo, TaskObserver, TaskRun, full_name
 from ..workers import complaint, directory, several_processes
-from .book import Book, OwnNumbers, book_at
+from .book import OwnNumbers, book_at
+from .collision import who_else
 from .families import TallyCollector
 from .now import NowCollector, NowGauges
 from .oldest import OldestRuns
@@ -45,24 +46,20 @@ class Series:
         self.oldest = OldestRuns()
         self._metrics: dict[names.Metric, Counter] = {}
         path = directory()
-        wrong = complaint(path)
-        if wrong is not None:
-            raise Unavailable(wrong)
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:
-            self._write_in(self._book, registry)
+            registry.register(OwnNumbers(self._book))
         else:
             self._keep_in(registry)
 
-    def _write_in(self, book: Book, registry: CollectorRegistry) -> None:
-        try:
+    def open(self) -> None:
+        """Make the files that there are with several processes; raises ``OSError`` where there is no room."""
+        book = self._book
+        if book is not None:
             book.open()
-        except OSError as fault:
-            raise Unavailable(f"there is no room in {book.path}: {fault}") from fault
-        registry.register(OwnNumbers(book))
-        book.gauge(names.INFO, __version__).set(1)
-        self.tasks = ProcessSeries(book)
-        self.now = NowGauges(book, self.oldest)
+            book.gauge(names.INFO, __version__).set(1)
+            self.tasks = ProcessSeries(book)
+            self.now = NowGauges(book, self.oldest)
 
     def _keep_in(self, registry: CollectorRegistry) -> None:
         self.tasks = Tallies(timed=True)
@@ -93,16 +90,18 @@ class _Staging(CollectorRegistry):
         self._staged.append(collector)
 
     def commit(self, registry: CollectorRegistry) -> None:
-        """Register everything; raises ``ValueError``, and leaves nothing, if a name is taken."""
-        done: list[Collector] = []
-        try:
-            for collector in self._staged:
+        """Register everything; raises ``Unavailable``, and leaves nothing, if a name is taken."""
+        for number, collector in enumerate(self._staged):
+            try:
                 registry.register(collector)
-                done.append(collector)
-        except ValueError:
-            for collector in done:
-                registry.unregister(collector)
-            raise
+            except ValueError as fault:
+                self.withdraw(registry, number)
+                raise Unavailable(who_else(registry, collector, fault)) from fault
+
+    def withdraw(self, registry: CollectorRegistry, number: int | None = None) -> None:
+        """Take the first so many out again, or all."""
+        for collector in self._staged[:number]:
+            registry.unregister(collector)
 
 
 _of_registry: weakref.WeakKeyDictionary[CollectorRegistry, Series] = weakref.WeakKeyDictionary()
@@ -111,13 +110,22 @@ _of_registry: weakref.WeakKeyDictionary[CollectorRegistry, Series] = weakref.Wea
 def series_of(registry: CollectorRegistry) -> Series:
     """Return our series in a registry, made when it is first asked for; all applications share them.
 
-    Raises ``ValueError`` if somebody else has registered a metric of the same name.
+    Raises ``Unavailable`` if somebody else has registered a metric of the same name, or the directory of several
+    processes cannot be used.
     """
     series = _of_registry.get(registry)
     if series is None or not _is_registered(registry):
+        wrong = complaint(directory())
+        if wrong is not None:
+            raise Unavailable(wrong)
         staging = _Staging()
         series = Series(staging)
         staging.commit(registry)
+        try:
+            series.open()
+        except OSError as fault:
+            staging.withdraw(registry)
+            raise Unavailable(f"there is no room in {directory()}: {fault}") from fault
         _of_registry[registry] = series
     return series
 

@@ -1,0 +1,35 @@
+"""Two libraries, one name: say whose metric is in the way of ours."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+
+def who_else(registry: CollectorRegistry, collector: Collector, fault: ValueError) -> str:
+    """Return which names of a collector are taken in a registry, by whom, and what to do about it."""
+    taken: dict[str, Any] = getattr(registry, "_names_to_collectors", {})
+    try:
+        ours = registry._get_names(collector)
+        others = {id(taken[name]): (name, taken[name]) for name in reversed(ours) if name in taken}
+        found = "; ".join(f"{name!r} is {_described(other)}" for name, other in reversed([*others.values()]))
+    except Exception:  # noqa: BLE001  a registry of another make; prometheus_client names at least the metrics
+        found = ""
+    return (
+        f"others have metrics of our names in this registry: {found or fault}; "
+        "instrument(app, registry=CollectorRegistry()) gives us one of our own, registry=None does without"
+    )
+
+
+def _described(collector: Any) -> str:
+    kind = type(collector)
+    described = f"a {kind.__module__}.{kind.__qualname__}"
+    # prometheus_client's own types say nothing of who made them; mostly a module has it as a global variable
+    for name, module in list(sys.modules.items()):
+        variables = getattr(module, "__dict__", None) or {}
+        if any(value is collector for value in list(variables.values())):
+            return f"{described} of {name}"
+    return described
