@@ -47,8 +47,8 @@ def watch_inside(scope: RequestScope, send: Send) -> Send:
     """
     if scope.account.settings.traces:
         scope.around = get_current()
-    if scope.started and not scope.complete:
-        scope.started = scope.task_failed = False
+    if scope.started:
+        scope.started = scope.complete = scope.task_failed = False
         scope.inner_status = None
 
     def watched(message: Message) -> Awaitable[None]:

@@ -132,6 +132,20 @@ def test_tasks_are_children_of_what_scheduled_them(bench: Bench):
     assert bench.accounts.spans.of("mail").parent.span_id == seen[0]
 
 
+def test_a_task_of_no_trace_is_a_child_of_what_calls_it(bench: Bench):
+    """Where no span was open when a task was scheduled, its parent is the one that is open when it is called."""
+    tracer = bench.accounts.spans.provider.get_tracer("test")
+
+    async def endpoint() -> None:
+        task = BackgroundTask(bench.works("mail"))
+        with tracer.start_as_current_span("by hand"):
+            await task()
+
+    ask(bench.app(endpoint))
+    by_hand = next(span for span in bench.accounts.spans.all() if span.name == "by hand")
+    assert bench.accounts.spans.of("mail").parent.span_id == by_hand.context.span_id
+
+
 def test_spans_of_a_task_are_children_of_its_span(bench: Bench):
     """What a task traces itself is inside its span, on the event loop and in a thread."""
     tracer = bench.settings["tracer_provider"].get_tracer("mine")

@@ -84,7 +84,7 @@ class Tracing(TaskObserver):
             span.update_name(names.SPAN_PREFIX + run.name)
             span.set_attributes(_attributes(run))
         else:
-            if span is parent or run.trace_id is None:
+            if run.trace_id is None:  # it was scheduled in no trace
                 parent = span
             span = self._start(run, parent, context)
             self._open[run] = span, otel.attach(set_span_in_context(span, context)), ""
