@@ -29,7 +29,7 @@ class RetryUnsent:
         async def keep(message) -> None:
             kept.append(message)
 
-        with suppress(LookupError):
+        with suppress(LookupError, ExceptionGroup):  # of a group, on an older Starlette
             await self.app(dict(scope), receive, keep)
         if not kept or kept[0]["status"] == 503 or kept[-1].get("more_body"):
             kept.clear()

@@ -136,12 +136,13 @@ def test_a_task_of_no_trace_is_a_child_of_what_calls_it(bench: Bench):
     """Where no span was open when a task was scheduled, its parent is the one that is open when it is called."""
     tracer = bench.accounts.spans.provider.get_tracer("test")
 
-    async def endpoint() -> None:
+    async def endpoint(request) -> Response:
         task = BackgroundTask(bench.works("mail"))
         with tracer.start_as_current_span("by hand"):
             await task()
+        return Response()
 
-    ask(bench.app(endpoint))
+    ask(bench.instrument(plain_app("/", endpoint)))
     by_hand = next(span for span in bench.accounts.spans.all() if span.name == "by hand")
     assert bench.accounts.spans.of("mail").parent.span_id == by_hand.context.span_id
 
