@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.workers.servers import balance, scrape, serve, uvicorn, wait_until
+from tests.workers.servers import ROOT, balance, scrape, serve, uvicorn, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -160,3 +160,35 @@ def test_a_directory_without_room_harms_nobody(when: str, how: str, tmp_path: Pa
     assert done.stdout.splitlines()[0] == "31 200"
     has_series = 'background_task_scheduled_total{background_task_name="__main__.task_0"} 2.0' in done.stdout
     assert has_series == (when == "after")
+
+
+DEATH = """
+import os, resource
+from prometheus_client import REGISTRY
+from afterword.signals.prometheus import series_of
+from tests.workers.closing import forked, hold
+from tests.workers.middle import left_over, total
+
+series_of(REGISTRY)
+os.waitpid(forked(hold), 0)
+for limit in (0, resource.RLIM_INFINITY):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    for _ in range(3):
+        print(total("background_task_pending"), total("background_task_lost_total"), left_over())
+"""
+
+
+def test_an_account_that_cannot_be_closed_waits_until_it_can(tmp_path: Path):
+    """Without room to write what a dead process held, it stays pending, said once, and the law holds all along."""
+    done = subprocess.run(
+        [sys.executable, "-c", DEATH],
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == ["1.0 0 0.0"] * 3 + ["0 1.0 0.0"] * 3
+    assert done.stderr.count("stays open") == 1
+    assert done.stderr.count("background_task.lost") == 1
