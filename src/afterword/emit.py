@@ -9,17 +9,15 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from structlog import contextvars as structlog_context
 
-from . import names
 from .faults import contained
 from .frames import innermost
 from .outside import logfmt
 from .told import ExcInfo
+from .variables import bound_keys
 
 _LOGGER = "afterword"
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
-_VARIABLES = {structlog_context.STRUCTLOG_KEY_PREFIX + key: key for key in names.LOG_KEYS}
 
 Line = Callable[..., Any]
 
@@ -94,12 +92,8 @@ def emit(level: str, event: str, keys: dict[str, Any]) -> None:
 
 def free_of_bound(keys: dict[str, Any]) -> dict[str, Any]:
     """Return the keys without those that the user has bound as context variables: his are not overwritten."""
-    # structlog knows every variable that was ever bound in this process: mostly none of them is ours
-    bound = structlog_context._CONTEXT_VARS
-    if not bound or bound.keys().isdisjoint(_VARIABLES):
-        return keys
-    taken = {key for name, key in _VARIABLES.items() if name in bound and bound[name].get() is not Ellipsis}
-    return {key: value for key, value in keys.items() if key not in taken}
+    taken = bound_keys()
+    return {key: value for key, value in keys.items() if key not in taken} if taken else keys
 
 
 def _stdlib_line(logger: logging.Logger, number: int, event: str, exc_info: Any = None, **keys: Any) -> None:

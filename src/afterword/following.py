@@ -8,15 +8,14 @@ the task starts is put back for as long as it runs. What is there when it starts
 
 from __future__ import annotations
 
-from contextvars import ContextVar, Token, copy_context
+from contextvars import ContextVar, Token
 from typing import Any
 
 from opentelemetry import baggage
 from opentelemetry import context as otel
-from structlog import contextvars as structlog_context
 
-# every variable that was ever bound in this process, which are few: cheaper than to walk the whole context
-_VARIABLES: dict[str, ContextVar[Any]] | None = getattr(structlog_context, "_CONTEXT_VARS", None)
+from .variables import Bound, bound
+
 # OpenTelemetry keeps the whole baggage under one key, and does not tell which
 _BAGGAGE = next(iter(baggage.set_baggage("any", "", otel.Context())))
 _LOCAL = "suppress_"
@@ -28,7 +27,7 @@ class Seen:
 
     __slots__ = ("_otel", "_token", "_tokens", "_variables")
 
-    def __init__(self, context: otel.Context, variables: list[tuple[ContextVar[Any], Any]]) -> None:
+    def __init__(self, context: otel.Context, variables: Bound) -> None:
         self._otel = context
         self._variables = variables
         self._token: Token[otel.Context] | None = None
@@ -62,17 +61,8 @@ class Seen:
 def seen() -> Seen | None:
     """Return what is bound here and now; ``None`` if that is nothing."""
     context = otel.get_current()
-    variables = _bound_variables() if _VARIABLES or _VARIABLES is None else []
+    variables = bound()
     return Seen(context, variables) if context or variables else None
-
-
-def _bound_variables() -> list[tuple[ContextVar[Any], Any]]:
-    """Return structlog's variables with their values; one that was unbound has the value ``...``."""
-    if _VARIABLES is not None:
-        known = tuple(_VARIABLES.values())  # another thread may bind a new one
-        return [(variable, value) for variable in known if (value := variable.get(...)) is not ...]
-    prefix = structlog_context.STRUCTLOG_KEY_PREFIX
-    return [(v, value) for v, value in copy_context().items() if v.name.startswith(prefix) and value is not ...]
 
 
 def _missing(here: otel.Context, there: otel.Context) -> dict[str, object]:

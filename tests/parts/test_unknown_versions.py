@@ -278,24 +278,62 @@ def test_structlog_half_configured():
     assert any("Logs.ended failed; this is logged once" in warning for warning in warnings)
 
 
-def test_a_structlog_without_its_table():
-    """Variables follow a task also where structlog keeps no table of them."""
-    program = """
+OTHER_STRUCTLOG = """
+    import inspect
     import structlog.contextvars as s
-    table = s._CONTEXT_VARS
+    # the next structlog, which calls its table differently
+    source = inspect.getsource(s).replace("_CONTEXT_VARS", "_RENAMED")
+    exec(compile(source, s.__file__, "exec"), s.__dict__)
     del s._CONTEXT_VARS
+    """
+
+
+def test_variables_follow_without_structlogs_table():
+    """Variables follow a task also where structlog keeps its table of them elsewhere."""
+    program = """
+    import json
     import afterword.following as following
-    s._CONTEXT_VARS = table
     s.bind_contextvars(user="ada")
     seen = following.seen()
     s.clear_contextvars()
     seen.enter()
     inside = s.get_contextvars()
     seen.leave()
-    import json
     print(json.dumps([inside, s.get_contextvars()]))
     """
-    assert run(program)[0] == [{"user": "ada"}, {}]
+    assert run(OTHER_STRUCTLOG, program)[0] == [{"user": "ada"}, {}]
+
+
+def test_lines_are_written_without_structlogs_table():
+    """Lines are written, and what the user has bound stays on them, also where structlog keeps no such table."""
+    program = """
+    import json
+    import structlog
+    from afterword.emit import emit
+    lines = []
+    def keep(logger, method, event):
+        lines.append(dict(event))
+        raise structlog.DropEvent
+    structlog.configure(processors=[s.merge_contextvars, keep])
+    emit("info", "first", {"task": "ours"})
+    s.bind_contextvars(task="mine", user="ada")
+    emit("info", "second", {"task": "ours", "outcome": "succeeded"})
+    s.unbind_contextvars("task")
+    emit("info", "third", {"task": "ours"})
+    print(json.dumps(lines))
+    """
+    assert run(OTHER_STRUCTLOG, program)[0] == [
+        {"event": "first", "task": "ours"},
+        {"event": "second", "task": "mine", "user": "ada", "outcome": "succeeded"},
+        {"event": "third", "task": "ours", "user": "ada"},
+    ]
+
+
+def test_an_application_runs_without_structlogs_table():
+    """An application is served, and its tasks are accounted for, also where structlog keeps no such table."""
+    result, warnings = run(OTHER_STRUCTLOG, PLAIN)
+    assert result == {"scheduled": 8, "metrics": 200}
+    assert warnings == []
 
 
 @pytest.mark.parametrize("signal", ["Tracing", "otel_metrics", "Prometheus", "Logs"])
