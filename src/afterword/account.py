@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
 
+from . import forks
 from .faults import EXITS
 from .ledger import Ledger
 from .model import TaskObserver
@@ -49,7 +49,7 @@ class Account:
 
 _accounts: weakref.WeakSet[Account] = weakref.WeakSet()
 _watchers: list[TaskObserver] = []
-_lock = threading.RLock()
+_lock = forks.lock()
 
 
 def watch(watcher: TaskObserver) -> None:

@@ -10,7 +10,6 @@ Where a user's arguments pass through, our own parameters are positional only: a
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +20,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from . import batches, births, calls, errors, ledger, lifetimes, request, response, serving, shapes
+from . import batches, births, calls, errors, forks, ledger, lifetimes, request, response, serving, shapes
 from .account import Account, account_of
 from .faults import EXITS, log_fault
 from .patch import Function, Patch
@@ -203,7 +202,7 @@ Sight = Callable[[Any], Account | None]
 _on_sight: tuple[Sight, ...] = ()
 _users: weakref.WeakSet[Any] = weakref.WeakSet()
 _installed = False
-_changing = threading.RLock()  # a server's thread may take the hooks out while another puts them in
+_changing = forks.lock()  # a server's thread may take the hooks out while another puts them in
 
 
 def on_sight(instrument: Sight, *, last: bool = False) -> None:

@@ -13,6 +13,7 @@ from threading import get_ident
 from time import perf_counter, time
 from typing import Any
 
+from . import forks
 from .faults import EXITS, contained, log_fault
 from .following import seen
 from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
@@ -49,6 +50,17 @@ def is_pending(run: TaskRun) -> bool:
 def unended() -> bool:
     """Return whether any run of this process has not ended."""
     return bool(_pending or _running)
+
+
+def _forget() -> None:
+    """Leave the runs of the parent to it, in a forked child."""
+    forks.leave_to_parent(dict(_pending), dict(_running))
+    _pending.clear()
+    _running.clear()
+    _telling.intersection_update({get_ident()})  # the other threads are not here
+
+
+forks.in_child(_forget)
 
 
 def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:

@@ -9,7 +9,6 @@ is drained where nothing is locked: at a task's end, a request's end, a scrape, 
 from __future__ import annotations
 
 import atexit
-import os
 import queue
 import threading
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from . import forks
 from .faults import EXITS, log_fault
 
 if TYPE_CHECKING:
@@ -171,10 +171,6 @@ class _Sweeper:
             atexit.register(drain)
             threading.Thread(target=self._sweep, name="afterword-sweeper", daemon=True).start()
 
-    def forked(self) -> None:
-        """Forget the parent's thread; the child begins its own when it needs one."""
-        self.started = False
-
     @staticmethod
     def _sweep() -> None:
         while True:
@@ -189,4 +185,14 @@ class _Sweeper:
 
 
 sweeper = _Sweeper()
-os.register_at_fork(after_in_child=sweeper.forked)
+
+
+def _forget() -> None:
+    """Leave the parent's dead to it, in a forked child; its thread, too: the child begins one in need."""
+    sweeper.started = False
+    for left in (_deferred, _woken):
+        while not left.empty():
+            forks.leave_to_parent(left.get_nowait())
+
+
+forks.in_child(_forget)

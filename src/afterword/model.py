@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from random import Random
 from typing import Any
 
+from .forks import in_child
 from .outside import clean_name
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
@@ -14,7 +14,7 @@ __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
 
 # one of our own, since an application may seed the common one, and seeded anew in every forked process
 _random = Random()  # noqa: S311  for ids, not for secrets
-os.register_at_fork(after_in_child=_random.seed)
+in_child(_random.seed)
 
 
 class Outcome(StrEnum):
@@ -126,7 +126,7 @@ class TaskRun:
         trace_id: the trace of its span, 32 hexadecimal digits; until it begins, of the span it was scheduled in.
         span_id: its span, 16 hexadecimal digits; until it begins, the span it was scheduled in.
         sampled: whether its span is sampled, so that an exemplar can link to it.
-        torn_down: whether it ended outside its own context, since its coroutine was closed or collected.
+        torn_down: whether it ended outside its own context, since its coroutine was destroyed.
     """
 
     # What a run does not know yet stands here, on the class: most of it is never written.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from asyncio import CancelledError
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import outside, validation, verdict
+from . import forks, outside, validation, verdict
 from .ledger import is_pending
 from .lifetimes import drain, none_died, sweeper
 from .model import RequestInfo, TaskRun
@@ -27,7 +26,7 @@ SCOPE_KEY = "afterword"
 
 _current: ContextVar[RequestScope | None] = ContextVar("afterword_request", default=None)
 
-_making = threading.RLock()  # the collector may run a destructor that schedules, while it is held
+_making = forks.lock()  # the collector may run a destructor that schedules, while it is held
 
 reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
 """The identity of an exception that leaves the application after a line with its traceback went out."""
@@ -72,6 +71,8 @@ class RequestScope:
     inside = 0
     """How often its innermost application is being called now: a middleware may answer and let it go on."""
     settled = False
+    forked = False
+    """It is the request of the process that this one was forked from: what becomes of it is told there."""
     _info: RequestInfo | None = None
     _index: Iterator[int]
     reported_inside: tuple[verdict.Failure, ...] = ()
@@ -166,13 +167,13 @@ class RequestScope:
         inside goes on and may yet run its tasks.
         """
         reached, exc = exc, verdict.original(exc)
-        if self.task_failed:
+        if self.task_failed or self.forked:
             return None
         kind = verdict.DISCONNECTED if exc is self.lost_client else verdict.failure_kind(exc, self.kind)
         failure = self._known(exc, kind) or self._new_failure(exc, kind)
         failure.reached = reached
         self.locate()
-        for run, record in list(self.runs.items()):
+        for run, record in self.runs.copy().items():  # a thread may schedule more
             # what hangs on an error response was attached because of this error: it may yet run
             if not is_pending(run) or record.unsent or isinstance(record.doom, verdict.Failure):
                 continue
@@ -267,7 +268,7 @@ class RequestScope:
             self.report(failure)
             if not self.inside:
                 failure.rescued = []
-        for run, record in list(self.runs.items()):
+        for run, record in self.runs.copy().items():  # a thread may schedule more
             if is_pending(run):
                 verdict.settle(self, run, record)
         if not self.inside:
@@ -297,3 +298,14 @@ class RequestScope:
     def asgi(self) -> Any:
         """The ASGI scope, until the request is settled."""
         return self._asgi
+
+
+def _forget() -> None:
+    """Leave the request in which a child is forked to the parent."""
+    scope = current()
+    while scope is not None:
+        scope.forked = True
+        scope = scope.parent
+
+
+forks.in_child(_forget)

@@ -43,6 +43,8 @@ def complaint(path: str | None) -> str | None:
     """Return what is wrong with a directory that is to hold the workers' files, if anything is."""
     if path is None:
         return None
+    if os.name == "nt":  # where to ask whether a process lives is to interrupt it
+        return f"{VARIABLE} is set, but on Windows there are no several workers"
     if not os.path.isdir(path):
         return f"{VARIABLE}={path} is not a directory; create it before the server starts"
     if not os.access(path, os.W_OK | os.X_OK):

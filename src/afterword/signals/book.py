@@ -15,6 +15,7 @@ from prometheus_client.utils import floatToGoString
 
 from .. import names
 from ..emit import emit
+from ..forks import in_child
 from ..workers import close_own_account
 from .shared_file import COUNTER, HISTOGRAM, KINDS, LIVE_MAX, LIVE_SUM, SharedFile, file_of, key_of
 
@@ -104,8 +105,6 @@ class Book:
         self._files: dict[str, SharedFile] = {}
         self._slots: dict[tuple[Any, ...], Slot] = {}
         self._told = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._after_fork)
 
     def open(self) -> None:
         """Make the files of this process; raises ``OSError`` where there is no room, and leaves none then."""
@@ -191,7 +190,8 @@ class Book:
             detail = f"{self.path}: {fault}; series that need more room are left out in this process"
             emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: detail})
 
-    def _after_fork(self) -> None:
+    def forget(self) -> None:
+        """Leave the parent's files to it, in a forked child."""
         self._lock = threading.RLock()  # another thread of the parent may have held it
         self._forked = True
         self._told = False
@@ -230,6 +230,14 @@ class OwnNumbers(Collector):
 
 
 _books: dict[str, Book] = {}
+
+
+def _forget() -> None:
+    for book in _books.values():
+        book.forget()
+
+
+in_child(_forget)
 
 
 def book_at(path: str) -> Book:

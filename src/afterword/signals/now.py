@@ -6,7 +6,6 @@ writes its own every second, where all can read them.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .. import names
+from ..faults import log_fault
 from .book import Book
 from .oldest import OldestRuns
 from .threads import WorkerThreads, worker_threads
@@ -64,8 +64,6 @@ class NowGauges:
         self._ages = [(state, book.gauge(names.OLDEST_AGE, state)) for state in _STATES]
         self._threads = [book.gauge(metric) for metric in _THREADS]
         self._started = False
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
 
     def start(self) -> None:
         """Make sure that the thread of this process is there."""
@@ -80,10 +78,17 @@ class NowGauges:
         for gauge, value in zip(self._threads, worker_threads(), strict=True):
             gauge.set(value)
 
-    def _forked(self) -> None:
+    def forget(self) -> None:
+        """Leave the parent's thread to it, in a forked child."""
         self._started = False
 
     def _run(self) -> None:
+        told = False
         while True:
-            self.refresh()
+            try:
+                self.refresh()
+            except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
+                if not told:
+                    log_fault("the numbers of this moment cannot be written; this is logged once", fault)
+                told = True
             time.sleep(_REFRESH_SECONDS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from .. import names
+from .. import forks, names
 from ..model import TaskRun
 
 _ABSENT: Any = object()
@@ -34,6 +34,12 @@ class OldestRuns:
         if self._running.pop(run, _ABSENT) is not _ABSENT:
             return True
         return self._pending.pop(run, _ABSENT) is not _ABSENT
+
+    def forget(self) -> None:
+        """Leave all runs to the parent, in a forked child."""
+        forks.leave_to_parent(self._pending.copy(), self._running.copy())
+        self._pending.clear()
+        self._running.clear()
 
     def age(self, state: str) -> float:
         """Return the age in seconds of the oldest run in a state, 0 if there is none."""

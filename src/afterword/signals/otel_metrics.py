@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry import context as otel
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
-from .. import names
+from .. import forks, names
 from .._version import __version__
 from ..bounds import ERROR_TYPES, ROUTES
 from ..ids import context_of
@@ -78,6 +78,11 @@ class OtelMetrics(TaskObserver):
             ]
 
         return callback
+
+    def forget(self) -> None:
+        """Leave the parent's runs to it, in a forked child."""
+        self._tallies.forget()
+        self._oldest.forget()
 
     def prepare(self, name: str) -> None:
         """Start all outcomes of a task at 0, so that a rate sees the first failure."""
@@ -155,6 +160,14 @@ def _exemplar_context(run: TaskRun) -> otel.Context | None:
 
 
 _of_provider: weakref.WeakKeyDictionary[MeterProvider, OtelMetrics] = weakref.WeakKeyDictionary()
+
+
+def _forget() -> None:
+    for observer in list(_of_provider.values()):
+        observer.forget()
+
+
+forks.in_child(_forget)
 
 
 def otel_metrics(meter_provider: MeterProvider | None) -> OtelMetrics:

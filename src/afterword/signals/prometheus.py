@@ -10,7 +10,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
-from .. import names
+from .. import forks, names
 from .._version import __version__
 from ..bounds import ERROR_TYPES, ROUTES
 from ..model import RequestInfo, TaskObserver, TaskRun, full_name
@@ -77,6 +77,14 @@ class Series:
         else:
             self._metrics[metric].labels(*labels).inc()
 
+    def forget(self) -> None:
+        """Leave the parent's runs to it, in a forked child; numbers in files begin anew by themselves."""
+        if isinstance(self.tasks, Tallies):
+            self.tasks.forget()
+        self.oldest.forget()
+        if self.now is not None:
+            self.now.forget()
+
 
 class _Staging(CollectorRegistry):
     """Takes collectors in, to register all of them or none."""
@@ -105,6 +113,14 @@ class _Staging(CollectorRegistry):
 
 
 _of_registry: weakref.WeakKeyDictionary[CollectorRegistry, Series] = weakref.WeakKeyDictionary()
+
+
+def _forget() -> None:
+    for series in list(_of_registry.values()):
+        series.forget()
+
+
+forks.in_child(_forget)
 
 
 def series_of(registry: CollectorRegistry) -> Series:

@@ -155,6 +155,13 @@ class Tallies(dict[str, Tally]):
     def __missing__(self, name: str) -> Tally:
         return self.setdefault(name, Tally(name, timed=self._timed))  # another thread may have come first
 
+    def forget(self) -> None:
+        """Leave the parent's numbers to it, in a forked child; what is known and at 0 stays so."""
+        at_zero = [name for name, tally in self.items() if not tally.scheduled]
+        self.clear()
+        for name in at_zero:
+            self[name]  # anew: a thread of the parent may have held the lock
+
     def copies(self) -> list[Tally]:
         """Return a copy of every tally."""
         return [tally.copy() for tally in list(self.values())]

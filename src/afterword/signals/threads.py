@@ -9,8 +9,12 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 from anyio import CapacityLimiter
 
+from ..forks import in_child
+
 # each limiter with its event loop, where that is asyncio's: a closed loop has no threads to give
 _limiters: weakref.WeakKeyDictionary[CapacityLimiter, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
+
+in_child(_limiters.clear)
 
 
 class WorkerThreads(NamedTuple):
@@ -32,7 +36,11 @@ def note_limiter() -> None:
 def worker_threads() -> WorkerThreads:
     """Return the use of the worker threads now."""
     busy = limit = waiting = 0.0
-    for limiter, loop_ref in list(_limiters.items()):
+    for reference in _limiters.keyrefs():  # made in one step: another thread may note a limiter meanwhile
+        limiter = reference()
+        if limiter is None:
+            continue
+        loop_ref = _limiters.get(limiter)
         loop = loop_ref() if loop_ref is not None else None
         if loop_ref is not None and (loop is None or loop.is_closed()):
             continue
