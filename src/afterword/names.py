@@ -167,7 +167,7 @@ def declare(func: Callable[..., Any], options: TaskOptions) -> None:
 
 def declared() -> list[str]:
     """Return the names of the functions that were decorated with ``@task``: known before they are scheduled."""
-    return [TASK_NAMES.admit(name) for name in _declared]
+    return [TASK_NAMES.admit(name) for name in list(_declared)]  # a thread may import more
 
 
 def task_options(func: Any) -> TaskOptions:

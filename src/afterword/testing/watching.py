@@ -44,7 +44,9 @@ class _Watch:
 
     def close(self) -> None:
         """Take Afterword out of the applications again, but for those that have been instrumented meanwhile."""
-        for app, account in list(self._opened.items()):
+        with self._lock:
+            opened = list(self._opened.items())
+        for app, account in opened:
             if accounts.account_of(app) is account:
                 wiring.uninstrument(app)
 
