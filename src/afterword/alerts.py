@@ -9,6 +9,7 @@ from opentelemetry import context as otel
 from starlette.background import BackgroundTask
 
 from . import batches, request, verdict
+from .faults import EXITS
 from .lifetimes import recall_task
 
 if TYPE_CHECKING:
@@ -70,20 +71,17 @@ async def run_each(scope: RequestScope, tasks: list[BackgroundTask]) -> None:
     token = request.enter(scope)
     plan = batches.enter(None)
     span = otel.attach(scope.around) if scope.around is not None else None
-    torn_down = False
     try:
         for task in tasks:
             try:
                 await task()
+            except (GeneratorExit, *EXITS):
+                raise
             except BaseException as exc:  # its run has failed, and says so
-                if not verdict.is_error(exc):
+                if verdict.is_cancellation(exc):
                     raise
-    except GeneratorExit:
-        torn_down = True  # perhaps in another context, where nothing can be reset
-        raise
     finally:
-        if not torn_down:
-            request.leave(token)
+        if request.take_back(scope, token):  # else it is destroyed in another context
             batches.leave(plan)
             if span is not None:
                 otel.detach(span)

@@ -10,6 +10,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 
 from . import request, verdict
 from .births import Birth, fresh_run, is_container, is_observable
+from .contexts import take_back
 from .ledger import is_pending
 from .lifetimes import defer, drain, recall_batch, recall_task
 from .model import Outcome, TaskRun
@@ -91,6 +92,7 @@ async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_m
     try:
         await original(batch)
     except GeneratorExit:
+        take_back(_plan, plan, token)
         defer(_skip_rest, plan, batch, None)
         raise
     except BaseException as exc:

@@ -11,6 +11,7 @@ from starlette.background import BackgroundTask
 
 from . import alerts, batches, request, verdict
 from .births import Birth, fresh_run, is_observable
+from .contexts import take_back
 from .faults import EXITS, log_fault
 from .ledger import is_pending, unended
 from .lifetimes import defer, drain, none_died, recall_task
@@ -76,11 +77,17 @@ class _Call(Probe):
             self.caller.task_failed = True
             self.caller.task_logged = self.run._logged
 
-    def torn_down(self) -> None:
-        """End a run whose coroutine was destroyed; called later, from a drain."""
+    def tear_down(self) -> None:
+        """Leave a run whose coroutine is being destroyed, perhaps by the collector inside somebody's lock."""
+        self.run.torn_down = not take_back(_current_run, self.run, self.token)
+        self.ledger.tear_down(self.run)
+        defer(self._torn_down)  # only queued
+
+    def _torn_down(self) -> None:
         self.run.torn_down = True
         batches.note_failure(self.plan, self.run, self.record)
-        self._finish(Outcome.CANCELLED, Reason.CANCELLED, "its coroutine was destroyed while it ran")
+        detail = "it was torn down while it ran: its coroutine was destroyed, or it raised GeneratorExit itself"
+        self._finish(Outcome.CANCELLED, Reason.CANCELLED, detail)
 
     def _finish(self, outcome: Outcome, *why: Any) -> None:
         if not self.is_async:
@@ -120,9 +127,7 @@ def accounting(patch: Patch, original: Original, choose: Callable[[Account], Ori
         try:
             await chosen(call)
         except GeneratorExit:
-            # the coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue
-            call.ledger.tear_down(call.run)
-            defer(call.torn_down)
+            call.tear_down()
             raise
         except BaseException as exc:
             _end(call, call.raised, exc)

@@ -145,6 +145,9 @@ class Ledger:
         for listener, _, _ in self._tearing_down:
             with contained():
                 listener(run)
+        if run._seen is not None and not run.torn_down:
+            with contained():
+                run._seen.leave()
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""

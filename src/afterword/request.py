@@ -7,7 +7,7 @@ from asyncio import CancelledError
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from . import forks, outside, validation, verdict
+from . import contexts, forks, outside, validation, verdict
 from .ledger import is_pending
 from .lifetimes import drain, none_died, sweeper
 from .model import RequestInfo, TaskRun
@@ -34,6 +34,11 @@ reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", de
 current = _current.get
 enter = _current.set
 leave = _current.reset
+
+
+def take_back(scope: RequestScope | None, token: Any) -> bool:
+    """Undo ``enter`` for a coroutine that may be being destroyed; return whether that is in its own context."""
+    return contexts.take_back(_current, scope, token)
 
 
 def joined(scope: Any) -> RequestScope | None:

@@ -39,6 +39,7 @@ async def _unaccounted(
     try:
         await original(app, scope, receive, send)
     except GeneratorExit:
+        request.take_back(None, token)
         raise
     except BaseException:
         request.leave(token)
@@ -68,18 +69,22 @@ async def _accounted(app: Any, account: Account, scope: Any, receive: Any, send:
         if here.failures or here.alerts:
             await errors.finish(here)
     except GeneratorExit:
-        # The coroutine is being destroyed, perhaps by the garbage collector inside somebody's lock: only queue.
-        lifetimes.defer(here.settle)
+        _destroyed(here, token, parent, scope)
         raise
     except BaseException as exc:
         failure = account.guard("judging an error", here.error_left, exc)
         try:
             if verdict.is_error(exc):
                 await errors.finish(here)
-        finally:
+        except GeneratorExit:
+            _destroyed(here, token, parent, scope)
+            raise
+        except BaseException:
             _leave(here, token, parent, scope)
-            if here.task_logged if here.task_failed else failure and failure.logged:
-                request.reported_exception.set(id(exc))
+            raise
+        _leave(here, token, parent, scope)
+        if here.task_logged if here.task_failed else failure and failure.logged:
+            request.reported_exception.set(id(exc))
         raise
     _leave(here, token, parent, scope)
 
@@ -95,7 +100,17 @@ async def end_late(here: RequestScope, exc: BaseException | None = None) -> None
 
 
 def _leave(here: RequestScope, token: Any, parent: RequestScope | None, scope: Any) -> None:
-    here.account.guard("settling a request", here.settle)
-    request.leave(token)
+    try:
+        here.account.guard("settling a request", here.settle)
+    finally:
+        request.leave(token)
+        if parent is not None:
+            scope[request.SCOPE_KEY] = parent
+
+
+def _destroyed(here: RequestScope, token: Any, parent: RequestScope | None, scope: Any) -> None:
+    """Leave a request whose coroutine is being destroyed, perhaps by the collector inside somebody's lock."""
+    lifetimes.defer(here.settle)  # only queued
+    request.take_back(here, token)
     if parent is not None:
         scope[request.SCOPE_KEY] = parent

@@ -151,6 +151,28 @@ def test_an_alert_may_await_what_was_cancelled(bench: Bench):
     assert sorted(bench.outcomes) == [("alert", "failed"), ("mail", "failed"), ("page", "succeeded")]
 
 
+class Odd(BaseException):
+    """Neither an error nor an exit, like the outcomes of pytest and the time-outs of gevent."""
+
+
+@pytest.mark.parametrize("hook", ["on_task_failure", "on_request_error"])
+def test_a_user_s_function_may_raise_anything(bench: Bench, hook):
+    """Whatever such a function raises, the next one is called, and the error that it was told of comes out."""
+
+    async def odd(*_) -> None:
+        raise Odd
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.fails("mail"))
+        if hook == "on_request_error":
+            raise KeyError("boom")
+
+    answer = ask(bench.app(endpoint, **{hook: [odd, bench.works("page")]}))
+    assert type(answer.error) is (KeyError if hook == "on_request_error" else ValueError)
+    assert ("odd", "failed") in bench.outcomes
+    assert ("page", "succeeded") in bench.outcomes
+
+
 def test_a_failing_error_task_raises_no_alert(bench: Bench):
     """An error task that fails is in the account, and alerts nobody."""
     app = app_that_raises(bench, KeyError("boom"))

@@ -114,11 +114,13 @@ class Tracing(TaskObserver):
                 span.end()
 
     def tearing_down(self, run: TaskRun) -> None:
-        """Write the outcome on an adopted span, which its owner ends in this very moment.
+        """Write the outcome on an adopted span, which its owner ends in this very moment; leave one of ours.
 
         The one lock that this takes is the span's own, and the owner takes it next.
         """
-        span, _, adopted = self._open.get(run, (INVALID_SPAN, None, ""))
+        span, token, adopted = self._open.get(run, (INVALID_SPAN, None, ""))
+        if token is not None and not run.torn_down:
+            otel.detach(token)
         if adopted:
             span.set_attribute(names.TASK_OUTCOME, str(Outcome.CANCELLED))
             span.set_attribute(names.TASK_REASON, str(Reason.CANCELLED))
