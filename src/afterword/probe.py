@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
+from collections.abc import Awaitable, Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -74,7 +76,7 @@ class Probe(BackgroundTask):
 
     def _look_at(self, result: Any) -> None:
         with contained():  # a proxy may raise anything when it is asked what it is
-            if _will_never_run(result, self.user_func):
+            if _will_never_run(result, self.user_func, awaits=self.is_async):
                 self.unrun = verdict.never_awaited(result)
 
 
@@ -110,19 +112,28 @@ def _calling(watched: Any) -> Any:
     return stand_in
 
 
-def _will_never_run(result: Any, func: Any) -> bool:
+def _will_never_run(result: Any, func: Any, *, awaits: bool) -> bool:
     """Return whether a value is work that has not begun and that nobody can begin any more.
 
     A coroutine is; so is the function's own generator, but not one that it merely returns: ``pool.map`` has done
-    its work by then.
+    its work by then. ``awaits`` says that the function is async.
     """
     if inspect.iscoroutine(result):
         return inspect.getcoroutinestate(result) == inspect.CORO_CREATED
     if inspect.isgenerator(result):
-        return result.gi_code is _code(func) and inspect.getgeneratorstate(result) == inspect.GEN_CREATED
+        own = result.gi_code is _code(func) or inspect.isawaitable(result)  # made by types.coroutine
+        return own and inspect.getgeneratorstate(result) == inspect.GEN_CREATED
     if inspect.isasyncgen(result):
         return result.ag_code is _code(func)
-    return False
+    # Of others nobody can see whether they have been awaited, which only an async function can have done: it may
+    # return a client, or a query that it has run. What looks like a coroutine is of no use to anybody afterwards.
+    return isinstance(result, Coroutine if awaits else Awaitable) and not _is_under_way(result)
+
+
+def _is_under_way(result: Any) -> bool:
+    """Return whether an awaitable is only the end of work that goes on by itself, as futures and tasks are."""
+    # asyncio's, gevent's and dask's; Twisted's
+    return asyncio.isfuture(result) or any(hasattr(result, name) for name in ("add_done_callback", "addCallbacks"))
 
 
 def _code(func: Any) -> Any:
