@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, Token
+from contextvars import Context, ContextVar, Token
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,11 @@ Original = Callable[[Any], Awaitable[None]]
 _current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=None)
 
 current_run = _current_run.get
+
+
+def run_in(context: Context) -> TaskRun | None:
+    """Return the run that the code of a context is in."""
+    return context.get(_current_run)
 
 
 class _Call(Probe):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 from asyncio import CancelledError
 from contextvars import ContextVar
@@ -39,6 +40,11 @@ leave = _current.reset
 def take_back(scope: RequestScope | None, token: Any) -> bool:
     """Undo ``enter`` for a coroutine that may be being destroyed; return whether that is in its own context."""
     return contexts.take_back(_current, scope, token)
+
+
+def of(context: contextvars.Context) -> RequestScope | None:
+    """Return the request that a context belongs to."""
+    return context.get(_current)
 
 
 def joined(scope: Any) -> RequestScope | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from . import errors, flushing, lifetimes, request, response, verdict
+from . import ending, errors, flushing, lifetimes, request, response, verdict
 from .account import Account
 from .request import RequestScope
 
@@ -53,6 +53,7 @@ async def _lifespan(app: Any, account: Account, scope: Any, receive: Any, send: 
 
     async def send_last(message: Any) -> None:
         if message["type"] in _LAST_MESSAGES:
+            await ending.let_cancelled_end()
             lifetimes.drain()
             await flushing.flush()
         await send(message)

@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Any
 
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import BackgroundTasks, FastAPI, HTTPException
 
 from afterword import TaskObserver, configure, instrument
 from afterword.logs import OpenTelemetryLogs
@@ -20,6 +20,27 @@ async def slow() -> None:
         await asyncio.sleep(0.02)
 
 
+async def careful() -> None:
+    """Run until it is cancelled, and clean up."""
+    try:
+        await asyncio.sleep(600)
+    finally:
+        await asyncio.sleep(0.05)
+        print("cleaned up", flush=True)
+
+
+async def stubborn() -> None:
+    """Run until it is cancelled, and then go on for longer than anybody waits."""
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        await asyncio.sleep(600)
+
+
+async def behind() -> None:
+    """Stand behind another task."""
+
+
 def build(**options: Any) -> FastAPI:
     """Make the application that knows nothing of us, with a slow task."""
     app = FastAPI(**options)
@@ -29,6 +50,27 @@ def build(**options: Any) -> FastAPI:
     @app.get("/slow")
     async def start_slow(tasks: BackgroundTasks) -> None:
         tasks.add_task(slow)
+
+    @app.get("/careful")
+    async def start_careful(tasks: BackgroundTasks) -> None:
+        tasks.add_task(careful)
+        tasks.add_task(behind)
+
+    @app.get("/stubborn")
+    async def start_stubborn(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stubborn)
+
+    @app.get("/unanswered")
+    async def wait(tasks: BackgroundTasks) -> None:
+        tasks.add_task(behind)
+        await careful()
+
+    @app.get("/detached")
+    async def detach(tasks: BackgroundTasks) -> None:
+        tasks.add_task(careful)
+        app.state.detached = asyncio.create_task(tasks())
+        await asyncio.sleep(0.01)
+        raise HTTPException(404)
 
     return app
 

@@ -1,7 +1,10 @@
 """The last task's signals arrive, however the process ends, although nothing is exported in between."""
 
+import contextlib
+import threading
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.otlp.receiver import Receiver
@@ -25,6 +28,21 @@ def running_tasks(server: Process) -> set[tuple[str, str]]:
         for (name, labels), value in server.scrape().items()
         if name == "background_task_running" and value
     }
+
+
+def pending_tasks(server: Process) -> set[str]:
+    """Return what a scrape says is waiting."""
+    return {
+        dict(labels)["background_task_name"].rpartition(".")[2]
+        for (name, labels), value in server.scrape().items()
+        if name == "background_task_pending" and value
+    }
+
+
+def ask_in_vain(server: Process, path: str) -> None:
+    """Send a request that is never answered."""
+    with contextlib.suppress(httpx.HTTPError):
+        server.get(path)
 
 
 @pytest.mark.parametrize("command", [uvicorn, gunicorn], ids=["uvicorn", "gunicorn"])
@@ -53,6 +71,45 @@ def test_a_task_that_outlasts_the_grace(receiver: Receiver, tmp_path: Path):
         assert server.stop() == -15
     assert receiver.outcomes() == [("slow", "cancelled")]
     assert ended(receiver.numbers()) == {("slow", "cancelled"): 1}
+
+
+def test_a_cancelled_task_that_cleans_up(receiver: Receiver, tmp_path: Path):
+    """A task that the server cancels may clean up; it arrives with span, numbers and line, as what it skips."""
+    options = ["--timeout-graceful-shutdown", "1"]
+    with process(uvicorn, "configured", tmp_path / "log", *options, **receiver.environment, **PATIENT) as server:
+        assert server.get("/careful") == 200
+        server.wait_for(lambda: ("background_task_running", "careful") in running_tasks(server))
+        assert server.stop() == -15
+    assert "cleaned up" in server.text()
+    story = {("careful", "cancelled"), ("behind", "skipped")}
+    assert receiver.outcomes() == sorted(story)
+    assert ended(receiver.numbers()) == dict.fromkeys(story, 1)
+    assert len(server.lines("background_task.cancelled")) == len(server.lines("background_task.skipped")) == 1
+
+
+def test_a_cancelled_request_that_cleans_up(http_receiver: Receiver, tmp_path: Path):
+    """The tasks of a request that the server cancels arrive as dropped, although its endpoint cleans up."""
+    options = ["--timeout-graceful-shutdown", "1"]
+    environment = http_receiver.environment | PATIENT
+    with process(uvicorn, "configured", tmp_path / "log", *options, **environment) as server:
+        threading.Thread(target=ask_in_vain, args=(server, "/unanswered"), daemon=True).start()
+        server.wait_for(lambda: "behind" in pending_tasks(server))
+        assert server.stop() == -15
+    assert "cleaned up" in server.text()
+    assert http_receiver.outcomes() == [("behind", "dropped")]
+    assert len(server.lines("background_task.dropped")) == 1
+
+
+@pytest.mark.parametrize("path", ["/stubborn", "/detached"])
+def test_the_end_does_not_wait_for_ever(path: str, http_receiver: Receiver, tmp_path: Path):
+    """A task that goes on although cancelled, or that nobody cancels, does not keep the server from ending."""
+    options = ["--timeout-graceful-shutdown", "1"]
+    environment = http_receiver.environment | PATIENT
+    with process(uvicorn, "configured", tmp_path / "log", *options, **environment) as server:
+        server.get(path)
+        server.wait_for(lambda: bool(running_tasks(server)))
+        assert server.stop() == -15
+    assert "cleaned up" not in server.text()
 
 
 def test_a_request_right_before_the_end(http_receiver: Receiver, tmp_path: Path):
