@@ -20,7 +20,9 @@ from . import names, workers
 from .account import account_of
 from .emit import emit
 from .everybody import Everybody
+from .faults import EXITS
 from .lifetimes import drain
+from .model import full_name
 from .signals.now import sample
 from .signals.threads import note_limiter
 from .taken import Yielding, is_taken
@@ -125,10 +127,15 @@ def _render(
 ) -> tuple[bytes, dict[str, str]]:
     encode, content_type = _encoder(accept)
     path = workers.directory()
-    if path is not None and workers.several_processes() and workers.complaint(path) is None:
-        body = Everybody(path, wanted).encoded(encode)
-    else:
-        body = encode(registry.restricted_registry(wanted) if wanted else registry)
+    try:
+        if path is not None and workers.several_processes() and workers.complaint(path) is None:
+            body = Everybody(path, wanted).encoded(encode)
+        else:
+            body = encode(registry.restricted_registry(wanted) if wanted else registry)
+    except (Exception, *EXITS):
+        raise
+    except BaseException as exc:  # else the request would pass for one that somebody cancels
+        raise RuntimeError(f"a collector of the registry raised {full_name(exc)}") from exc
     headers = {"content-type": content_type}
     if gzip_accepted(encoding):
         body = gzip.compress(body, compresslevel=1)

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from .faults import contained
 from .shapes import method_complaint
 
 _MAX_REINSTALLS = 10
@@ -72,7 +73,8 @@ class Patch:
         if top in self._beneath:
             self.reinstall()
         else:
-            self._trusted.add(top)  # a newer patch, which calls ours; ``reinstall`` if it turns out not to
+            with contained():  # not everything can be referred to weakly
+                self._trusted.add(top)  # a newer patch, which calls ours; ``reinstall`` if it turns out not to
 
     def reinstall(self) -> None:
         """Put the hook on top again, unless it is there or that has been done too often."""

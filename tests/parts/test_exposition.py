@@ -6,8 +6,10 @@ import gzip
 import pytest
 from fastapi import Depends, FastAPI, HTTPException, Request
 from prometheus_client import Counter
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from prometheus_client.registry import Collector
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
@@ -163,3 +165,22 @@ def test_scrapes_are_in_no_account(bench: Bench, make):
 def test_only_get_is_answered(bench: Bench):
     """Other methods are refused, and are no failure that would be reported."""
     assert ask(bench.app(), "/metrics", method="POST").status == 405
+
+
+def test_a_collector_that_raises_what_is_no_error(bench: Bench):
+    """A user's collector that raises, say, what a cancelled future of its own raises fails its scrape, no more."""
+
+    class Odd(Collector):
+        def describe(self) -> list[Metric]:
+            return []
+
+        def collect(self) -> list[Metric]:
+            raise asyncio.CancelledError
+
+    app = worked(bench)
+    bench.settings["registry"].register(Odd())
+    scrape = ask(app, "/metrics")
+    assert scrape.status == 500
+    assert "CancelledError" in str(scrape.error)
+    bench.settings["registry"]._collector_to_names.clear()
+    assert ask(app, "/").status == 200
