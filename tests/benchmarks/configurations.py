@@ -31,6 +31,7 @@ def _pair(suffix: str, label: str, **options: Any) -> dict[str, Configuration]:
 CONFIGURATIONS: dict[str, Configuration] = {
     "bare": Configuration("bare", "ours.bare"),
     **_pair("", ""),
+    "lean": Configuration("by hand, lean", "ours.lean"),
     **_pair("-otel", ", OpenTelemetry metrics", otel=True),
     **_pair("-unsampled", ", trace not sampled", sampled=False),
     **_pair("-native", ", on FastAPI's native span", native=True),

@@ -43,6 +43,19 @@ def furnish_by_hand(app: FastAPI, metrics: Any) -> FastAPI:
     return furnish(app, Annotated[ObservedTasks, Depends(observed_tasks)], ObservedTasks.task)
 
 
+def lean() -> FastAPI:
+    """Observe the tasks by hand, and tell less of them."""
+    from tests.benchmarks.lean import LeanMetrics, LeanTasks
+
+    _surround()
+    metrics = LeanMetrics(CollectorRegistry())
+
+    async def lean_tasks(tasks: BackgroundTasks) -> LeanTasks:
+        return LeanTasks(tasks, metrics)
+
+    return furnish(quiet_app(), Annotated[LeanTasks, Depends(lean_tasks)], LeanTasks.task)
+
+
 def by_hand(*, otel: bool = False, native: bool = False, scrape: bool = False, **surroundings: bool) -> FastAPI:
     """Observe the tasks by hand."""
     from tests.benchmarks.handwritten_metrics import OpenTelemetryMetrics, PrometheusMetrics
