@@ -56,7 +56,7 @@ bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and t
 matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environments of their own (a quarter of an hour)
 	$(NEWEST)/bin/python -m tests.matrix $(CELLS)
 
-# goes on where it was stopped; a part of it: make mutation MUTANTS='afterword.verdict.*'
+# goes on where it was stopped; a part of it: make mutation MUTANTS='afterword._ledger.runs.*'
 mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (an hour)
 	$(NEWEST)/bin/python -m tests.mutation $(MUTANTS)
 

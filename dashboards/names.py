@@ -6,8 +6,8 @@ Metrics and labels have their Prometheus names; log keys, span attributes and ev
 from __future__ import annotations
 
 from afterword import Outcome
-from afterword import names as library
-from afterword.bounds import OTHER
+from afterword._common import semconv as library
+from afterword._common.cardinality import OTHER
 
 __all__ = ["OTHER", "Outcome"]
 

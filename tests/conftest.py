@@ -13,7 +13,8 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
     warnings.simplefilter("ignore", PendingDeprecationWarning)
     import starlette.formparsers  # noqa: F401
 
-from afterword import bounds, names
+from afterword._common import cardinality as bounds
+from afterword._common import semconv as names
 from tests.parts.bench import Bench, restored_structlog
 from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode

@@ -5,14 +5,14 @@ from afterword import instrument
 instrument(app)
 """
 
-from ._version import __version__
-from .app import instrument, uninstrument
-from .calls import current_run as current
-from .configure import configure
-from .decorator import task
-from .ledger import running
-from .model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
-from .settings import RequestErrorCallback, TaskFailureCallback
+from ._common.decorator import task
+from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+from ._common.settings import RequestErrorCallback, TaskFailureCallback
+from ._common.version import __version__
+from ._ledger.runs import running
+from ._setup.configure import configure
+from ._setup.instrument import instrument, uninstrument
+from ._starlette.execution import current_run as current
 
 __all__ = [
     "Outcome",

@@ -8,11 +8,12 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from starlette.applications import Starlette
 
-from . import app as wiring
-from . import flushing, hooks
-from .account import Account
-from .faults import EXITS, log_fault
-from .settings import Settings, from_environment
+from ._common.faults import EXITS, log_fault
+from ._common.settings import Settings, from_environment
+from ._ledger import shutdown as flushing
+from ._ledger.instrumentation import Account
+from ._setup import instrument as wiring
+from ._starlette import patches as hooks
 
 _SEEN = "_afterword_seen"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from . import names
-from .calls import current_run
-from .ids import current_ids
-from .request import reported_exception
-from .signals.otel_logs import OpenTelemetryLogs
+from ._common import semconv as names
+from ._common.ids import current_ids
+from ._signals.otel_logs import OpenTelemetryLogs
+from ._starlette.execution import current_run
+from ._starlette.state import reported_exception
 
 __all__ = ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
 

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 # nothing of ours imports this module, so that Python can run it
-from .workers import VARIABLE, close_account, directory
+from ._signals.multiprocess.directory import VARIABLE, close_account, directory
 
 __all__ = ["child_exit", "clear", "on_starting"]
 

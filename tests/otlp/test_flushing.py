@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from afterword import flushing
+from afterword._ledger import shutdown as flushing
 from tests.parts.bench import Bench
 
 COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]

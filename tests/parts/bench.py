@@ -12,7 +12,9 @@ from fastapi import BackgroundTasks, FastAPI
 from starlette.applications import Starlette
 
 import afterword
-from afterword import TaskRun, hooks, ledger
+from afterword import TaskRun
+from afterword._ledger import runs as ledger
+from afterword._starlette import patches as hooks
 from tests.support.accounts import Accounts
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from afterword.names import function_name
+from afterword._common.semconv import function_name
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from starlette.responses import PlainTextResponse
 
-from afterword import shapes
+from afterword._starlette import compatibility as shapes
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench, plain_app
 from tests.support.story import failed, succeeded
@@ -181,8 +181,8 @@ def test_broken_tracing_costs_no_task(bench: Bench, processor):
 @FAULTS
 def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch, fault):
     """If all of our own observers raise all the time, the application's behaviour is still its own."""
-    from afterword.signals.prometheus import Prometheus
-    from afterword.signals.tracing import Tracing
+    from afterword._signals.prometheus import Prometheus
+    from afterword._signals.traces import Tracing
 
     def fail(*_) -> None:
         raise fault("broken")
@@ -199,7 +199,7 @@ def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch, fa
 @FAULTS
 def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog, fault):
     """A fault in finding the route is counted as ours, said once, and costs the route only."""
-    from afterword import request
+    from afterword._starlette import state as request
 
     def fail(*_) -> None:
         raise fault("broken")

@@ -12,10 +12,14 @@ from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 
 import afterword
-from afterword import births, errors, hooks, ledger, lifetimes
-from afterword.account import account_of
-from afterword.model import Outcome, Reason, TaskRun
-from afterword.request import RequestScope
+from afterword._common.model import Outcome, Reason, TaskRun
+from afterword._ledger import deferred as lifetimes
+from afterword._ledger import runs as ledger
+from afterword._ledger.instrumentation import account_of
+from afterword._starlette import exception_handlers as errors
+from afterword._starlette import patches as hooks
+from afterword._starlette import scheduling as births
+from afterword._starlette.state import RequestScope
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder
@@ -158,7 +162,7 @@ def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog, broke
 
 def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypatch, caplog, broken):
     """If we fail when a task is called, the task still runs and the fault is counted."""
-    from afterword import calls
+    from afterword._starlette import execution as calls
 
     app = bench.app_with(bench.works("mail"), metrics_path=None)
     monkeypatch.setattr(calls, "_open", broken)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from afterword import workers
+from afterword._signals.multiprocess import directory as workers
 from tests.parts.interpreter import run_fresh
 
 pytestmark = pytest.mark.slow  # an interpreter for each test
@@ -18,7 +18,9 @@ import asyncio, atexit, gc, json, os, signal, sys, threading, warnings
 import structlog
 from fastapi import BackgroundTasks
 import afterword
-from afterword import ledger, lifetimes, task
+from afterword import task
+from afterword._ledger import runs as ledger
+from afterword._ledger import deferred as lifetimes
 from tests.parts.asgi import call
 from tests.parts.bench import Bench
 from tests.support.stage import named

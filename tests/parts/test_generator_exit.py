@@ -12,7 +12,9 @@ from opentelemetry.trace import get_current_span
 from starlette.background import BackgroundTask
 
 import afterword
-from afterword import batches, lifetimes, request
+from afterword._ledger import deferred as lifetimes
+from afterword._starlette import batch as batches
+from afterword._starlette import state as request
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 from tests.support.stage import named

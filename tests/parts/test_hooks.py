@@ -10,7 +10,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from starlette.background import BackgroundTask
 
 import afterword
-from afterword import hooks
+from afterword._starlette import patches as hooks
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.originals import assert_originals_are_back

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from afterword.outside import clean, http_method, is_clean, logfmt
+from afterword._common.text import clean, http_method, is_clean, logfmt
 from tests.parts.asgi import ask, with_header
 from tests.parts.bench import Bench
 
@@ -60,7 +60,7 @@ def test_known_methods_are_told(bench: Bench, method):
 
 def test_the_known_methods_can_be_named(monkeypatch):
     """OpenTelemetry's variable says which methods are known, in place of the usual ones."""
-    from afterword import outside
+    from afterword._common import text as outside
 
     monkeypatch.setattr(outside, "_known", outside._known_methods("GET, PROPFIND,"))
     assert [http_method(method) for method in ("GET", "PROPFIND", "POST")] == ["GET", "PROPFIND", "_OTHER"]

@@ -10,7 +10,7 @@ from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
-from afterword import lifetimes
+from afterword._ledger import deferred as lifetimes
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 from tests.support.stage import named

@@ -14,7 +14,12 @@ from starlette.background import BackgroundTasks as StarlettesTasks
 from starlette.responses import PlainTextResponse
 
 import afterword
-from afterword import batches, births, calls, hooks, patch, probe
+from afterword._starlette import batch as batches
+from afterword._starlette import execution as calls
+from afterword._starlette import patches as hooks
+from afterword._starlette import patching as patch
+from afterword._starlette import scheduling as births
+from afterword._starlette import task_proxy as probe
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench, plain_app
 

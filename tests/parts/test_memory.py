@@ -11,7 +11,9 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import StreamingResponse
 
 import afterword
-from afterword import ledger, lifetimes, request
+from afterword._ledger import deferred as lifetimes
+from afterword._ledger import runs as ledger
+from afterword._starlette import state as request
 from tests.parts.asgi import ask, websocket
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder

@@ -9,7 +9,8 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry
 
 import afterword
-from afterword import bounds, names
+from afterword._common import cardinality as bounds
+from afterword._common import semconv as names
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 

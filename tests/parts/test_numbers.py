@@ -15,8 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import afterword
-from afterword import bounds, names
-from afterword.signals import threads
+from afterword._common import cardinality as bounds
+from afterword._common import semconv as names
+from afterword._signals import worker_threads as threads
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 

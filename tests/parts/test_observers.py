@@ -8,7 +8,8 @@ import pytest
 from fastapi import BackgroundTasks, HTTPException
 from starlette.background import BackgroundTask
 
-from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current, ledger
+from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current
+from afterword._ledger import runs as ledger
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.accounts import Recorder

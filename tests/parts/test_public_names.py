@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 import afterword
 from afterword import Outcome, Reason, TaskObserver, TaskRun
-from afterword.model import full_name
+from afterword._common.model import full_name
 from tests.parts.bench import SILENT, Bench
 
 PUBLIC = [

@@ -6,7 +6,7 @@ import pytest
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 import afterword
-from afterword import request_tracing
+from afterword._starlette import interop as request_tracing
 from tests.parts.asgi import ask
 from tests.parts.bench import Bench
 from tests.support.story import succeeded

@@ -7,7 +7,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 from starlette.routing import Host, Mount, Route, Router
 
-from afterword.routes import route_template
+from afterword._starlette.http_route import route_template
 from tests.parts.asgi import ask, http_scope
 from tests.parts.bench import Bench
 

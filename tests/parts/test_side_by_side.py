@@ -11,8 +11,9 @@ import pytest
 from anyio import CapacityLimiter
 from fastapi import BackgroundTasks
 
-from afterword import names, task
-from afterword.signals import threads
+from afterword import task
+from afterword._common import semconv as names
+from afterword._signals import worker_threads as threads
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
 

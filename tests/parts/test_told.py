@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, ValidationError
 from starlette.background import BackgroundTask
 
-from afterword import told
+from afterword._common import exceptions as told
 from afterword.logs import OpenTelemetryLogs
 from afterword.testing.recorder import Recorder
 from tests.otlp.sdk_logs import KeptLogs

@@ -292,7 +292,7 @@ def test_variables_follow_without_structlogs_table():
     """Variables follow a task also where structlog keeps its table of them elsewhere."""
     program = """
     import json
-    import afterword.following as following
+    import afterword._common.context as following
     s.bind_contextvars(user="ada")
     seen = following.seen()
     s.clear_contextvars()
@@ -309,7 +309,7 @@ def test_lines_are_written_without_structlogs_table():
     program = """
     import json
     import structlog
-    from afterword.emit import emit
+    from afterword._common.log import emit
     lines = []
     def keep(logger, method, event):
         lines.append(dict(event))
@@ -340,9 +340,9 @@ def test_an_application_runs_without_structlogs_table():
 def test_a_signal_whose_library_fails(signal):
     """A signal that cannot be set up is left out, which is logged; the application and its other signals go on."""
     broken = f"""
-    import afterword.app
+    import afterword._setup.instrument as wiring
     def half_installed(*args, **kwargs): raise AttributeError("half installed")
-    afterword.app.{signal} = half_installed
+    wiring.{signal} = half_installed
     """
     result, warnings = run(broken, PLAIN)
     assert result["scheduled"] == (0 if signal == "Prometheus" else 8)

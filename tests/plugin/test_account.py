@@ -11,7 +11,8 @@ from fastapi import BackgroundTasks, HTTPException, Response
 from starlette.background import BackgroundTask
 
 import afterword
-from afterword import Outcome, bounds, testing
+from afterword import Outcome, testing
+from afterword._common import cardinality as bounds
 from afterword.testing import AmbiguousTask, Count, UnknownTask
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench

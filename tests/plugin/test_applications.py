@@ -20,9 +20,11 @@ with warnings.catch_warnings():  # the newest Starlette would rather have anothe
     from fastapi.testclient import TestClient
 
 import afterword
-from afterword import account as accounts
-from afterword import app as wiring
-from afterword import hooks, ledger, testing
+from afterword import testing
+from afterword._ledger import instrumentation as accounts
+from afterword._ledger import runs as ledger
+from afterword._setup import instrument as wiring
+from afterword._starlette import patches as hooks
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.parts.asgi import ask, websocket
 from tests.parts.bench import SILENT, Bench, plain_app

@@ -12,7 +12,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import CollectorRegistry
 
-from afterword import lifetimes
+from afterword._ledger import deferred as lifetimes
 from tests.support.lab import Lab
 from tests.support.stage import named
 from tests.support.story import cancelled, failed, skipped

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
-from afterword import workers
-from afterword.everybody import Everybody
-from afterword.signals.prometheus import series_of
+from afterword._signals.multiprocess import directory as workers
+from afterword._signals.multiprocess.all_processes import Everybody
+from afterword._signals.prometheus import series_of
 
 DEAD, CLOSERS = 40, 4
 

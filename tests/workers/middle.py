@@ -9,10 +9,10 @@ from typing import Any
 from prometheus_client import REGISTRY
 from prometheus_client.mmap_dict import MmapedDict
 
-from afterword import workers
-from afterword.everybody import Everybody
-from afterword.model import Outcome
-from afterword.signals.prometheus import series_of
+from afterword._common.model import Outcome
+from afterword._signals.multiprocess import directory as workers
+from afterword._signals.multiprocess.all_processes import Everybody
+from afterword._signals.prometheus import series_of
 
 
 def live(writes: int) -> None:

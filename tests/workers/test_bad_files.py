@@ -165,7 +165,7 @@ def test_a_directory_without_room_harms_nobody(when: str, how: str, tmp_path: Pa
 DEATH = """
 import os, resource
 from prometheus_client import REGISTRY
-from afterword.signals.prometheus import series_of
+from afterword._signals.prometheus import series_of
 from tests.workers.closing import forked, hold
 from tests.workers.middle import left_over, total
 

@@ -4,10 +4,10 @@ It sees every application that is called meanwhile, whether it calls ``instrumen
 as they were.
 """
 
-from .accounts import Account, TaskAccount
+from .account import Account, TaskAccount
 from .counts import Count
 from .lookup import AmbiguousTask, UnknownTask
 from .recorder import RequestError
-from .watching import account
+from .session import account
 
 __all__ = ["Account", "AmbiguousTask", "Count", "RequestError", "TaskAccount", "UnknownTask", "account"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from ..model import Outcome, TaskRun
-from . import story
+from .._common.model import Outcome, TaskRun
+from . import report as story
 from .recorder import Recorder
 
 

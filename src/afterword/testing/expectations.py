@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..model import Outcome, TaskRun
-from ..names import function_name
-from . import lookup, story
+from .._common.model import Outcome, TaskRun
+from .._common.semconv import function_name
+from . import lookup
+from . import report as story
 
 Task = str | Callable[..., Any]
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..bounds import OTHER
-from ..model import TaskRun
-from ..names import function_name
+from .._common.cardinality import OTHER
+from .._common.model import TaskRun
+from .._common.semconv import function_name
 
 
 class UnknownTask(KeyError):

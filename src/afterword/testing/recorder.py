@@ -5,8 +5,8 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 
-from ..model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from ..told import exc_info
+from .._common.exceptions import exc_info
+from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 
 _MAX_FRAMES = 10
 

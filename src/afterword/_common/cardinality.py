@@ -1,0 +1,43 @@
+"""Bounds on the distinct values of a label: a metric's memory, here and in Prometheus, is bounded by them."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from .text import clean_name
+
+OTHER: Final = "other"
+
+
+class Bound:
+    """Admits the first so many distinct values of a label; the rest are ``other``."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._seen: dict[str, str] = {}
+
+    def admit(self, value: str) -> str:
+        """Return the value, or ``other`` once the bound is reached."""
+        known = self._seen.get(value)
+        if known is not None:
+            return known
+        if len(self._seen) >= self.limit:
+            return OTHER
+        # what cannot be encoded cannot be scraped: a name may have been set to anything
+        return self._seen.setdefault(value, clean_name(value))
+
+
+def _limit(variable: str, default: int) -> int:
+    try:
+        return max(1, int(os.environ.get(variable, "")))
+    except ValueError:
+        return default
+
+
+TASK_NAMES = Bound(_limit("AFTERWORD_MAX_TASK_NAMES", 100))
+"""Distinct task names of this process, at most 100 (``AFTERWORD_MAX_TASK_NAMES``)."""
+ROUTES = Bound(_limit("AFTERWORD_MAX_ROUTES", 1000))
+"""Distinct routes on metrics of this process, at most 1000 (``AFTERWORD_MAX_ROUTES``)."""
+ERROR_TYPES = Bound(_limit("AFTERWORD_MAX_ERROR_TYPES", 100))
+"""Distinct error types on metrics of this process, at most 100 (``AFTERWORD_MAX_ERROR_TYPES``)."""

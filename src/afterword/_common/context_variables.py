@@ -1,0 +1,40 @@
+"""The context variables that a user binds with structlog, whose table of them is not public."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from contextvars import ContextVar, copy_context
+from typing import Any
+
+from structlog import contextvars as structlog_context
+
+from . import semconv as names
+
+_PREFIX: str = getattr(structlog_context, "STRUCTLOG_KEY_PREFIX", "structlog_")
+# every variable that was ever bound in this process, which are few: cheaper than to walk the whole context
+_TABLE: dict[str, ContextVar[Any]] | None = getattr(structlog_context, "_CONTEXT_VARS", None)
+_OURS = {_PREFIX + key: key for key in names.LOG_KEYS}
+_NONE: frozenset[str] = frozenset()
+
+Bound = list[tuple[ContextVar[Any], Any]]
+"""Variables with their values."""
+
+
+def bound() -> Bound:
+    """Return what is bound here; one that was unbound has the value ``...``."""
+    if _TABLE is None:
+        found = copy_context().items()
+        return [(v, value) for v, value in found if v.name.startswith(_PREFIX) and value is not ...]
+    if not _TABLE:
+        return []
+    known = tuple(_TABLE.values())  # another thread may bind a new one
+    return [(variable, value) for variable in known if (value := variable.get(...)) is not ...]
+
+
+def bound_keys() -> AbstractSet[str]:
+    """Return those of our log keys that are bound here: mostly none of them ever was."""
+    if _TABLE is None:
+        return {_OURS[variable.name] for variable, _ in bound() if variable.name in _OURS}
+    if not _TABLE or _TABLE.keys().isdisjoint(_OURS):
+        return _NONE
+    return {key for name, key in _OURS.items() if name in _TABLE and _TABLE[name].get(...) is not ...}

@@ -1,0 +1,133 @@
+"""Write structured lines: through structlog as the user has configured it, else through stdlib logging."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from .context_variables import bound_keys
+from .exceptions import ExcInfo
+from .faults import contained
+from .text import logfmt
+from .tracebacks import innermost
+
+_LOGGER = "afterword"
+_NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+Line = Callable[..., Any]
+
+
+class Emitter:
+    """Finds the method to log with; asks first whether anybody wants the line, before it is put together."""
+
+    def __init__(self) -> None:
+        # a lazy proxy: it follows the user's configuration, also one that comes later
+        self._logger = structlog.get_logger(_LOGGER)
+        # what is known of the class that its loggers have just now
+        self._cls: type | None = None
+        self._enabled: Callable[[Any, int], bool] | None = None
+        self._asynchronous = False
+
+    def line(self, level: str) -> Line | None:
+        """Return what to call as ``line(event, **keys)``; ``None`` if the level is switched off."""
+        if not structlog.is_configured():
+            logger = logging.getLogger(_LOGGER)
+            number = _NUMBERS[level]
+            return functools.partial(_stdlib_line, logger, number) if logger.isEnabledFor(number) else None
+        return self._line(self._logger.bind(), level)
+
+    def write_traceback(self, level: str, event: str, keys: dict[str, Any], exc_info: ExcInfo) -> bool:
+        """Write a line with a traceback; return whether it went out, as far as that can be known here.
+
+        A processor may drop it or leave the traceback away, and a logger may have nobody who listens.
+        """
+        number = _NUMBERS[level]
+        if not structlog.is_configured():
+            logger = logging.getLogger(_LOGGER)
+            if not logger.isEnabledFor(number):
+                return False
+            _stdlib_line(logger, number, event, exc_info, **keys)
+            return _is_heard(logger, number)
+        # of the user's configuration as it is now, with one processor more, behind his own
+        witness = _Witness(number, exc_info)
+        processors = [*structlog.get_config()["processors"], witness]
+        logger = structlog.wrap_logger(
+            None, processors=processors, cache_logger_on_first_use=False, logger_factory_args=(_LOGGER,)
+        )
+        line = self._line(logger.bind(), level)
+        if line is not None:
+            line(event, **keys, exc_info=exc_info)
+        return witness.went_out
+
+    def _line(self, bound: Any, level: str) -> Line | None:
+        if type(bound) is not self._cls:
+            self._know(bound)
+        if self._asynchronous:
+            bound = bound.sync_bl  # this is no place to await
+        if self._enabled is not None and not self._enabled(bound, _NUMBERS[level]):
+            return None
+        line: Line = getattr(bound, level)
+        return line
+
+    def _know(self, bound: Any) -> None:
+        self._asynchronous = isinstance(bound, structlog.stdlib.AsyncBoundLogger)
+        self._cls = type(bound)
+        # asked of the class: some bound loggers hand any attribute on to the logger they wrap
+        cls = type(bound.sync_bl) if self._asynchronous else self._cls
+        self._enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
+
+
+def emit(level: str, event: str, keys: dict[str, Any]) -> None:
+    """Write one line that no observer writes; a fault of the user's logging is left at that."""
+    with contained():
+        line = Emitter().line(level)
+        if line is not None:
+            line(event, **free_of_bound(keys))
+
+
+def free_of_bound(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys without those that the user has bound as context variables: his are not overwritten."""
+    taken = bound_keys()
+    return {key: value for key, value in keys.items() if key not in taken} if taken else keys
+
+
+def _stdlib_line(logger: logging.Logger, number: int, event: str, exc_info: Any = None, **keys: Any) -> None:
+    logger.log(number, "%s %s", event, logfmt(keys), exc_info=exc_info)
+
+
+def _is_heard(logger: logging.Logger, number: int) -> bool:
+    """Return whether a line of this level comes to a handler that writes it."""
+    if not logger.isEnabledFor(number):
+        return False
+    handlers: list[logging.Handler] = []
+    above: logging.Logger | None = logger
+    while above is not None:
+        handlers += above.handlers
+        above = above.parent if above.propagate else None
+    if not handlers and logging.lastResort is not None:
+        handlers = [logging.lastResort]
+    return any(handler.level <= number and not isinstance(handler, logging.NullHandler) for handler in handlers)
+
+
+class _Witness:
+    """The last processor of a chain: it sees whether a line with its traceback comes to the logger."""
+
+    def __init__(self, number: int, exc_info: ExcInfo) -> None:
+        frame = innermost(exc_info[2])
+        # what the line says elsewhere, names of modules and functions, has no suffix
+        self._file = os.path.basename(frame.tb_frame.f_code.co_filename) if frame is not None else ""
+        self._number = number
+        self.went_out = False
+
+    def __call__(self, logger: Any, method: str, rendered: Any) -> Any:
+        text = rendered.decode(errors="replace") if isinstance(rendered, bytes | bytearray) else rendered
+        # what is no text yet is put into words, traceback and all, by a formatter of the standard library
+        with_traceback = not isinstance(text, str) or self._file in text
+        heard = not isinstance(logger, logging.Logger) or _is_heard(logger, self._number)
+        self.went_out = with_traceback and heard
+        return rendered

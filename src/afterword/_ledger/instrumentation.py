@@ -1,0 +1,82 @@
+"""What ``instrument`` decided for one application, and the ledger that keeps its account."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .._common import forks
+from .._common.faults import EXITS
+from .._common.model import TaskObserver
+from .._common.settings import Settings
+from .runs import Ledger
+
+_ATTRIBUTE = "_afterword_account"
+
+
+class Account:
+    """One application's account. It hangs on the application, so that both are collected together."""
+
+    __slots__ = ("__weakref__", "closed", "doubles", "ledger", "route", "settings", "traces_requests")
+
+    def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.closed = False
+        """After ``uninstrument``: nothing new is opened, what is open is still accounted for."""
+        self.route: Any = None
+        """Our ``/metrics`` route, if there is one."""
+        self.doubles: dict[int, tuple[Any, dict[str, Any], Any]] = {}
+        """Copies of exception middleware, by the identity of what they were made from. They refer to the
+        application: kept here, they are collected with it."""
+        self.traces_requests = False
+        """OpenTelemetry contrib was called by us, and must be taken out by us."""
+        with _lock:
+            _accounts.add(self)
+            ledger.attend([*ledger.observers, *_watchers])
+
+    def guard(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
+        """Call a part of ours; a fault is counted, logged once, and never reaches the application."""
+        try:
+            return action(*args)
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            self.ledger.fault("afterword", what, fault)
+            return None
+
+
+_accounts: weakref.WeakSet[Account] = weakref.WeakSet()
+_watchers: list[TaskObserver] = []
+_lock = forks.lock()
+
+
+def watch(watcher: TaskObserver) -> None:
+    """Tell an observer of all accounts of this process, those to come included, beside their own observers."""
+    with _lock:
+        _watchers.append(watcher)
+        for account in _accounts:
+            account.ledger.attend([*account.ledger.observers, watcher])
+
+
+def unwatch(watcher: TaskObserver) -> None:
+    """Undo ``watch``."""
+    with _lock:
+        _watchers.remove(watcher)
+        for account in _accounts:
+            account.ledger.attend([each for each in account.ledger.observers if each is not watcher])
+
+
+def account_of(app: Any) -> Account | None:
+    """Return the open account of an application, if it is instrumented."""
+    account: Account | None = app.__dict__.get(_ATTRIBUTE)
+    return account
+
+
+def set_account(app: Any, account: Account | None) -> None:
+    """Hang an account on an application, or take it off."""
+    if account is None:
+        app.__dict__.pop(_ATTRIBUTE, None)
+    else:
+        app.__dict__[_ATTRIBUTE] = account

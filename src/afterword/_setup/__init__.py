@@ -1,0 +1,1 @@
+"""Wires: ``instrument``, ``configure``, the environment, the ``/metrics`` route."""

@@ -1,0 +1,190 @@
+"""``configure``: OpenTelemetry and structlog for an application that has set up neither."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+import structlog
+from opentelemetry import metrics, trace
+
+from .._common import semconv as names
+from .._common.faults import EXITS, warn
+from .._ledger import shutdown as flushing
+from .._signals import sdk
+from .._starlette.interop import has_native
+from ..logs import add_context
+
+_PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
+
+
+def configure(service_name: str | None = None, *, json_logs: bool | None = None) -> None:
+    """Set up OpenTelemetry's SDK from the standard ``OTEL_*`` environment, and structlog.
+
+    Only what is not set up yet: providers and a structlog configuration of the application's own stay as they
+    are. Without an exporter in the environment (``OTEL_TRACES_EXPORTER``, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and
+    the like) spans are made, so that logs carry their ids, and go nowhere. Where ``FASTAPI_OTEL_AUTO_CONFIGURE``
+    is on, exporters are left to FastAPI, which would add them a second time. A variable that the SDK cannot read
+    costs its signal and a warning. What waits to be exported is sent when the application's lifespan ends.
+
+    Args:
+        service_name: the ``service.name`` of the resource; ``OTEL_SERVICE_NAME`` wins.
+        json_logs: JSON lines, or coloured text; by default text on a terminal and JSON elsewhere.
+
+    Raises:
+        TypeError: an argument is of the wrong kind; the message names it.
+    """
+    if service_name is not None and not isinstance(service_name, str):
+        raise TypeError(f"service_name: a string is needed, not {service_name!r}")
+    if json_logs is not None and not isinstance(json_logs, bool):
+        raise TypeError(f"json_logs: True, False or None is needed, not {json_logs!r}")
+    _configure_opentelemetry(service_name)
+    if not structlog.is_configured():
+        _configure_structlog(not sys.stdout.isatty() if json_logs is None else json_logs)
+
+
+def _configure_structlog(as_json: bool) -> None:
+    # without the frames' local variables: they hold the arguments of tasks and the bodies of requests
+    rendering: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+    if as_json:
+        tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        rendering = [structlog.processors.ExceptionRenderer(tracebacks), structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            add_context,
+            structlog.processors.add_log_level,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *rendering,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _configure_opentelemetry(service_name: str | None) -> None:
+    from opentelemetry import _logs  # not stable yet: whoever does not configure does without
+
+    resource = _resource(service_name)
+    left_to_fastapi = has_native() and os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
+    for signal, provider, set_up in (
+        ("traces", trace.get_tracer_provider(), _configure_traces),
+        ("metrics", metrics.get_meter_provider(), _configure_metrics),
+        ("logs", _logs.get_logger_provider(), _configure_logs),
+    ):
+        if sdk.is_set_up(provider):
+            continue
+        try:
+            set_up(resource, [] if left_to_fastapi else _exporters(signal))
+        except EXITS:
+            raise
+        except BaseException as exc:  # noqa: BLE001  a variable that the SDK cannot read must not stop the application
+            warn("OpenTelemetry's %s could not be set up: %r", signal, exc)
+
+
+def _configure_traces(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=resource)
+    for exporter in exporters:
+        provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    if exporters:
+        flushing.remember(provider)
+
+
+def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+
+    if not exporters:  # instruments without a reader would count for nobody
+        return
+    readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
+    provider = MeterProvider(readers, resource=resource, views=_bucket_views())
+    metrics.set_meter_provider(provider)
+    flushing.remember(provider)
+
+
+def _bucket_views() -> list[Any]:
+    """Return what gives our histograms their buckets on an SDK whose OTLP exporter overrides the advice (1.30)."""
+    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+
+    asked = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram")
+    default = ExplicitBucketHistogramAggregation()
+    if getattr(default, "_boundaries", None) is None or asked.strip().lower() != "explicit_bucket_histogram":
+        return []
+    return [
+        View(instrument_name=metric.name, aggregation=ExplicitBucketHistogramAggregation(names.BUCKETS))
+        for metric in (names.DURATION, names.WAIT, names.THREAD_WAIT)
+    ]
+
+
+def _configure_logs(resource: Any, exporters: list[Any]) -> None:
+    from opentelemetry import _logs
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    if not exporters:
+        return
+    provider = LoggerProvider(resource=resource)
+    for exporter in exporters:
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    _logs.set_logger_provider(provider)
+    flushing.remember(provider)
+
+
+def _resource(service_name: str | None) -> Any:
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+
+    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+    ours = {} if service_name is None or named else {SERVICE_NAME: service_name}
+    try:
+        return Resource.create(ours)
+    except EXITS:
+        raise
+    except BaseException as exc:  # noqa: BLE001  a detector that is not installed, on an old SDK
+        warn("OpenTelemetry's resource could not be made: %r", exc)
+        return Resource(ours)
+
+
+def _exporters(signal: str) -> list[Any]:
+    """Make the exporters that the environment names for a signal."""
+    return [made for name in _exporter_names(signal) if (made := _make(signal, name)) is not None]
+
+
+def _exporter_names(signal: str) -> Iterator[str]:
+    upper = signal.upper()
+    asked = os.environ.get(f"OTEL_{upper}_EXPORTER")
+    if not asked:  # an empty variable is none
+        endpoints = (f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+        asked = "otlp" if any(os.environ.get(endpoint) for endpoint in endpoints) else ""
+    for name in asked.split(","):
+        if name.strip() == "otlp":
+            variables = (f"OTEL_EXPORTER_OTLP_{upper}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+            protocol = next(filter(None, map(os.environ.get, variables)), "http/protobuf")
+            yield _PROTOCOLS.get(protocol, protocol)
+        elif name.strip() not in ("", "none"):
+            yield name.strip()
+
+
+def _make(signal: str, name: str) -> Any:
+    for entry in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
+        try:
+            exporter: Callable[[], Any] = entry.load()
+            return exporter()
+        except EXITS:
+            raise
+        except BaseException as exc:  # noqa: BLE001  its own dependencies, or a variable that it cannot read
+            warn("the %s exporter %r cannot be used: %r", signal, name, exc)
+            return None
+    package = f"opentelemetry-exporter-{name.replace('_', '-')}"
+    hint = f" (pip install {package})" if name in _PROTOCOLS.values() else ""
+    warn("no %s exporter named %r is installed%s; nothing is exported", signal, name, hint)
+    return None

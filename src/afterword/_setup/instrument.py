@@ -1,0 +1,207 @@
+"""``instrument`` and ``uninstrument``: wire one application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from prometheus_client import REGISTRY, CollectorRegistry
+from starlette.applications import Starlette
+
+from .._common import semconv as names
+from .._common.faults import EXITS, log_fault
+from .._common.log import emit
+from .._common.model import TaskObserver
+from .._common.settings import (
+    DEFAULT_PATH,
+    RequestErrorCallback,
+    Settings,
+    TaskFailureCallback,
+    checked,
+    is_disabled,
+)
+from .._ledger.instrumentation import Account, account_of, set_account
+from .._ledger.runs import Ledger
+from .._signals.logs import Logs
+from .._signals.otel_metrics import otel_metrics
+from .._signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
+from .._signals.traces import Tracing
+from .._starlette import interop as request_tracing
+from .._starlette import patches as hooks
+from . import metrics_endpoint as exposition
+from .occupied_path import is_taken
+from .worker_siblings import warn_of_siblings
+
+
+class _Default:
+    def __repr__(self) -> str:
+        return "'/metrics'"
+
+
+_DEFAULT: Final = _Default()
+_said_off = False
+
+
+def instrument(
+    app: Starlette,
+    *,
+    traces: bool = True,
+    metrics: bool = True,
+    logs: bool = True,
+    tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
+    registry: CollectorRegistry | None = REGISTRY,
+    metrics_path: str | _Default | None = _DEFAULT,
+    on_request_error: Iterable[RequestErrorCallback] = (),
+    on_task_failure: Iterable[TaskFailureCallback] = (),
+    observers: Iterable[TaskObserver] = (),
+    new_trace: bool = False,
+) -> None:
+    """Account for every background task of a FastAPI or Starlette application.
+
+    May be called anywhere: before or after routes, middleware and mounts, also in the lifespan. Calling it again
+    with the same settings does nothing, with others replaces them. With ``AFTERWORD_DISABLED=true`` in the
+    environment it does nothing but check its arguments.
+
+    Args:
+        app: the application. One mounted inside it joins its account.
+        traces: one span per task; a span that FastAPI or OpenTelemetry contrib opens for it is adopted and
+            renamed. ``False`` leaves theirs as they are.
+        metrics: Prometheus series in ``registry`` and OpenTelemetry instruments.
+        logs: structured log lines through structlog, or the stdlib logger ``afterword``.
+        tracer_provider: where spans go; the global provider by default.
+        meter_provider: where OpenTelemetry metrics go; the global provider by default.
+        registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one. Where
+            somebody else has metrics of our names in it, the log says so and there are no series of ours.
+        metrics_path: where Prometheus scrapes, ``/metrics`` by default; ``None`` for no route.
+        on_request_error: called as ``function(request, exc)``, sync or async, after the error response; see
+            ``RequestErrorCallback``.
+        on_task_failure: called as ``function(run, exc)``, sync or async, after a task failed; ``exc`` is ``None``
+            where it raised nothing (``never_awaited``); see ``TaskFailureCallback``.
+        observers: told of every transition, beside the built-in signals.
+        new_trace: start a new trace for every task, linked to its request's.
+
+    Raises:
+        TypeError: an argument is of the wrong kind; the message names it.
+        ValueError: ``metrics_path`` has no leading slash or is taken by a route.
+    """
+    _check_app(app)
+    path_given = not isinstance(metrics_path, _Default)
+    settings = checked(
+        traces=traces,
+        metrics=metrics,
+        logs=logs,
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        registry=registry,
+        metrics_path=metrics_path if path_given else DEFAULT_PATH,
+        path_given=path_given,
+        on_request_error=on_request_error,
+        on_task_failure=on_task_failure,
+        observers=observers,
+        new_trace=new_trace,
+    )
+    known = account_of(app)
+    if not switched_off() and (known is None or known.settings != settings):
+        apply(app, settings)
+
+
+def switched_off() -> bool:
+    """Return whether the environment says that nothing is to be instrumented; that is said once."""
+    global _said_off
+    if not is_disabled():
+        return False
+    if not _said_off:
+        _said_off = True
+        detail = "AFTERWORD_DISABLED is set: nothing is instrumented, and no background task is accounted for"
+        emit("info", names.EVENT_DISABLED, {names.KEY_DETAIL: detail})
+    return True
+
+
+def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Account | None:
+    """Open an application's account, in place of one that it may have; ``None`` where none can be kept."""
+    if not hooks.observable():
+        return None
+    path = settings.metrics_path
+    taken = path is not None and is_taken(app.router.routes, path)
+    if taken and settings.path_given:
+        raise ValueError(f"metrics_path: {path!r} is already a route of this application")
+    account = Account(settings, Ledger(_observers(settings)))
+    uninstrument(app)
+    if settings.metrics and settings.registry is not None and path is not None and not taken:
+        account.route = account.guard("adding the metrics route", exposition.add_route, app, path)
+        account.guard("keeping scrapes out of traces", request_tracing.exclude, app, path)
+        warn_of_siblings()
+    if settings.traces and trace_requests:
+        account.traces_requests = bool(request_tracing.trace(app, settings, path))
+    if settings.new_trace:
+        account.guard("looking for spans", request_tracing.warn_of_adoption, app)
+    set_account(app, account)
+    hooks.install(app)
+    return account
+
+
+def uninstrument(app: Starlette) -> None:
+    """Take Afterword out of an application again.
+
+    The hooks and the route go; runs already scheduled are still accounted for, and the series stay. Does nothing
+    for an application that is not instrumented; raises ``TypeError`` for what is no application.
+    """
+    _check_app(app)
+    account = account_of(app)
+    if account is None:
+        return
+    account.closed = True
+    set_account(app, None)
+    if account.route is not None:
+        account.guard("removing the metrics route", exposition.remove_route, app, account.route)
+        account.guard("letting scrapes into traces", request_tracing.include, app)
+    if account.traces_requests:
+        account.guard("ending the tracing of requests", request_tracing.untrace, app)
+    hooks.uninstall(app)
+
+
+def _observers(settings: Settings) -> list[TaskObserver]:
+    """Return the observers of an application; tracing first, since the others use its ids."""
+    observers: list[TaskObserver] = []
+    if settings.traces:
+        with _signal("traces"):
+            observers.append(Tracing(settings.tracer_provider, new_trace=settings.new_trace))
+    if settings.metrics:
+        with _signal("OpenTelemetry metrics"):
+            observers.append(_prepared(otel_metrics(settings.meter_provider)))
+        if settings.registry is not None and not exported_by_opentelemetry(settings.registry):
+            with _signal("Prometheus series"):
+                observers.append(_prepared(Prometheus(settings.registry)))
+    if settings.logs:
+        with _signal("logs"):
+            observers.append(Logs())
+    return [*observers, *settings.observers]
+
+
+@contextmanager
+def _signal(name: str) -> Iterator[None]:
+    """Go without a signal whose library fails; what the user has to put right is still raised."""
+    try:
+        yield
+    except Unavailable as reason:
+        emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: f"no {name}: {reason}"})
+    except (ValueError, *EXITS):
+        raise
+    except BaseException as fault:  # noqa: BLE001
+        log_fault(f"there are no {name}, since their library fails", fault)
+
+
+def _prepared(observer: Any) -> Any:
+    """Show the tasks that are known by their decorator from the beginning."""
+    for name in names.declared():
+        observer.prepare(name)
+    return observer
+
+
+def _check_app(app: Any) -> None:
+    if not isinstance(app, Starlette):
+        raise TypeError(f"app: a FastAPI or Starlette application is needed, not {app!r}")

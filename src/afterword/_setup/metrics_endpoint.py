@@ -1,0 +1,151 @@
+"""The ``/metrics`` endpoint: an ordinary route of the application, first in order, behind its middleware."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from .._common import semconv as names
+from .._common.faults import EXITS
+from .._common.log import emit
+from .._common.model import full_name
+from .._ledger.deferred import drain
+from .._ledger.instrumentation import account_of
+from .._signals.multiprocess import directory as workers
+from .._signals.multiprocess.all_processes import Everybody
+from .._signals.now import sample
+from .._signals.worker_threads import note_limiter
+from .occupied_path import Yielding, is_taken
+
+_NAME = "afterword_metrics"
+"""The name of our route, and its id in FastAPI; none that a user's route would have."""
+
+
+_limiter: RunVar[CapacityLimiter] = RunVar("afterword_rendering")  # one for each event loop
+
+
+class _YieldsToUser(Yielding):
+    """Gives way to a route of the user's at the same address, even one that is added later."""
+
+    path: str
+    neighbours: Any = ()
+    """The application's list of routes, this one among them."""
+
+    def gives_way(self, scope: Any) -> bool:
+        """Return whether the user answers this request; asked of every scrape, since routes come and go."""
+        return is_taken(self.neighbours, self.path, scope)
+
+    def matches(self, scope: Any) -> tuple[Match, Any]:
+        match, child_scope = super().matches(scope)  # type: ignore[misc]
+        if match is not Match.NONE and self.gives_way(scope):
+            return Match.NONE, {}
+        return match, child_scope
+
+
+class _ApiRoute(_YieldsToUser, APIRoute):
+    pass
+
+
+class _PlainRoute(_YieldsToUser, Route):
+    pass
+
+
+async def metrics(request: Request) -> Response:
+    """Answer a scrape of the application's registry."""
+    drain()
+    note_limiter()
+    sample()
+    account = account_of(request.app)
+    if account is None:  # un-instrumented a moment ago
+        return Response(status_code=404)
+    accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
+    wanted = request.query_params.getlist("name[]")
+    # off the event loop: no request waits while many series are rendered
+    body, headers = await anyio.to_thread.run_sync(
+        _render, account.settings.registry, accept, encoding, wanted, limiter=_own_thread()
+    )
+    return Response(body, headers=headers)
+
+
+def _own_thread() -> CapacityLimiter:
+    """Return what grants a thread for rendering: with the 40 of everybody busy, a scrape is wanted most."""
+    try:
+        return _limiter.get()
+    except LookupError:
+        limiter = CapacityLimiter(1)
+        _limiter.set(limiter)
+        return limiter
+
+
+def add_route(app: Any, path: str) -> Any:
+    """Add the metrics route in front of all others and return it."""
+    routes = app.router.routes
+    if isinstance(app, FastAPI):
+        # as one of FastAPI's own, so that the application's dependencies (an API key, say) guard it
+        app.router.add_api_route(
+            path,
+            metrics,
+            include_in_schema=False,
+            route_class_override=_ApiRoute,
+            response_model=None,
+            name=_NAME,
+            # an id of its own: the user's function for ids is made for the user's routes
+            operation_id=_NAME,
+            generate_unique_id_function=_own_id,
+        )
+    else:
+        routes.append(_PlainRoute(path, metrics, include_in_schema=False, name=_NAME))
+    route = routes.pop()
+    route.neighbours = routes
+    routes.insert(0, route)
+    emit("info", names.EVENT_METRICS, {names.KEY_PATH: path})
+    return route
+
+
+def _own_id(_route: Any) -> str:
+    return _NAME
+
+
+def remove_route(app: Any, route: Any) -> None:
+    """Take the metrics route out again."""
+    if route in app.router.routes:
+        app.router.routes.remove(route)
+
+
+def _render(
+    registry: CollectorRegistry, accept: str, encoding: str, wanted: list[str]
+) -> tuple[bytes, dict[str, str]]:
+    encode, content_type = _encoder(accept)
+    path = workers.directory()
+    try:
+        if path is not None and workers.several_processes() and workers.complaint(path) is None:
+            body = Everybody(path, wanted).encoded(encode)
+        else:
+            body = encode(registry.restricted_registry(wanted) if wanted else registry)
+    except (Exception, *EXITS):
+        raise
+    except BaseException as exc:  # else the request would pass for one that somebody cancels
+        raise RuntimeError(f"a collector of the registry raised {full_name(exc)}") from exc
+    headers = {"content-type": content_type}
+    if gzip_accepted(encoding):
+        body = gzip.compress(body, compresslevel=1)
+        headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return body, headers
+
+
+def _encoder(accept: str) -> tuple[Any, str]:
+    try:
+        return choose_encoder(accept)
+    except Exception:  # noqa: BLE001  a version that is none, say; Prometheus' own text format is always right
+        return choose_encoder("")

@@ -1,0 +1,72 @@
+"""Notice that this process is one of several workers, each of which would answer a scrape with its own numbers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from .._common import semconv as names
+from .._common.faults import contained
+from .._common.log import emit
+from .._signals.multiprocess import directory as workers
+
+_warned = False
+
+
+def warn_of_siblings() -> None:
+    """Say once in a process that its numbers are not those of the others, and what to do about it."""
+    global _warned
+    with contained():
+        if _warned or workers.several_processes():
+            return
+        detail = _remedy()
+        if detail is not None:
+            _warned = True
+            emit("warning", names.EVENT_METRICS, {names.KEY_DETAIL: detail})
+
+
+def _remedy() -> str | None:
+    variable = workers.VARIABLE
+    if workers.directory() is not None:
+        return (
+            f"{variable} was set after prometheus_client was imported, so this process counts for itself alone; "
+            "set it before the server starts"
+        )
+    server = _server_of_several()
+    if server is None:
+        return None
+    return (
+        f"this process is one of several workers of {server}, and a scrape is answered by any one of them with "
+        f"its own numbers; set {variable} to an existing directory before the server starts, and they are added "
+        "up (or metrics_path=None, where nobody scrapes)"
+    )
+
+
+def _server_of_several() -> str | None:
+    """Return which server has started several workers, this process being one of them or about to fork them.
+
+    A server that reloads starts a process as well, but only one.
+    """
+    # uvicorn and hypercorn hand their configuration to a process that multiprocessing starts
+    config: Any = getattr(multiprocessing.current_process(), "_kwargs", {}).get("config")
+    server = type(config).__module__.partition(".")[0]
+    if server in ("uvicorn", "hypercorn"):
+        reloads = getattr(config, "reload", False) or getattr(config, "use_reloader", False)
+        return server if _count(config) > 1 and not reloads else None
+    if "gunicorn.arbiter" in sys.modules:
+        # its arbiter forks the workers from the stack that it runs on itself
+        frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
+        while frame is not None:
+            arbiter = frame.f_locals.get("self") if frame.f_globals.get("__name__") == "gunicorn.arbiter" else None
+            if _count(getattr(arbiter, "cfg", None)) > 1:
+                return "gunicorn"
+            frame = frame.f_back
+    return None
+
+
+def _count(config: Any) -> int:
+    count = getattr(config, "workers", 1)
+    return count if isinstance(count, int) else 1

@@ -1,0 +1,94 @@
+"""Tallies as Prometheus metric families."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
+from prometheus_client.utils import floatToGoString
+
+from .._common import semconv as names
+from .aggregation import Distribution, Tallies, Tally
+
+
+class TallyCollector(Collector):
+    """Renders the tallies at the time of a scrape."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the families, so that a second registration is an error."""
+        return _Families().all()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families with what the tallies say now."""
+        families = _Families()
+        for tally in self._tallies.copies():
+            families.add(tally)
+        return families.all()
+
+
+class _Families:
+    """One family for each metric of tasks."""
+
+    def __init__(self) -> None:
+        self.scheduled = _counter(names.SCHEDULED)
+        self.started = _counter(names.STARTED)
+        self.ended = _counter(names.ENDED)
+        self.failures = _counter(names.FAILURES)
+        self.pending = _gauge(names.PENDING)
+        self.running = _gauge(names.RUNNING)
+        self.wait = _histogram(names.WAIT)
+        self.thread_wait = _histogram(names.THREAD_WAIT)
+        self.duration = _histogram(names.DURATION)
+
+    def all(self) -> list[Metric]:
+        return list(vars(self).values())
+
+    def add(self, tally: Tally) -> None:
+        name = tally.name
+        self.scheduled.add_metric([name], tally.scheduled)
+        self.started.add_metric([name], tally.started)
+        self.pending.add_metric([name], tally.pending)
+        self.running.add_metric([name], tally.running)
+        for outcome, count in tally.ended.items():
+            self.ended.add_metric([name, outcome], count)
+        for kind, count in tally.failures.items():
+            self.failures.add_metric([name, kind], count)
+        _add(self.wait, [name], tally.wait)
+        if tally.thread_wait is not None:
+            _add(self.thread_wait, [name], tally.thread_wait)
+        for outcome, times in tally.durations.items():
+            _add(self.duration, [name, outcome], times)
+
+
+def _counter(metric: names.Metric) -> CounterMetricFamily:
+    return CounterMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
+
+
+def _gauge(metric: names.Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
+
+
+def _histogram(metric: names.Metric) -> HistogramMetricFamily:
+    return HistogramMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
+
+
+def _add(family: HistogramMetricFamily, labels: list[str], times: Distribution) -> None:
+    buckets: list[Any] = []
+    for bound, count, seen in times.buckets():
+        exemplar = None
+        if seen is not None:
+            ids = {names.KEY_TRACE_ID: seen.trace_id, names.KEY_SPAN_ID: seen.span_id}
+            exemplar = Exemplar(ids, seen.value, seen.timestamp)
+        buckets.append((floatToGoString(bound), float(count), exemplar))
+    family.add_metric(labels, buckets, times.total)

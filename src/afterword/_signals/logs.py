@@ -1,0 +1,117 @@
+"""Structured logs: one line per transition, through structlog as the user has configured it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._common import semconv as names
+from .._common.exceptions import exc_info
+from .._common.log import Emitter, free_of_bound
+from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.validation import findings
+from .severity import LEVELS, client_error_level, is_client_error, request_level
+
+
+class Logs(TaskObserver):
+    """Writes the log events."""
+
+    def __init__(self) -> None:
+        self._emitter = Emitter()
+        self._client_errors = client_error_level()
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Write that the run is scheduled."""
+        line = self._emitter.line("debug")
+        if line is not None:
+            line(names.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
+
+    def started(self, run: TaskRun) -> None:
+        """Write that it begins, and how long it waited."""
+        line = self._emitter.line("debug")
+        if line is not None:
+            keys = _identity(run)
+            if run.wait is not None:
+                keys[names.KEY_WAIT] = _microseconds(run.wait)
+            line(names.EVENT_STARTED, **free_of_bound(keys))
+
+    def ended(self, run: TaskRun) -> None:
+        """Write the outcome, what happened, and what to do about it."""
+        outcome = run.outcome or Outcome.ABANDONED
+        level, event = LEVELS[outcome], names.EVENT_ENDED[outcome]
+        line = self._emitter.line(level)
+        if line is None:
+            return
+        keys = free_of_bound(_outcome(run))
+        if outcome is Outcome.FAILED and run.exception is not None:
+            run._logged = self._emitter.write_traceback(level, event, keys, exc_info(run.exception))
+        else:
+            line(event, **keys)
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        """Write a failed request: an error with its traceback, or quietly where the client was at fault."""
+        level = request_level(info, self._client_errors)
+        line = self._emitter.line(level)
+        if line is None:
+            return
+        keys: dict[str, Any] = {
+            names.KEY_METHOD: info.method,
+            names.KEY_ROUTE: info.route,
+            names.KEY_STATUS: info.status,
+            names.KEY_ERROR_TYPE: full_name(exc),
+            names.KEY_REQUEST_ID: info.request_id,
+            names.KEY_TRACE_ID: info.trace_id,
+            names.KEY_SPAN_ID: info.span_id,
+        }
+        found = findings(exc)
+        if found is not None:
+            keys |= {names.KEY_ERROR_COUNT: found.total, names.KEY_ERRORS: found.places}
+        keys = free_of_bound(_known(keys))
+        if not is_client_error(info):
+            told = exc_info(exc)
+            info._logged = self._emitter.write_traceback(level, names.EVENT_REQUEST_FAILED, keys, told)
+        else:
+            line(names.EVENT_REQUEST_FAILED, **keys)
+
+
+def _known(keys: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def _identity(run: TaskRun) -> dict[str, Any]:
+    """Return the keys that every line of a run has, those that are known."""
+    keys: dict[str, Any] = {names.KEY_TASK: run.name, names.KEY_TASK_RUN: run.id}
+    request = run.request
+    if request is not None:
+        if request.method is not None:
+            keys[names.KEY_METHOD] = request.method
+        if request.route is not None:
+            keys[names.KEY_ROUTE] = request.route
+        if request.request_id is not None:
+            keys[names.KEY_REQUEST_ID] = request.request_id
+    if run.trace_id is not None:
+        keys[names.KEY_TRACE_ID] = run.trace_id
+        keys[names.KEY_SPAN_ID] = run.span_id
+    return keys
+
+
+def _outcome(run: TaskRun) -> dict[str, Any]:
+    keys = _identity(run)
+    keys[names.KEY_OUTCOME] = str(run.outcome)
+    if run.wait is not None:
+        keys[names.KEY_WAIT] = _microseconds(run.wait)
+    if run.thread_wait is not None:
+        keys[names.KEY_THREAD_WAIT] = _microseconds(run.thread_wait)
+    if run.duration is not None:
+        keys[names.KEY_DURATION] = _microseconds(run.duration)
+    if run.reason is not None:
+        keys[names.KEY_REASON] = str(run.reason)
+        if run.error_type is not None:
+            keys[names.KEY_ERROR_TYPE] = run.error_type
+        if run.detail is not None and (run.exception is None or not run.started):  # else it says no more
+            keys[names.KEY_DETAIL] = run.detail
+    return keys
+
+
+def _microseconds(seconds: float) -> float:
+    """Return a time to the microsecond; ``round`` takes twice as long."""
+    return int(seconds * 1e6 + 0.5) / 1e6

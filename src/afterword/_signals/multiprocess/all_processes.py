@@ -1,0 +1,112 @@
+"""The numbers of all worker processes, added up from their files for one scrape."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client.metrics_core import METRIC_TYPES, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from .directory import close_dead_accounts, tell_once
+from .shared_file import owner_of_live_file
+
+_TRIES = 3
+_NEWBORN_SECONDS, _A_MOMENT = 2.0, 0.05
+
+
+class Everybody:
+    """A registry for one scrape: the files of all processes, perhaps only some names of them."""
+
+    def __init__(self, path: str, wanted: Iterable[str] = ()) -> None:
+        self._path = path
+        self._wanted = set(wanted)
+        self._sound: Callable[[str], bool] = os.path.exists
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics, as a registry does."""
+        for metric in self._merged():
+            if self._wanted:
+                metric.samples = [sample for sample in metric.samples if sample.name in self._wanted]
+            if metric.samples:
+                yield metric
+
+    def encoded(self, encode: Callable[[Any], bytes]) -> bytes:
+        """Return the metrics in one of prometheus_client's formats.
+
+        A file that is none of its own, or is damaged, is left out and said once.
+        """
+        try:
+            return encode(self)
+        except Exception:  # noqa: BLE001  looked for below
+            self._sound = lambda file: _is_sound(file, encode)
+        try:
+            return encode(self)
+        except Exception as fault:  # noqa: BLE001  each can be read, but not all together
+            tell_once(f"the files in {self._path} do not go together, so nothing is scraped: {fault!r}")
+            self._sound = lambda file: False
+            return encode(self)
+
+    def _merged(self) -> Iterable[Metric]:
+        """Read the files of the living and the closed accounts of the dead, as they are at one time."""
+        for last in (*[False] * _TRIES, True):
+            files = _files(self._path)
+            if close_dead_accounts(self._path, files) and not last:
+                continue
+            chosen = [file for file in files if self._sound(os.path.join(self._path, file))]
+            try:
+                metrics = MultiProcessCollector.merge([os.path.join(self._path, file) for file in chosen])
+            except FileNotFoundError:  # the directory was cleared just now
+                if last:
+                    raise
+                continue
+            living = (file for file in chosen if owner_of_live_file(file) is not None)
+            if last or all(os.path.exists(os.path.join(self._path, file)) for file in living):
+                return list(metrics)  # nobody's account was closed meanwhile
+        return []
+
+
+def _files(path: str) -> list[str]:
+    """Return the names of the files that prometheus_client would read, and can."""
+    with os.scandir(path) as entries:
+        return sorted(entry.name for entry in entries if entry.name.endswith(".db") and _is_candidate(entry))
+
+
+def _is_candidate(entry: os.DirEntry[str]) -> bool:
+    kind = entry.name.split("_")[0]
+    try:
+        if kind in METRIC_TYPES and entry.is_file() and _has_content(entry):
+            return True
+    except OSError:  # it is gone
+        return False
+    tell_once(f"{entry.path} is none of prometheus_client's files, or empty; it is left out")
+    return False
+
+
+def _has_content(entry: os.DirEntry[str]) -> bool:
+    status = entry.stat()
+    if status.st_size == 0 and time.time() - status.st_mtime < _NEWBORN_SECONDS:
+        time.sleep(_A_MOMENT)  # prometheus_client makes a file empty first
+        status = os.stat(entry.path)
+    return status.st_size > 0
+
+
+def _is_sound(file: str, encode: Callable[[Any], bytes]) -> bool:
+    """Return whether a file can be read and rendered by itself."""
+
+    class Alone:
+        @staticmethod
+        def collect() -> Iterable[Metric]:
+            metrics: Iterable[Metric] = MultiProcessCollector.merge([file])
+            return metrics
+
+    try:
+        encode(Alone)
+    except FileNotFoundError:
+        return False
+    except Exception as fault:  # noqa: BLE001  whatever stands in it
+        tell_once(f"{file} is none of prometheus_client's files, or damaged; it is left out: {fault!r}")
+        return False
+    return True

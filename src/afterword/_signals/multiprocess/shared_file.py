@@ -1,0 +1,93 @@
+"""A file in which one worker among several counts, in prometheus_client's format, for all workers to read.
+
+prometheus_client maps files full of holes: on a full disk the first write to a hole kills the process (SIGBUS),
+and nothing can catch that. Here every byte is written before it is mapped, so that a full disk is an ``OSError``,
+and the files are ours alone. One thing is out of reach: a file system that copies on write (btrfs, ZFS) may still
+need new space for a byte that is already there.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+from typing import Any
+
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+
+from ..._common import semconv as names
+
+LIVE_SUM, LIVE_MAX = "gauge_livesum", "gauge_livemax"
+COUNTER, HISTOGRAM = "counter", "histogram"
+KINDS = (LIVE_SUM, LIVE_MAX, COUNTER, HISTOGRAM)
+"""The kinds of files, in the order in which a process makes them: where there are counters, there is a gauge."""
+
+_Untyped: Any = MmapedDict
+_SUFFIX = ".afterword.db"
+_LIVE_FILE = re.compile(r"gauge_live[a-z]+_(\d+)(?:\.afterword)?\.db$")
+_PADDING = 8 + 4 + 2 * 8  # at most, around a key: its length, blanks, two doubles
+
+
+def file_of(kind: str, pid: int) -> str:
+    """Return the name of a process's file of one kind; beside prometheus_client's own, which has no suffix."""
+    return f"{kind}_{pid}{_SUFFIX}"
+
+
+def lost_file_of(pid: int) -> str:
+    """Return the name of the file that says what a dead process held; it adds up with the counters of all."""
+    return f"{COUNTER}_{pid}.lost{_SUFFIX}"
+
+
+def owner_of_live_file(file: str) -> int | None:
+    """Return whose gauges a file has that are to go with their process, also prometheus_client's own."""
+    found = _LIVE_FILE.match(file)
+    return int(found[1]) if found is not None else None
+
+
+def key_of(metric: names.Metric, suffix: str, labels: tuple[str, ...], values: tuple[str, ...]) -> str:
+    """Return the key of one series."""
+    name = metric.prometheus
+    return mmap_key(name, name + suffix, [*labels], [*values], metric.help)
+
+
+class SharedFile(_Untyped):  # type: ignore[misc]
+    """A file whose every byte is there before it is mapped; raises ``OSError`` where there is no room."""
+
+    def __init__(self, path: str) -> None:
+        self.is_new = _make_room(path, mmap.PAGESIZE)
+        super().__init__(path)
+
+    def _init_value(self, key: str) -> None:
+        needed = len(key.encode()) + _PADDING
+        while self._used + needed > self._capacity:
+            _append_zeros(self._f.fileno(), self._capacity)
+            self._capacity *= 2
+            self._m = mmap.mmap(self._f.fileno(), self._capacity)
+        super()._init_value(key)
+
+
+def _make_room(path: str, size: int) -> bool:
+    """Let a file have at least so many bytes; return whether it is new."""
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+    before = os.fstat(descriptor).st_size
+    try:
+        _append_zeros(descriptor, max(0, size - before))
+    except OSError:
+        if before == 0:
+            os.unlink(path)
+        raise
+    finally:
+        os.close(descriptor)
+    return before == 0
+
+
+def _append_zeros(descriptor: int, count: int) -> None:
+    """Lengthen a file that is open for appending, by all or by nothing."""
+    before = os.fstat(descriptor).st_size
+    zeros = memoryview(bytes(count))
+    try:
+        while zeros:
+            zeros = zeros[os.write(descriptor, zeros) :]
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise

@@ -1,0 +1,81 @@
+"""The series of one worker among several, in files for all to read."""
+
+from __future__ import annotations
+
+from ..._common import semconv as names
+from ..._common.cardinality import ERROR_TYPES
+from ..._common.model import Outcome, TaskRun
+from .numbers import Book, Times, all_or_none
+
+
+class ProcessSeries(dict[str, "TaskSeries"]):
+    """All series of tasks; what ``Tallies`` are for one process."""
+
+    def __init__(self, book: Book) -> None:
+        super().__init__()
+        self.book = book
+
+    def __missing__(self, name: str) -> TaskSeries:
+        return self.setdefault(name, TaskSeries(self.book, name))
+
+
+class TaskSeries:
+    """The series of one task name, resolved once; where there is no room for them, nothing of it is counted.
+
+    What a dead process held is ``scheduled - ended``, two counters of one file: whenever it is killed, a run is
+    scheduled before it is anything else, and ended last.
+    """
+
+    def __init__(self, book: Book, name: str) -> None:
+        self._book = book
+        self._name = name
+        self._scheduled = book.counter(names.SCHEDULED, name)
+        self._started = book.counter(names.STARTED, name)
+        self._pending = book.gauge(names.PENDING, name)
+        self._running = book.gauge(names.RUNNING, name)
+        self._wait = book.histogram(names.WAIT, name)
+        # all outcomes start at 0, so that rate() sees the first failure
+        self._ended = {outcome: book.counter(names.ENDED, name, str(outcome)) for outcome in Outcome}
+        self._durations: dict[Outcome, Times] = {}
+        self._thread_wait: Times | None = None
+        needed = (self._scheduled, self._started, self._pending, self._running, *self._ended.values())
+        self._counts = all_or_none((*needed, *self._wait.slots))
+
+    def count_scheduled(self) -> None:
+        """Count a run in."""
+        if self._counts:
+            self._scheduled.inc()
+            self._pending.inc()
+
+    def count_started(self, run: TaskRun) -> None:
+        """Move a run from pending to running."""
+        if self._counts:
+            self._started.inc()
+            self._pending.dec()
+            self._running.inc()
+            self._wait.observe(run.wait or 0.0)
+
+    def count_ended(self, run: TaskRun) -> None:
+        """Count a run's outcome."""
+        if not self._counts:
+            return
+        outcome = run.outcome or Outcome.ABANDONED
+        if run.started_at is None:
+            self._pending.dec()
+        else:
+            self._running.dec()
+            self._observe_times(run, outcome)
+        self._ended[outcome].inc()
+        if outcome is Outcome.FAILED:
+            kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
+            self._book.counter(names.FAILURES, self._name, kind).inc()
+
+    def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
+        times = self._durations.get(outcome)
+        if times is None:
+            times = self._durations[outcome] = self._book.histogram(names.DURATION, self._name, str(outcome))
+        times.observe(run.duration or 0.0)
+        if run.thread_wait is not None:
+            if self._thread_wait is None:
+                self._thread_wait = self._book.histogram(names.THREAD_WAIT, self._name)
+            self._thread_wait.observe(run.thread_wait)

@@ -1,0 +1,94 @@
+"""The numbers that hold only now: the ages of the oldest runs, and the use of the worker threads.
+
+In one process they are read when Prometheus scrapes. Of several processes only one answers a scrape, so each
+writes its own every second, where all can read them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from .._common import semconv as names
+from .._common.faults import log_fault
+from .multiprocess.numbers import Book
+from .oldest import OldestRuns
+from .worker_threads import WorkerThreads, worker_threads
+
+_REFRESH_SECONDS = 1.0
+_STATES = (names.STATE_PENDING, names.STATE_RUNNING)
+_sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", default=None)
+_THREADS = (names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
+
+
+def sample() -> None:
+    """Read the use of the worker threads now, for what is rendered later in this context."""
+    _sampled.set(worker_threads())
+
+
+class NowCollector(Collector):
+    """Reads the numbers at the time of a scrape."""
+
+    def __init__(self, oldest: OldestRuns) -> None:
+        self._oldest = oldest
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the families, so that a second registration is an error."""
+        return [_family(metric) for metric in (names.OLDEST_AGE, *_THREADS)]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the families with what is true now."""
+        ages = _family(names.OLDEST_AGE)
+        for state in _STATES:
+            ages.add_metric([state], self._oldest.age(state))
+        threads = [_family(metric) for metric in _THREADS]
+        for family, value in zip(threads, _sampled.get() or worker_threads(), strict=True):
+            family.add_metric([], value)
+        return [ages, *threads]
+
+
+def _family(metric: names.Metric) -> GaugeMetricFamily:
+    return GaugeMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
+
+
+class NowGauges:
+    """Writes the numbers of this process for the others; a thread that begins with its first task."""
+
+    def __init__(self, book: Book, oldest: OldestRuns) -> None:
+        self._oldest = oldest
+        self._ages = [(state, book.gauge(names.OLDEST_AGE, state)) for state in _STATES]
+        self._threads = [book.gauge(metric) for metric in _THREADS]
+        self._started = False
+
+    def start(self) -> None:
+        """Make sure that the thread of this process is there."""
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
+
+    def refresh(self) -> None:
+        """Write the numbers as they are now."""
+        for state, age in self._ages:
+            age.set(self._oldest.age(state))
+        for gauge, value in zip(self._threads, worker_threads(), strict=True):
+            gauge.set(value)
+
+    def forget(self) -> None:
+        """Leave the parent's thread to it, in a forked child."""
+        self._started = False
+
+    def _run(self) -> None:
+        told = False
+        while True:
+            try:
+                self.refresh()
+            except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
+                if not told:
+                    log_fault("the numbers of this moment cannot be written; this is logged once", fault)
+                told = True
+            time.sleep(_REFRESH_SECONDS)

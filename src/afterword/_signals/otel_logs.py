@@ -1,0 +1,199 @@
+"""OpenTelemetry's logs: one record per outcome and per failed request, for those who ask for it.
+
+Not one of the built-in signals: whoever bridges structlog or stdlib logging to OpenTelemetry has our lines there
+already, and would get every event twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry import _logs
+from opentelemetry import context as otel
+from opentelemetry._logs import LoggerProvider, SeverityNumber
+
+from .._common import semconv as names
+from .._common.exceptions import exc_info
+from .._common.ids import context_of
+from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.validation import findings
+from .._common.version import __version__
+from .attributes import error_type, exception_attributes
+from .severity import LEVELS, client_error_level, is_client_error, request_level
+
+_SEVERITIES: Final = {
+    "debug": SeverityNumber.DEBUG,
+    "info": SeverityNumber.INFO,
+    "warning": SeverityNumber.WARN,
+    "error": SeverityNumber.ERROR,
+}
+_NANOSECONDS: Final = 1_000_000_000
+
+
+class OpenTelemetryLogs(TaskObserver):
+    """Tells every event as an OpenTelemetry log record: ``instrument(app, observers=[OpenTelemetryLogs()])``.
+
+    The record's event name is that of the log line (``background_task.failed``), its attributes are those of the
+    run's span, its trace context is the run's span, and a failure has ``exception.*`` with the traceback. On
+    OpenTelemetry's SDK before 1.35, whose records have no event name, it is the attribute ``event.name``.
+
+    Args:
+        logger_provider: where records go; the global provider by default, also one that is set later.
+        level: the least severe events that are sent: ``"debug"`` (also ``scheduled``, ``started``, and a 4xx that
+            dropped no task),
+            ``"info"`` (also ``succeeded``), ``"warning"`` or ``"error"``.
+
+    Raises:
+        ValueError: ``level`` is none of these.
+    """
+
+    def __init__(self, logger_provider: LoggerProvider | None = None, *, level: str = "info") -> None:
+        if level not in _SEVERITIES:
+            raise ValueError(f"level: one of {', '.join(_SEVERITIES)} is needed, not {level!r}")
+        self._provider = logger_provider
+        self._least = _SEVERITIES[level].value
+        self._logger: Any = None
+        self._write = _writer()
+        self._client_errors = client_error_level()
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Tell that a run was scheduled."""
+        if self._wants(SeverityNumber.DEBUG):
+            self._tell_run(run, names.EVENT_SCHEDULED, SeverityNumber.DEBUG, run.scheduled_at)
+
+    def started(self, run: TaskRun) -> None:
+        """Tell that a run begins."""
+        if self._wants(SeverityNumber.DEBUG):
+            self._tell_run(run, names.EVENT_STARTED, SeverityNumber.DEBUG, run.started_at)
+
+    def ended(self, run: TaskRun) -> None:
+        """Tell the outcome."""
+        outcome = run.outcome or Outcome.ABANDONED
+        severity = _SEVERITIES[LEVELS[outcome]]
+        if self._wants(severity):
+            self._tell_run(run, names.EVENT_ENDED[outcome], severity, run.ended_at)
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        """Tell a failed request: an error with its traceback, or quietly where the client was at fault."""
+        severity = _SEVERITIES[request_level(info, self._client_errors)]
+        if not self._wants(severity):
+            return
+        attributes = _request(info) | {names.ERROR_TYPE: full_name(exc)}
+        body = f"{info.method or 'request'} {info.route or ''} failed: {full_name(exc)}"
+        found = findings(exc)
+        if found is not None:
+            body += f" at {found}"
+        if not is_client_error(info):
+            attributes |= exception_attributes(exc_info(exc))
+        context = context_of(info.trace_id, info.span_id, sampled=True)
+        self._emit(names.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
+
+    def _wants(self, severity: SeverityNumber) -> bool:
+        return bool(severity.value >= self._least)
+
+    def _tell_run(self, run: TaskRun, event: str, severity: SeverityNumber, at: float | None) -> None:
+        body = f"{run.name} {event.rpartition('.')[2]}"
+        if run.detail is not None:
+            body += f": {run.detail}"
+        context = context_of(run.trace_id, run.span_id, sampled=run.sampled)
+        timestamp = int(at * _NANOSECONDS) if at is not None else None
+        self._emit(event, severity, body, _run(run), context, timestamp)
+
+    def _emit(
+        self,
+        event: str,
+        severity: SeverityNumber,
+        body: str,
+        attributes: dict[str, Any],
+        context: otel.Context | None,
+        timestamp: int | None,
+    ) -> None:
+        # a provider that comes later gives another logger: what it is to say of itself hangs on the real one
+        if self._logger is None or type(self._logger).__name__ == "ProxyLogger":
+            self._logger = _logs.get_logger(names.SCOPE, __version__, self._provider)
+        self._write(
+            self._logger,
+            event_name=event,
+            severity_number=severity,
+            severity_text=severity.name,
+            body=body,
+            attributes=attributes,
+            context=context,
+            timestamp=timestamp,
+        )
+
+
+def _run(run: TaskRun) -> dict[str, Any]:
+    """Return the attributes of a run, those that are known."""
+    attributes = _request(run.request) | {
+        names.TASK_NAME: run.name,
+        names.TASK_RUN_ID: run.id,
+        names.TASK_INDEX: run.index,
+        names.CODE_FUNCTION: run.function,
+        names.TASK_WAIT: run.wait,
+        names.TASK_THREAD_WAIT: run.thread_wait,
+        names.TASK_DURATION: run.duration,
+        names.TASK_OUTCOME: run.outcome and str(run.outcome),
+        names.TASK_REASON: run.reason and str(run.reason),
+    }
+    if run.outcome is not None and run.outcome is not Outcome.SUCCEEDED:
+        attributes[names.ERROR_TYPE] = error_type(run)
+    if run.outcome is Outcome.FAILED and run.exception is not None:
+        attributes |= exception_attributes(exc_info(run.exception))
+    return {key: value for key, value in attributes.items() if value is not None}
+
+
+def _request(info: RequestInfo | None) -> dict[str, Any]:
+    if info is None:
+        return {}
+    attributes = {
+        names.HTTP_METHOD: info.method,
+        names.HTTP_ROUTE: info.route,
+        names.HTTP_STATUS: info.status,
+        names.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
+    }
+    return {key: value for key, value in attributes.items() if value is not None}
+
+
+# --- three generations of the same call -------------------------------------------------------------------------
+
+
+def _writer() -> Callable[..., None]:
+    """Return how the installed OpenTelemetry wants a record to be emitted."""
+    if "event_name" in inspect.signature(_logs.Logger.emit).parameters:  # since 1.39
+        return _write
+    from opentelemetry.sdk import _logs as sdk
+
+    parts = inspect.signature(sdk.LogRecord.__init__).parameters  # type: ignore[attr-defined]
+    return _write_record if "event_name" in parts else _write_oldest_record  # since 1.35
+
+
+def _write(logger: Any, **parts: Any) -> None:
+    logger.emit(**parts)
+
+
+def _write_record(logger: Any, **parts: Any) -> None:
+    from opentelemetry.sdk import _logs as sdk
+
+    resource = getattr(logger, "resource", None)
+    logger.emit(sdk.LogRecord(**parts, resource=resource))  # type: ignore[attr-defined]
+
+
+def _write_oldest_record(
+    logger: Any, *, event_name: str, context: otel.Context | None, attributes: dict[str, Any], **parts: Any
+) -> None:
+    from opentelemetry.sdk import _logs as sdk
+    from opentelemetry.trace import get_current_span
+
+    span = get_current_span(context).get_span_context()
+    record = sdk.LogRecord(  # type: ignore[attr-defined]
+        **parts,
+        attributes=attributes | {names.EVENT_NAME: event_name},
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        trace_flags=span.trace_flags,
+        resource=getattr(logger, "resource", None),
+    )
+    logger.emit(record)

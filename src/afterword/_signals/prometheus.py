@@ -1,0 +1,207 @@
+"""Prometheus metrics: one set per registry, however many applications share it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.registry import Collector
+
+from .._common import forks
+from .._common import semconv as names
+from .._common.cardinality import ERROR_TYPES, ROUTES
+from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.version import __version__
+from .aggregation import Tallies, Tally
+from .collision import who_else
+from .families import TallyCollector
+from .multiprocess.directory import complaint, directory, several_processes
+from .multiprocess.numbers import OwnNumbers, book_at
+from .multiprocess.task_series import ProcessSeries, TaskSeries
+from .now import NowCollector, NowGauges
+from .oldest import OldestRuns
+from .worker_threads import note_limiter
+
+
+class _Counter(Counter):
+    """Leaves out the ``_created`` series, whatever the process-wide setting of prometheus_client says."""
+
+    def _child_samples(self) -> Iterable[Any]:
+        return [sample for sample in super()._child_samples() if sample.name != "_created"]
+
+
+class Unavailable(Exception):
+    """There can be no series of ours, for a reason that the user can put right."""
+
+
+class Series:
+    """All our series in one registry; in files of this process where there are several."""
+
+    tasks: Tallies | ProcessSeries
+    now: NowGauges | None = None
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.oldest = OldestRuns()
+        self._metrics: dict[names.Metric, Counter] = {}
+        path = directory()
+        self._book = book_at(path) if path is not None and several_processes() else None
+        if self._book is not None:
+            registry.register(OwnNumbers(self._book))
+        else:
+            self._keep_in(registry)
+
+    def open(self) -> None:
+        """Make the files that there are with several processes; raises ``OSError`` where there is no room."""
+        book = self._book
+        if book is not None:
+            book.open()
+            book.gauge(names.INFO, __version__).set(1)
+            self.tasks = ProcessSeries(book)
+            self.now = NowGauges(book, self.oldest)
+
+    def _keep_in(self, registry: CollectorRegistry) -> None:
+        self.tasks = Tallies(timed=True)
+        registry.register(TallyCollector(self.tasks))
+        registry.register(NowCollector(self.oldest))
+        for metric in (names.LOST, names.REQUEST_ERRORS, names.OBSERVER_ERRORS):
+            self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
+        info = names.INFO
+        Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)
+
+    def count(self, metric: names.Metric, *labels: str) -> None:
+        """Count one more of what is no task."""
+        if self._book is not None:
+            self._book.counter(metric, *labels).inc()
+        else:
+            self._metrics[metric].labels(*labels).inc()
+
+    def forget(self) -> None:
+        """Leave the parent's runs to it, in a forked child; numbers in files begin anew by themselves."""
+        if isinstance(self.tasks, Tallies):
+            self.tasks.forget()
+        self.oldest.forget()
+        if self.now is not None:
+            self.now.forget()
+
+
+class _Staging(CollectorRegistry):
+    """Takes collectors in, to register all of them or none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._staged: list[Collector] = []
+
+    def register(self, collector: Collector) -> None:
+        """Take a collector in."""
+        self._staged.append(collector)
+
+    def commit(self, registry: CollectorRegistry) -> None:
+        """Register everything; raises ``Unavailable``, and leaves nothing, if a name is taken."""
+        for number, collector in enumerate(self._staged):
+            try:
+                registry.register(collector)
+            except ValueError as fault:
+                self.withdraw(registry, number)
+                raise Unavailable(who_else(registry, collector, fault)) from fault
+
+    def withdraw(self, registry: CollectorRegistry, number: int | None = None) -> None:
+        """Take the first so many out again, or all."""
+        for collector in self._staged[:number]:
+            registry.unregister(collector)
+
+
+_of_registry: weakref.WeakKeyDictionary[CollectorRegistry, Series] = weakref.WeakKeyDictionary()
+
+
+def _forget() -> None:
+    for series in list(_of_registry.values()):
+        series.forget()
+
+
+forks.in_child(_forget)
+
+
+def series_of(registry: CollectorRegistry) -> Series:
+    """Return our series in a registry, made when it is first asked for; all applications share them.
+
+    Raises ``Unavailable`` if somebody else has registered a metric of the same name, or the directory of several
+    processes cannot be used.
+    """
+    series = _of_registry.get(registry)
+    if series is None or not _is_registered(registry):
+        wrong = complaint(directory())
+        if wrong is not None:
+            raise Unavailable(wrong)
+        staging = _Staging()
+        series = Series(staging)
+        staging.commit(registry)
+        try:
+            series.open()
+        except OSError as fault:
+            staging.withdraw(registry)
+            raise Unavailable(f"there is no room in {directory()}: {fault}") from fault
+        _of_registry[registry] = series
+    return series
+
+
+def _is_registered(registry: CollectorRegistry) -> bool:
+    """Return whether our series are still there: test suites clear registries."""
+    return names.INFO.prometheus in getattr(registry, "_names_to_collectors", {})
+
+
+def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
+    """Return whether OpenTelemetry's ``PrometheusMetricReader`` exports into this registry.
+
+    Then the OpenTelemetry instruments are already there under the same names.
+    """
+    collectors: Any = getattr(registry, "_collector_to_names", {})
+    return any(type(c).__module__.startswith("opentelemetry.exporter.prometheus") for c in list(collectors))
+
+
+class Prometheus(TaskObserver):
+    """Counts every transition in a ``prometheus_client`` registry."""
+
+    def __init__(self, registry: CollectorRegistry = prometheus_client.REGISTRY) -> None:
+        self._series = series_of(registry)
+        self._tasks: Mapping[str, Tally | TaskSeries] = self._series.tasks
+        self._oldest = self._series.oldest
+
+    def prepare(self, name: str) -> None:
+        """Make the series of a task that is known before it is first scheduled."""
+        self._tasks[name]  # made when it is asked for
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Count it in."""
+        if self._series.now is not None:
+            self._series.now.start()
+        self._oldest.scheduled(run)
+        self._tasks[run.name].count_scheduled()
+
+    def started(self, run: TaskRun) -> None:
+        """Move it from pending to running."""
+        self._oldest.started(run)
+        if not run.is_async:
+            note_limiter()
+        self._tasks[run.name].count_started(run)
+
+    def ended(self, run: TaskRun) -> None:
+        """Count its outcome."""
+        self._oldest.ended(run)
+        self._tasks[run.name].count_ended(run)
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        """Count a failed request."""
+        self._series.count(
+            names.REQUEST_ERRORS,
+            info.method or "",
+            ROUTES.admit(info.route or ""),
+            "" if info.status is None else str(info.status),
+            ERROR_TYPES.admit(full_name(exc)),
+        )
+
+    def observer_failed(self, observer: str) -> None:
+        """Count a fault of an observer."""
+        self._series.count(names.OBSERVER_ERRORS, observer)

@@ -1,0 +1,39 @@
+"""Whether OpenTelemetry's SDK is set up: without one no span is recorded, and OpenTelemetry says nothing of it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from opentelemetry import trace
+
+from .._common import semconv as names
+from .._common.log import emit
+from .._common.settings import opentelemetry_is_disabled
+
+# the API's own, which stand in until somebody sets a provider
+_STAND_INS: Final = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
+_ADVICE: Final = (
+    "no span is recorded, since OpenTelemetry's SDK is not set up: call afterword.configure() or set a tracer "
+    "provider of your own; under opentelemetry-instrument, install the package opentelemetry-distro; "
+    "instrument(traces=False) or AFTERWORD_TRACES=false if you want no spans"
+)
+_said = False
+
+
+def is_set_up(provider: Any) -> bool:
+    """Return whether somebody has set a provider."""
+    return type(provider).__name__ not in _STAND_INS
+
+
+def say_if_nothing_records(provider: Any) -> None:
+    """Say once in a process that spans go nowhere, and what to do, unless that is on purpose.
+
+    Args:
+        provider: the one that tracing was given, if any.
+    """
+    global _said
+    if _said or opentelemetry_is_disabled() or (provider is not None and is_set_up(provider)):
+        return
+    if not is_set_up(trace.get_tracer_provider()):
+        _said = True
+        emit("info", names.EVENT_TRACES, {names.KEY_DETAIL: _ADVICE})

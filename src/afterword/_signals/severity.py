@@ -1,0 +1,44 @@
+"""How loud an event is: the level of its log line, and of its OpenTelemetry log record."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from .._common.faults import warn
+from .._common.model import Outcome, RequestInfo
+
+LEVELS: Final = {
+    Outcome.SUCCEEDED: "info",
+    Outcome.FAILED: "error",
+    Outcome.CANCELLED: "warning",
+    Outcome.SKIPPED: "warning",
+    Outcome.DROPPED: "warning",
+    Outcome.ABANDONED: "warning",
+}
+_VARIABLE: Final = "AFTERWORD_CLIENT_ERROR_LEVEL"
+_LOUDNESS: Final = ("debug", "info", "warning", "error")
+
+
+def client_error_level() -> str:
+    """Return how loud a 4xx is that cost no task; ``AFTERWORD_CLIENT_ERROR_LEVEL``, or ``debug``."""
+    level = os.environ.get(_VARIABLE, "").strip().lower() or _LOUDNESS[0]
+    if level not in _LOUDNESS:
+        warn("%s: one of %s is needed, not %r; it is %s", _VARIABLE, ", ".join(_LOUDNESS), level, _LOUDNESS[0])
+        return _LOUDNESS[0]
+    return level
+
+
+def is_client_error(info: RequestInfo) -> bool:
+    """Return whether the client was at fault, so that a traceback would tell nothing."""
+    return info.status is not None and 400 <= info.status < 500
+
+
+def request_level(info: RequestInfo, client_errors: str) -> str:
+    """Return the level of a failed request; ``client_errors`` is how loud a 4xx is at least.
+
+    Anybody can make a 4xx, a thousand a second. One that cost a task is worth a warning.
+    """
+    if not is_client_error(info):
+        return "error"
+    return max(client_errors, "warning" if info.dropped else "debug", key=_LOUDNESS.index)

@@ -1,0 +1,202 @@
+"""One span per run: another instrumentation's span is adopted where one is open, else ours is opened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import context as otel
+from opentelemetry.context import Context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    TracerProvider,
+    get_current_span,
+    get_tracer,
+    set_span_in_context,
+)
+
+from .._common import semconv as names
+from .._common.exceptions import exc_info
+from .._common.faults import EXITS
+from .._common.ids import HexIds, hex_ids
+from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
+from .._common.version import __version__
+from . import sdk
+from .attributes import error_type, exception_attributes
+
+# whose spans of tasks there are: by instrumentation scope, and by name
+_NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
+_CONTRIB, _CONTRIB_PREFIX = "opentelemetry.instrumentation.fastapi", "BackgroundTask "
+_NANOSECONDS = 1_000_000_000
+
+
+_Open = tuple[Span, Token[Any] | None, str]
+"""The span of a run that has begun; the token of its context, where it is ours; whose it is, where it is not."""
+
+
+class Tracing(TaskObserver):
+    """Tells every run as a span, also those that never started: in a trace, the missing mail is visible."""
+
+    def __init__(self, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False) -> None:
+        self._tracer = get_tracer(names.SCOPE, __version__, tracer_provider)
+        self._new_trace = new_trace
+        self._provider = tracer_provider
+        self._looked = False
+        """Whether somebody records spans at all has been looked at, when one was not recorded."""
+        self._parents: dict[TaskRun, Span] = {}  # of the runs that have not begun
+        self._open: dict[TaskRun, _Open] = {}
+        self._last_parent: tuple[Span, HexIds] = INVALID_SPAN, (None, None, False)
+        # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
+        opt_in = os.environ.get("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "").split(",")
+        self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Remember the request's span, to be the parent; where it has none, the span that schedules the task.
+
+        FastAPI's own spans of tasks hang under the request's, so all do, whatever becomes of the task.
+        """
+        parent = get_current_span(run._around)
+        if parent is INVALID_SPAN:
+            parent = get_current_span()
+        self._parents[run] = parent
+        # the tasks of one request have one parent: its ids are put into text once
+        last, ids = self._last_parent
+        if parent is not last:
+            ids = hex_ids(parent.get_span_context())
+            self._last_parent = parent, ids
+        run.trace_id, run.span_id, _ = ids
+
+    def started(self, run: TaskRun) -> None:
+        """Adopt the span that is open around the call, or open ours and make it current."""
+        parent = self._parents.pop(run, INVALID_SPAN)
+        context = otel.get_current()  # handed on: else every function of OpenTelemetry looks it up anew
+        span = get_current_span(context)
+        adopted = _foreign_kind(span)
+        if adopted:
+            self._open[run] = span, None, adopted
+            span.update_name(names.SPAN_PREFIX + run.name)
+            span.set_attributes(_attributes(run))
+        else:
+            if run.trace_id is None:  # it was scheduled in no trace
+                parent = span
+            span = self._start(run, parent, context)
+            self._open[run] = span, otel.attach(set_span_in_context(span, context)), ""
+        run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
+
+    def ended(self, run: TaskRun) -> None:
+        """Write the outcome on the span, and end it if it is ours."""
+        opened = self._open.pop(run, None)
+        if opened is None:
+            parent = self._parents.pop(run, None)
+            if parent is None:
+                return
+            scheduled_at = int(run.scheduled_at * _NANOSECONDS)
+            opened = self._start(run, parent, otel.get_current(), scheduled_at), None, ""
+            run.trace_id, run.span_id, run.sampled = hex_ids(opened[0].get_span_context())
+        span, token, adopted = opened
+        try:
+            if span.is_recording():
+                self._write_outcome(run, span, adopted)
+            elif not self._looked:
+                self._looked = True
+                sdk.say_if_nothing_records(self._provider)
+        finally:
+            if token is not None and not run.torn_down:
+                otel.detach(token)
+            if not adopted:  # else whoever opened it ends it
+                span.end()
+
+    def tearing_down(self, run: TaskRun) -> None:
+        """Write the outcome on an adopted span, which its owner ends in this very moment; leave one of ours.
+
+        The one lock that this takes is the span's own, and the owner takes it next.
+        """
+        span, token, adopted = self._open.get(run, (INVALID_SPAN, None, ""))
+        if token is not None and not run.torn_down:
+            otel.detach(token)
+        if adopted:
+            span.set_attribute(names.TASK_OUTCOME, str(Outcome.CANCELLED))
+            span.set_attribute(names.TASK_REASON, str(Reason.CANCELLED))
+            span.set_status(Status(StatusCode.ERROR))
+            del self._open[run]
+
+    def _start(self, run: TaskRun, parent: Span, context: Context, start_time: int | None = None) -> Span:
+        """Start our span in a context, as a child of a span or linked to it."""
+        name, attributes = names.SPAN_PREFIX + run.name, _attributes(run)
+        links: list[Link] = []
+        if self._new_trace:
+            cause = parent.get_span_context()
+            links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
+        if parent is not get_current_span(context):
+            context = set_span_in_context(parent, context)
+        return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
+
+    def _write_outcome(self, run: TaskRun, span: Span, adopted: str) -> None:
+        # one by one: the SDK takes longer for a dictionary
+        span.set_attribute(names.TASK_OUTCOME, str(run.outcome))
+        if run.thread_wait is not None:
+            span.set_attribute(names.TASK_THREAD_WAIT, run.thread_wait)
+        if run.outcome is Outcome.SUCCEEDED:
+            return
+        if run.reason is not None:
+            span.set_attribute(names.TASK_REASON, str(run.reason))
+        error = error_type(run)
+        if error is not None:
+            span.set_attribute(names.ERROR_TYPE, error)
+        if run.outcome is Outcome.FAILED and run.exception is not None and self._record_exceptions:
+            _record(span, run.exception)
+        span.set_status(Status(StatusCode.ERROR, run.detail))
+        if adopted == _CONTRIB:
+            _keep(span)
+
+
+def _attributes(run: TaskRun) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        names.TASK_NAME: run.name,
+        names.TASK_RUN_ID: run.id,
+        names.TASK_INDEX: run.index,
+        names.CODE_FUNCTION: run.function,
+    }
+    if run.wait is not None:
+        attributes[names.TASK_WAIT] = run.wait
+    if run.request is not None and run.request.route is not None:
+        attributes[names.HTTP_ROUTE] = run.request.route
+    return attributes
+
+
+def _foreign_kind(span: Any) -> str:
+    """Return whose span around a background task this is, if it is one that we adopt."""
+    name = getattr(span, "name", None)
+    if not isinstance(name, str) or not (name == _NATIVE_NAME or name.startswith(_CONTRIB_PREFIX)):
+        return ""
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
+    owner = _NATIVE if name == _NATIVE_NAME else _CONTRIB
+    return owner if scope == owner and span.is_recording() else ""
+
+
+def _record(span: Span, exc: BaseException) -> None:
+    """Record what may be told of an exception as an event."""
+    told = exc_info(exc)
+    try:
+        span.record_exception(told[1], attributes=exception_attributes(told))
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  a tracer that chokes on it
+        span.add_event("exception", {names.EXCEPTION_TYPE: full_name(exc)})
+
+
+def _keep(span: Any) -> None:
+    """Let what is on an adopted span stay: contrib would add the exception as it passes, with what it quotes."""
+    with contextlib.suppress(AttributeError):  # a span of another SDK
+        span.record_exception = span.set_status = _ignore
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    """Take no note of what has been told already."""

@@ -1,0 +1,1 @@
+"""Sees and judges: everything that knows Starlette and FastAPI."""

@@ -1,0 +1,125 @@
+"""Whether this FastAPI and Starlette are built as we know them.
+
+An account is true only if every birth, call and failure is seen. So where one of the places that we hook into is
+gone or has changed its shape, nothing is observed at all, and that is said once: half an account is worse than
+none.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from types import FunctionType
+from typing import Any
+
+import fastapi
+import fastapi.background
+import starlette
+import starlette.background
+from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.middleware.exceptions import ExceptionMiddleware
+
+from .._common.faults import contained, warn
+from .task_proxy import Probe
+
+_said: set[str] = set()
+
+
+def method_complaint(cls: type, name: str, arguments: int) -> str | None:
+    """Return what keeps a method from being hooked, if anything does; it is called with so many arguments."""
+    found = cls.__dict__.get(name)
+    label = f"{cls.__module__}.{cls.__qualname__}.{name}"
+    if found is None:
+        return f"{label} is not there"
+    if not callable(found) or isinstance(found, staticmethod | type):
+        return f"{label} is no method"
+    try:
+        inspect.signature(found).bind(*(None,) * arguments)
+    except TypeError:
+        return f"{label} takes other arguments"
+    except ValueError:  # another tool's wrapper, whose arguments cannot be told
+        return None
+    return None
+
+
+def class_complaints() -> Iterator[str]:
+    """Tell what else of the classes is not as we know it, by trying it out."""
+    for complaint, holds in (
+        ("starlette.background.BackgroundTask keeps its function differently", _a_stand_in_is_called),
+        ("starlette.background.BackgroundTasks keeps its tasks differently", _tasks_are_listed),
+        ("fastapi.BackgroundTasks is not Starlette's", _is_one_family),
+        ("starlette's ExceptionMiddleware keeps its handlers differently", _handlers_are_in_tables),
+    ):
+        known = False
+        with contained():
+            known = holds()
+        if not known:
+            yield complaint
+
+
+def say(complaints: list[str], consequence: str) -> None:
+    """Log once what this FastAPI and Starlette lack, and what follows."""
+    text = "; ".join(complaints)
+    if text not in _said:
+        _said.add(text)
+        versions = f"FastAPI {_version(fastapi)} with Starlette {_version(starlette)}"
+        warn("%s, because %s is not built as Afterword knows it: %s", consequence, versions, text)
+
+
+def _version(module: Any) -> str:
+    return str(getattr(module, "__version__", "of unknown version"))
+
+
+def _a_stand_in_is_called() -> bool:
+    """Return whether the original ``__call__`` runs a ``Probe`` in place of a task."""
+    called: list[Any] = []
+
+    async def function(*args: Any, **kwargs: Any) -> None:
+        called.append((args, kwargs))
+
+    if _patched_by_others():
+        return True
+    task = BackgroundTask(function, 1, key=2)
+    double = _StandIn(task)
+    running: Any = BackgroundTask.__call__(double)
+    try:
+        running.send(None)
+    except StopIteration:
+        return called == [((1,), {"key": 2})]
+    finally:
+        running.close()
+    return False
+
+
+class _StandIn(Probe):
+    func = Probe.on_loop
+
+
+def _tasks_are_listed() -> bool:
+    if _patched_by_others():
+        return True
+    task = BackgroundTask(print)
+    return BackgroundTasks([task]).tasks == [task]
+
+
+def _patched_by_others() -> bool:
+    """Return whether another tool would take a task that is only tried out for one of the application's."""
+    home = vars(starlette.background)
+    methods: tuple[Any, ...] = (BackgroundTask.__init__, BackgroundTask.__call__, BackgroundTasks.__init__)
+    # a proxy of the method says the method's globals, but not its type
+    return any(type(method) is not FunctionType or method.__globals__ is not home for method in methods)
+
+
+def _is_one_family() -> bool:
+    return issubclass(fastapi.background.BackgroundTasks, BackgroundTasks) and issubclass(
+        BackgroundTasks, BackgroundTask
+    )
+
+
+def _handlers_are_in_tables() -> bool:
+    middleware: Any = ExceptionMiddleware(_answer_nothing)
+    return isinstance(middleware._exception_handlers, Mapping) and isinstance(middleware._status_handlers, Mapping)
+
+
+async def _answer_nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Stand where an application is asked for."""

@@ -1,0 +1,143 @@
+"""What stands between Starlette and the user's function: it reads the clock and looks at what is returned."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Coroutine
+from time import perf_counter
+from typing import Any
+
+from starlette.background import BackgroundTask
+
+from .._common.faults import EXITS, contained
+from .._common.model import TaskRun
+from .._common.semconv import unwrap
+from . import unstarted as verdict
+
+
+class Probe(BackgroundTask):
+    """A stand-in that the original ``__call__`` is given: it watches one call of the user's function.
+
+    The user's task is never changed: a module-level one may be called by many requests at once, and swapping its
+    function would be seen by all. In a worker thread the stand-in only notes clock readings.
+
+    What the original calls, ``func``, is a method of the subclass: ``on_loop`` or ``in_thread``.
+    """
+
+    began: float | None = None
+    finished: float | None = None
+    resembling = False
+    unrun: str | None = None
+    """What is wrong with the value that was returned, if nobody will run it."""
+
+    def __init__(self, task: Any) -> None:
+        # not BackgroundTask.__init__: this is no birth, and Starlette's verdict on the function is taken over
+        self.user_func = task.func
+        self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
+
+    def resemble(self, task: Any) -> None:
+        """Take over the task's attributes and its function's name: another tool before Starlette may look."""
+        self.resembling = True
+        watched = self.func
+        for attribute, value in task.__dict__.copy().items():  # other requests may call the same one
+            self.__dict__.setdefault(attribute, value)
+        self.func = _named(watched, self.user_func)
+
+    def release(self) -> None:
+        """Let go of itself: a bound method in one's own dictionary is work for the garbage collector."""
+        self.__dict__.pop("func", None)
+
+    def in_thread(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function that Starlette runs in a worker thread."""
+        self.began = perf_counter()
+        try:
+            result = self.user_func(*args, **kwargs)
+        finally:
+            self.finished = perf_counter()
+        if result is not None:
+            self._look_at(result)
+        return result
+
+    async def on_loop(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function that Starlette awaits."""
+        result = await self.user_func(*args, **kwargs)
+        if result is not None:
+            self._look_at(result)
+        return result
+
+    def note_times(self, run: TaskRun) -> None:
+        """Split a sync task's time into the wait for a thread and the running."""
+        now = perf_counter()
+        began = self.began if self.began is not None else now
+        run.thread_wait = began - run._started_tick
+        run.duration = (self.finished if self.finished is not None else now) - began
+
+    def _look_at(self, result: Any) -> None:
+        with contained():  # a proxy may raise anything when it is asked what it is
+            if _will_never_run(result, self.user_func, awaits=self.is_async):
+                self.unrun = verdict.never_awaited(result)
+
+
+def _named(watched: Any, func: Any) -> Any:
+    """Return a function that calls what is watched, and that says of itself what the user's function says."""
+    try:
+        stand_in = _awaiting(watched) if inspect.iscoroutinefunction(watched) else _calling(watched)
+        if not hasattr(func, "__qualname__"):  # a partial, a callable object: both look like their own kind
+            innermost = unwrap(func)
+            named = innermost if hasattr(innermost, "__qualname__") else type(innermost)
+            functools.update_wrapper(stand_in, named, updated=())
+        else:
+            functools.update_wrapper(stand_in, func)
+        stand_in.__wrapped__ = func
+        return stand_in
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  whatever the object does when it is asked for its name
+        return watched
+
+
+def _awaiting(watched: Any) -> Any:
+    async def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return await watched(*args, **kwargs)
+
+    return stand_in
+
+
+def _calling(watched: Any) -> Any:
+    def stand_in(*args: Any, **kwargs: Any) -> Any:
+        return watched(*args, **kwargs)
+
+    return stand_in
+
+
+def _will_never_run(result: Any, func: Any, *, awaits: bool) -> bool:
+    """Return whether a value is work that has not begun and that nobody can begin any more.
+
+    A coroutine is; so is the function's own generator, but not one that it merely returns: ``pool.map`` has done
+    its work by then. ``awaits`` says that the function is async.
+    """
+    if inspect.iscoroutine(result):
+        return inspect.getcoroutinestate(result) == inspect.CORO_CREATED
+    if inspect.isgenerator(result):
+        own = result.gi_code is _code(func) or inspect.isawaitable(result)  # made by types.coroutine
+        return own and inspect.getgeneratorstate(result) == inspect.GEN_CREATED
+    if inspect.isasyncgen(result):
+        return result.ag_code is _code(func)
+    # Of others nobody can see whether they have been awaited, which only an async function can have done: it may
+    # return a client, or a query that it has run. What looks like a coroutine is of no use to anybody afterwards.
+    return isinstance(result, Coroutine if awaits else Awaitable) and not _is_under_way(result)
+
+
+def _is_under_way(result: Any) -> bool:
+    """Return whether an awaitable is only the end of work that goes on by itself, as futures and tasks are."""
+    # asyncio's, gevent's and dask's; Twisted's
+    return asyncio.isfuture(result) or any(hasattr(result, name) for name in ("add_done_callback", "addCallbacks"))
+
+
+def _code(func: Any) -> Any:
+    function = unwrap(func)
+    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
+        function = inspect.getattr_static(type(function), "__call__", None)  # a callable object
+    return getattr(getattr(function, "__func__", function), "__code__", None)

@@ -1,1 +1,0 @@
-"""One observer per signal; each knows only the vocabulary and the names."""
