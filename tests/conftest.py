@@ -63,7 +63,12 @@ def bench() -> Iterator[Bench]:
         bench.close()
 
 
-@pytest.fixture(params=MODES, ids=lambda mode: mode.name)
+@pytest.fixture(
+    params=[
+        pytest.param(mode, id=mode.name, marks=[pytest.mark.slow] if mode.contrib is not None else [])
+        for mode in MODES
+    ]
+)
 def mode(request: pytest.FixtureRequest) -> Mode:
     """Return each telemetry mode of the installed FastAPI in turn."""
     mode: Mode = request.param

@@ -198,6 +198,7 @@ def made_and_used(bench: Bench, *, uninstrumented: bool, **options) -> weakref.r
 UNINSTRUMENTED = pytest.mark.parametrize("uninstrumented", [True, False], ids=["uninstrumented", "dropped"])
 
 
+@pytest.mark.slow
 @UNINSTRUMENTED
 def test_an_application_per_test_does_not_add_up(bench: Bench, uninstrumented):
     """Fifty applications on one registry, each used and dropped, leave no more than FastAPI's small caches."""

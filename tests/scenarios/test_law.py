@@ -65,6 +65,7 @@ def staged(stage: Stage, drawn: Sequence[Plan]) -> FastAPI:
     return app
 
 
+@pytest.mark.slow
 @settings(bounded, max_examples=60)
 @given(drawn=plans())
 def test_the_model_knows_the_application(drawn: list[Plan]):
