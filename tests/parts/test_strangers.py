@@ -1,7 +1,14 @@
 """Applications that are not instrumented, beside and inside of one that is."""
 
+import asyncio
+import functools
+from typing import Any
+
 import httpx
+import pytest
 from fastapi import BackgroundTasks
+from fastapi.responses import JSONResponse
+from starlette.background import BackgroundTask
 
 from tests.parts.asgi import ask, call
 from tests.parts.bench import Bench
@@ -60,4 +67,31 @@ def test_a_foreign_error_inside_a_request_is_its_own(bench: Bench):
         assert type((await call(foreign, "/inside")).error) is KeyError
 
     assert ask(bench.app(endpoint)).status == 200
+    bench.assert_story(succeeded("mail"))
+
+
+@pytest.mark.parametrize("attached", [True, False], ids=["attached", "forgotten"])
+def test_a_task_made_in_a_thread_without_context(bench: Bench, attached: bool):
+    """A task made in an executor, whose thread knows of no request, has a run when it is called, and only then."""
+
+    async def endpoint() -> JSONResponse:
+        make = functools.partial(BackgroundTask, bench.works("mail"))
+        task: Any = await asyncio.get_running_loop().run_in_executor(None, make)
+        return JSONResponse({}, background=task if attached else None)
+
+    ask(bench.app(endpoint))
+    assert bench.did == ["mail"] * attached
+    bench.assert_story(*[succeeded("mail")] * attached)
+
+
+def test_a_task_of_the_lifespan(bench: Bench):
+    """A task that is made and called outside of any request has no run, and runs as ever."""
+
+    async def call_it() -> None:
+        await BackgroundTask(bench.works("warm up"))()
+
+    app = bench.app_with(bench.works("mail"))
+    asyncio.run(call_it())
+    ask(app)
+    assert bench.did == ["warm up", "mail"]
     bench.assert_story(succeeded("mail"))

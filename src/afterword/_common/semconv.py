@@ -7,13 +7,13 @@ unit and ``_total`` are appended), so one dashboard serves a scrape and an OTLP 
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
+from . import foreign
 from .cardinality import TASK_NAMES
-from .faults import EXITS
+from .faults import EXITS, contained
 from .model import Outcome
 from .text import MAX_NAME, clean_name
 
@@ -144,8 +144,6 @@ LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name
 
 _OPTIONS: Final = "__afterword_task__"
 _MAX_UNWRAP: Final = 20
-# ddtrace puts this around every task that is added, and it says nothing of what it wraps
-_DATADOG: Final = "_trace_background_tasks.<locals>.traced_background_tasks.<locals>.traced_task"
 
 
 class TaskOptions(NamedTuple):
@@ -206,10 +204,13 @@ def identify(func: Any) -> tuple[str, str]:
     if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
         # nothing is noted on it, and it wraps nothing
         function = f"{func.__module__}.{func.__qualname__}"
-        if function.isascii() and len(function) <= MAX_NAME and func.__qualname__ != _DATADOG:
+        if function.isascii() and len(function) <= MAX_NAME and not foreign.is_wrapper(func.__qualname__):
             return TASK_NAMES.admit(function), function
     function = function_name(func)
-    return TASK_NAMES.admit(task_options(func).name or function), function
+    name = TASK_NAMES.admit(task_options(func).name or function)
+    with contained():
+        foreign.warn_of_queue(func.func if isinstance(func, functools.partial) else func, name)
+    return name, function
 
 
 def task_name(func: Any) -> str:
@@ -243,9 +244,8 @@ def _layers(func: Any) -> list[Any]:
 
 
 def _wrapped(func: Any) -> Any:
-    if type(func) is FunctionType and func.__qualname__ == _DATADOG and func.__module__.startswith("ddtrace."):
-        return inspect.getclosurevars(func).nonlocals.get("task")
-    return getattr(func, "__wrapped__", None)
+    inner = foreign.wrapped_by(func)
+    return inner if inner is not None else getattr(func, "__wrapped__", None)
 
 
 def _describe(func: Any) -> str:

@@ -24,8 +24,8 @@ cancellation by a timeout included.
 TaskFailureCallback: TypeAlias = Callable[[TaskRun, BaseException | None], object]
 """A function for ``on_task_failure``, sync or async: ``function(run, exc)``.
 
-``exc`` is what the task raised; ``None`` where it raised nothing, but returned what nobody awaits
-(``run.reason`` is ``never_awaited``, ``run.detail`` tells).
+``exc`` is what the task raised; ``None`` where nothing came out of it: it returned what nobody awaits
+(``run.reason`` is ``never_awaited``), or another tool has caught it; ``run.detail`` tells.
 """
 
 _NO = ("false", "0", "no", "off")

@@ -80,7 +80,7 @@ def instrument(
         on_request_error: called as ``function(request, exc)``, sync or async, after the error response; see
             ``RequestErrorCallback``.
         on_task_failure: called as ``function(run, exc)``, sync or async, after a task failed; ``exc`` is ``None``
-            where it raised nothing (``never_awaited``); see ``TaskFailureCallback``.
+            where none came out of it (``never_awaited``); see ``TaskFailureCallback``.
         observers: told of every transition, beside the built-in signals.
         new_trace: start a new trace for every task, linked to its request's.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.background import BackgroundTask
 
+from .._common import foreign
 from .._common.contexts import take_back
 from .._common.faults import EXITS, log_fault
 from .._common.model import Outcome, Reason, TaskRun
@@ -69,10 +70,13 @@ class _Call(Probe):
 
     def succeeded(self) -> None:
         """End the run of a function that returned."""
-        if self.unrun is None:
-            self._finish(Outcome.SUCCEEDED)
-        else:
+        swallowed = foreign.swallowed(self.user_func) if foreign.swallowing else None
+        if self.unrun is not None:
             self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.unrun)
+        elif swallowed is not None:
+            self._finish(Outcome.FAILED, Reason.EXCEPTION, swallowed)
+        else:
+            self._finish(Outcome.SUCCEEDED)
 
     def raised(self, exc: BaseException) -> None:
         """End the run of a function that raised."""
@@ -143,7 +147,7 @@ def accounting(patch: Patch, original: Original, choose: Callable[[Account], Ori
                 await alerts.task_failed(call.run, call.record, call.caller, exc)
             raise
         _end(call, call.succeeded)
-        if call.unrun is not None:
+        if call.run.outcome is Outcome.FAILED:
             await alerts.task_failed(call.run, call.record, call.caller, None)
 
     hook = __call__
