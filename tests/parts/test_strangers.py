@@ -84,7 +84,7 @@ def test_a_task_made_in_a_thread_without_context(bench: Bench, attached: bool):
     bench.assert_story(*[succeeded("mail")] * attached)
 
 
-def test_a_task_of_the_lifespan(bench: Bench):
+def test_a_task_outside_of_any_request(bench: Bench):
     """A task that is made and called outside of any request has no run, and runs as ever."""
 
     async def call_it() -> None:
