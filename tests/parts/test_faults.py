@@ -7,11 +7,13 @@ from asyncio import CancelledError
 from collections.abc import Callable
 
 import pytest
+import structlog
 from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 
 import afterword
+from afterword._common import context
 from afterword._common.model import Outcome, Reason, TaskRun
 from afterword._ledger import deferred as lifetimes
 from afterword._ledger import runs as ledger
@@ -170,6 +172,23 @@ def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypat
     assert bench.did == ["mail"]
     assert bench.observer_errors("afterword") == 1
     assert len(faults(caplog)) == 1
+
+
+@pytest.mark.parametrize("step", ["enter", "leave"])
+def test_a_context_that_cannot_be_followed_costs_only_that(bench: Bench, monkeypatch, caplog, broken, step):
+    """If what was bound cannot be bound again, the task runs and is accounted for, and a fault says so."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        structlog.contextvars.bind_contextvars(user="ada")
+        background.add_task(bench.works("mail"))
+
+    monkeypatch.setattr(context.Seen, step, broken)
+    assert ask(bench.app(endpoint)).error is None
+    assert bench.did == ["mail"]
+    bench.assert_story(succeeded("mail"))
+    assert bench.observer_errors("afterword") == 1
+    [fault] = faults(caplog)
+    assert "afterword.following the context failed" in fault
 
 
 def test_a_fault_while_draining_stops_nothing(caplog, broken):

@@ -6,15 +6,15 @@ import weakref
 from contextlib import suppress
 
 import pytest
-from fastapi import BackgroundTasks, FastAPI
+from fastapi import BackgroundTasks, FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 from afterword._ledger import deferred as lifetimes
-from tests.parts.asgi import ask, call
+from tests.parts.asgi import ask, call, websocket
 from tests.parts.bench import Bench
 from tests.support.stage import named
-from tests.support.story import dropped, failed, request_error
+from tests.support.story import dropped, failed, request_error, succeeded
 
 
 class RetryUnsent:
@@ -260,3 +260,63 @@ def test_nobody_is_called_while_a_request_is_cancelled(bench: Bench):
     cancelled_while(app, waits)
     assert bench.did == []
     bench.assert_story(dropped("mail"), request_error(500, "KeyError"))
+
+
+def test_a_shared_batch_inside_another_is_planned_once(bench: Bench):
+    """A batch of a module that is added to those of requests runs each time, and leaves no run over."""
+    shared = BackgroundTasks()
+    shared.add_task(bench.works("mail"))
+    shared.add_task(bench.works_in_thread("audit"))
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        inner = BackgroundTasks()
+        inner.add_task(shared)
+        tasks.add_task(bench.works("report"))
+        tasks.add_task(inner)
+
+    app = bench.app(endpoint)
+    for _ in range(2):
+        ask(app)
+    assert bench.did == ["report", "mail", "audit"] * 2
+    bench.assert_story(*[succeeded("report"), succeeded("mail"), succeeded("audit")] * 2)
+
+
+def test_a_lost_task_of_a_living_websocket_is_told(bench: Bench):
+    """What nothing will call is told while the connection lives, not hours later when it ends."""
+    told: list = []
+    app = bench.fastapi()
+
+    @app.websocket("/talk")
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        BackgroundTasks().add_task(bench.works("mail"))
+        gc.collect()
+        await socket.send_text("forgotten")
+        with suppress(WebSocketDisconnect):
+            await socket.receive_text()
+
+    async def look(say, hear) -> None:
+        await hear()
+        lifetimes.drain()
+        told.extend(bench.outcomes)
+
+    asyncio.run(websocket(bench.instrument(app), "/talk", look))
+    assert told == [("mail", "abandoned")]
+
+
+def test_an_error_task_gets_the_request_that_the_handler_got(bench: Bench):
+    """What a handler has read or noted on its request is there in `on_request_error`."""
+    seen: list = []
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    def handler(request, exc) -> JSONResponse:
+        seen.append(request)
+        return JSONResponse({}, 500)
+
+    app = bench.app(endpoint, on_request_error=[lambda request, exc: seen.append(request)])
+    app.add_exception_handler(KeyError, handler)
+    assert ask(app).error is None
+    first, second = seen
+    assert first is second
