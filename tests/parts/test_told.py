@@ -318,7 +318,7 @@ def test_a_fault_that_cannot_be_written_is_told(bench: Bench, caplog):
     [record] = [record for record in caplog.records if record.name == "afterword"]
     text = "".join(traceback.format_exception(*record.exc_info))
     assert "the order is refused" in text
-    assert "ledger.py" in text
+    assert "_ledger/runs.py" in text
     assert SECRET not in text
 
 
