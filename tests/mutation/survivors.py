@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+LIVING = ("survived", "no tests", "suspicious")
 
 
 class Change(NamedTuple):
     """What a mutant changes, as mutmut's numbers of mutants do not stay."""
 
     function: str
+    """With its class and its module, without the folder."""
     was: str
     becomes: str
 
@@ -37,44 +40,50 @@ def survivors() -> tuple[int, list[Survivor]]:
         data.load()
         for name, code in data.exit_code_by_key.items():
             status = status_by_exit_code[code]
-            if status == "not checked":
+            change = _change(name, get_diff_for_mutant(name, path=path)) if status in LIVING else None
+            if status == "not checked" or (change is not None and _is_prose(change)):
                 continue
             tried += 1
-            if status in ("survived", "no tests", "suspicious"):
-                change = _change(name, get_diff_for_mutant(name, path=path))
-                if _is_prose(change):
-                    tried -= 1
-                else:
-                    living.append(Survivor(name, status, change))
+            if change is not None:
+                living.append(Survivor(name, status, change))
     return tried, living
 
 
-def explained() -> set[Change]:
-    """Return the mutants that are known to change nothing, each with its reason in the file."""
-    known = tomllib.loads(EQUIVALENT.read_text())
-    return {
-        Change(function, mutant["was"], mutant["becomes"])
-        for function, mutants in known.items()
-        for mutant in mutants
-        if mutant["why"]
-    }
+class Explained:
+    """The mutants that are known to change nothing: one by one, and whole kinds of them; each with its reason."""
+
+    def __init__(self, text: str) -> None:
+        known = tomllib.loads(text)
+        kinds = known.pop("kind", ())
+        self._kinds = [Change(kind.get("in", ""), kind.get("was", ""), kind.get("becomes", "")) for kind in kinds]
+        self._changes = {
+            Change(f"{module}.{function}", mutant["was"], mutant["becomes"])
+            for module, functions in known.items()
+            for function, mutants in functions.items()
+            for mutant in mutants
+            if mutant["why"]
+        }
+
+    def __contains__(self, change: Change) -> bool:
+        return change in self._changes or any(all(map(re.search, kind, change)) for kind in self._kinds)
+
+
+def explained() -> Explained:
+    """Read the file of explanations."""
+    return Explained(EQUIVALENT.read_text())
 
 
 def _change(name: str, diff: str) -> Change:
     module, _, function = name.rpartition(".")
-    function = function.partition("__mutmut_")[0].removeprefix("x").lstrip("_ǁ").replace("ǁ", ".")
+    function = function.partition("__mutmut_")[0].removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
     lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
     was, becomes = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in ("-", "+"))
-    return Change(f"{module}.{function}", was, becomes)
+    return Change(f"{module.rpartition('.')[2]}.{function}", was, becomes)
 
 
 def _is_prose(change: Change) -> bool:
     """Return whether only the words of a sentence differ."""
     if change.was.replace("XX", "").lower() != change.becomes.replace("XX", "").lower():
         return False
-    return any(" " in literal for literal in _differing_literals(change))
-
-
-def _differing_literals(change: Change) -> list[str]:
     pairs = zip(change.was.split('"'), change.becomes.split('"'), strict=False)
-    return [was for was, becomes in pairs if was != becomes]
+    return any(" " in was for was, becomes in pairs if was != becomes)

@@ -6,6 +6,7 @@ import weakref
 from contextlib import suppress
 
 import pytest
+import structlog
 from fastapi import BackgroundTasks, FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.background import BackgroundTask
@@ -14,7 +15,7 @@ from afterword._ledger import deferred as lifetimes
 from tests.parts.asgi import ask, call, websocket
 from tests.parts.bench import Bench
 from tests.support.stage import named
-from tests.support.story import dropped, failed, request_error, succeeded
+from tests.support.story import dropped, failed, request_error, skipped, succeeded
 
 
 class RetryUnsent:
@@ -320,3 +321,43 @@ def test_an_error_task_gets_the_request_that_the_handler_got(bench: Bench):
     assert ask(app).error is None
     first, second = seen
     assert first is second
+
+
+def test_a_batch_that_a_task_runs_by_hand_skips_its_rest_each_time(bench: Bench):
+    """A batch of a module that a task calls itself is accounted for whole, also when it is called again."""
+    shared = BackgroundTasks()
+    shared.add_task(bench.fails("mail"))
+    shared.add_task(bench.works("audit"))
+
+    @named("report")
+    async def report() -> None:
+        with suppress(ValueError):
+            await shared()
+
+    app = bench.app_with(report)
+    for _ in range(2):
+        ask(app)
+    bench.assert_story(*[failed("mail"), skipped("audit"), succeeded("report")] * 2)
+
+
+def test_a_task_that_is_torn_down_is_told_as_any_other(bench: Bench, caplog):
+    """Its line has what the endpoint bound, the skipped one names it, and no context is mixed up with another."""
+
+    @named("mail")
+    async def mail() -> None:
+        raise GeneratorExit
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        structlog.contextvars.bind_contextvars(user="ada")
+        tasks.add_task(mail)
+        tasks.add_task(bench.works("audit"))
+
+    with pytest.raises(GeneratorExit):
+        ask(bench.app(endpoint))
+    lifetimes.drain()
+    assert bench.outcomes == [("mail", "cancelled"), ("audit", "skipped")]
+    [line] = bench.lines("background_task.cancelled")
+    assert line["user"] == "ada"
+    [line] = bench.lines("background_task.skipped")
+    assert line["detail"].startswith("shop.mail was cancelled before it")
+    assert caplog.records == []
