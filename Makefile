@@ -6,7 +6,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 NEWEST := .venv
 OLDEST := .venv-oldest
 PYTEST_ARGS ?=
-QUICK := tests/parts tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
+QUICK := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090

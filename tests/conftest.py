@@ -15,7 +15,7 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
 
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
-from tests.parts.bench import Bench, restored_structlog
+from tests.support.in_process import Bench, restored_structlog
 from tests.support.lab import Behaviour, Lab, laboratory
 from tests.support.modes import MODES, Mode
 from tests.support.versions import NATIVE_TELEMETRY

@@ -66,7 +66,7 @@ _LIMITS = """\
 
 - Cancellation at a shutdown and clients that go away: the scenarios of `tests/scenarios` hold those, with
   FastAPI's and contrib's telemetry.
-- Packages that are half installed, so that their import fails: `tests/parts/test_unknown_versions.py`.
+- Packages that are half installed, so that their import fails: `tests/unit/test_unknown_versions.py`.
 - What a vendor's own agent or backend adds: their output is caught in the process.
 - The metrics and logs of FastAPI's own telemetry, and New Relic's and Datadog's metrics, are not compared.
 - Taking out Sentry, New Relic, and middleware: they offer no way.

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.otlp.receiver import Receiver, receiving
-from tests.parts.interpreter import run_fresh
+from tests.support.interpreter import run_fresh
 
 ALL_SIGNALS = """
     import afterword

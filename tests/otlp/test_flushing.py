@@ -9,7 +9,7 @@ import pytest
 from opentelemetry import trace
 
 from afterword._ledger import shutdown as flushing
-from tests.parts.bench import Bench
+from tests.support.in_process import Bench
 
 COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 

@@ -14,8 +14,8 @@ from tests.otlp.receiver import Receiver
 from tests.otlp.sdk_logs import KeptLogs
 from tests.otlp.serving import PATIENT, process, uvicorn
 from tests.otlp.visits import STORY, visit
-from tests.parts.asgi import ask, with_header
-from tests.parts.bench import Bench
+from tests.support.asgi import ask, with_header
+from tests.support.in_process import Bench
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,7 +10,7 @@ import pytest
 from tests.otlp.receiver import Receiver
 from tests.otlp.serving import PATIENT, Process, gunicorn, process, uvicorn
 from tests.otlp.visits import ended
-from tests.parts.interpreter import run_fresh
+from tests.support.interpreter import run_fresh
 
 pytestmark = pytest.mark.timeout(120)
 

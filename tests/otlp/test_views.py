@@ -17,8 +17,8 @@ from opentelemetry.sdk.metrics.view import (
 
 from tests.otlp.received import attributes_of
 from tests.otlp.receiver import Receiver
-from tests.parts.asgi import ask
-from tests.parts.bench import Bench
+from tests.support.asgi import ask
+from tests.support.in_process import Bench
 
 DURATION = "background_task.duration"
 ENDED = "background_task.ended"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from afterword import testing
-from tests.parts.bench import Bench
+from tests.support.in_process import Bench
 
 
 @pytest.fixture

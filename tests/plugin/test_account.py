@@ -14,8 +14,8 @@ import afterword
 from afterword import Outcome, testing
 from afterword._common import cardinality as bounds
 from afterword.testing import AmbiguousTask, Count, UnknownTask
-from tests.parts.asgi import ask, call
-from tests.parts.bench import Bench
+from tests.support.asgi import ask, call
+from tests.support.in_process import Bench
 from tests.support.stage import named
 
 Task = Callable[..., Any]

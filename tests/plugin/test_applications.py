@@ -26,8 +26,8 @@ from afterword._ledger import runs as ledger
 from afterword._setup import instrument as wiring
 from afterword._starlette import patches as hooks
 from afterword.instrumentor import BackgroundTaskInstrumentor
-from tests.parts.asgi import ask, websocket
-from tests.parts.bench import SILENT, Bench, plain_app
+from tests.support.asgi import ask, websocket
+from tests.support.in_process import SILENT, Bench, plain_app
 from tests.support.originals import assert_originals_are_back
 from tests.support.server import Server
 

@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from tests.parts.interpreter import run_fresh
+from tests.support.interpreter import run_fresh
 
 SHOP = """
 from fastapi import BackgroundTasks, FastAPI

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.interpreter import run_fresh
+from tests.support.interpreter import run_fresh
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 [BASIC_CONFIG] = re.findall(r"^logging\.basicConfig\(.*\)$", README, re.MULTILINE)
@@ -15,7 +15,7 @@ import logging
 import uvicorn
 from fastapi import BackgroundTasks, FastAPI, HTTPException
 import afterword
-from tests.parts.asgi import ask
+from tests.support.asgi import ask
 
 {setting}
 app = FastAPI()

@@ -8,7 +8,7 @@ import httpx
 from fastapi import BackgroundTasks
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.parts.bench import Bench
+from tests.support.in_process import Bench
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 

@@ -1,0 +1,167 @@
+"""Callables that say strange things of themselves: they run, and are named as well as can be."""
+
+from asyncio import CancelledError
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from afterword._common.semconv import function_name
+from tests.support.asgi import ask
+from tests.support.in_process import Bench
+
+
+class Callables:
+    """Callables with something wrong about what they say of themselves; each works when it is called."""
+
+    class Task:
+        """What they have in common."""
+
+        def __init__(self, did: list[Any]) -> None:
+            self.__dict__["did"] = did
+
+        def __call__(self) -> None:
+            self.__dict__["did"].append("ran")
+
+    class RaisingRepr(Task):
+        def __repr__(self) -> str:
+            raise RuntimeError("no repr")
+
+    class RaisingNames(Task):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("__qualname__", "__module__"):  # `__name__` is too much for Starlette itself
+                raise RuntimeError(f"no {name}")
+            return super().__getattribute__(name)
+
+    class StrangeNames(Task):
+        __name__ = 7
+        __module__ = None
+
+    class RaisingAttributes(Task):
+        def __getattr__(self, name: str) -> Any:
+            if name in ("__wrapped__", "__self__", "__afterword_task__"):  # others are asked for by Starlette
+                raise RuntimeError(f"no {name}")
+            raise AttributeError(name)
+
+    class OddAttributes(Task):
+        def __getattr__(self, name: str) -> Any:
+            if name in ("__wrapped__", "__self__", "__afterword_task__"):
+                raise CancelledError(name)
+            raise AttributeError(name)
+
+    class OddNames(Task):
+        def __getattribute__(self, name: str) -> Any:
+            if name in ("__qualname__", "__module__"):
+                raise GeneratorExit(name)
+            return super().__getattribute__(name)
+
+    class Everything(Task):
+        """Has every attribute there is, and each is itself: a proxy, or a mock."""
+
+        def __getattr__(self, name: str) -> Any:
+            return self
+
+    class Unhashable(Task):
+        __hash__ = None
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError("incomparable")
+
+    class WrapsItself(Task):
+        @property
+        def __wrapped__(self) -> Callable[..., Any]:
+            return self
+
+    class StrangeOwner(Task):
+        __func__ = "no function"
+        __name__ = None
+
+        @property
+        def __self__(self) -> Any:
+            return self
+
+
+ALL = [value for value in vars(Callables).values() if isinstance(value, type) and value.__name__ != "Task"]
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__qualname__.rpartition(".")[2])
+def test_a_strange_callable_runs_and_has_a_name(bench: Bench, kind):
+    """Whatever a callable says of itself, it runs, ends well, and has a name of reasonable length."""
+    answer = ask(bench.app_with(kind(bench.did)))
+    assert (answer.status, answer.error) == (200, None)
+    assert bench.did == ["ran"]
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.outcome == "succeeded"
+    assert 0 < len(run.name) <= 200
+    assert isinstance(run.function, str)
+    [span] = bench.accounts.spans.of_runs()
+    assert span.attributes["background_task.name"] == run.name
+    assert bench.sample("background_task_started_total", background_task_name=run.name) == 1
+
+
+@pytest.mark.parametrize("attribute", ["__name__", "__qualname__", "__module__"])
+def test_a_function_with_names_of_the_wrong_kind(bench: Bench, attribute):
+    """A function whose names have been overwritten runs and is named by what is left."""
+
+    def mail() -> None:
+        bench.did.append("ran")
+
+    setattr(mail, attribute, "" if attribute != "__module__" else 3)
+    assert ask(bench.app_with(mail)).error is None
+    assert bench.did == ["ran"]
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.outcome == "succeeded"
+    assert run.name == run.function == function_name(mail)
+
+
+def test_a_name_of_10_000_characters(bench: Bench):
+    """A name is cut before it becomes a label."""
+
+    async def mail() -> None: ...
+
+    mail.__qualname__ = "x" * 10_000
+    ask(bench.app_with(mail))
+    [run] = bench.accounts.recorder.ended_runs
+    assert len(run.name) <= 200
+
+
+def test_a_name_with_lone_surrogates_can_be_scraped(bench: Bench):
+    """A name that cannot be encoded does not take the whole scrape down."""
+
+    async def mail() -> None: ...
+
+    mail.__qualname__ = "caf\udce9"
+    app = bench.app_with(mail)
+    assert ask(app).error is None
+    scrape = ask(app, "/metrics")
+    assert (scrape.status, scrape.error) == (200, None)
+    assert b"background_task_scheduled_total" in scrape.body
+
+
+class Unbound:
+    """A proxy that stands for nothing just now; it cannot even say of what class it is."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self.__dict__["error"] = error
+
+    @property
+    def __class__(self) -> Any:
+        raise self.__dict__["error"]("unbound")
+
+
+@pytest.mark.parametrize("error", [RuntimeError, CancelledError])
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_a_task_that_returns_a_proxy(bench: Bench, on_loop, error):
+    """What a task returns may raise when it is looked at; the task has succeeded all the same."""
+
+    def mail() -> Any:
+        bench.did.append("ran")
+        return Unbound(error)
+
+    async def mail_on_loop() -> Any:
+        return mail()
+
+    answer = ask(bench.app_with(mail_on_loop if on_loop else mail))
+    assert (answer.status, answer.error, bench.did) == (200, None, ["ran"])
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.outcome == "succeeded"

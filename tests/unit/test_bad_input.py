@@ -1,0 +1,213 @@
+"""Functions, exceptions, processors and exporters that misbehave: the task runs, the fault is told once."""
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+from fastapi import BackgroundTasks
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
+from starlette.responses import PlainTextResponse
+
+from afterword._starlette import compatibility as shapes
+from tests.support.asgi import ask
+from tests.support.in_process import Bench, plain_app
+from tests.support.story import failed, succeeded
+from tests.support.versions import NATIVE_TELEMETRY
+
+
+class Wordless(Exception):
+    """An exception without a text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def test_an_exception_without_a_text(bench: Bench):
+    """A task that raises what cannot be printed fails, in every signal, and the exception comes out unchanged."""
+    wordless = Wordless()
+    answer = ask(bench.app_with(bench.fails("mail", wordless)))
+    assert answer.error is wordless
+    [run] = bench.accounts.recorder.ended_runs
+    assert (run.outcome, run.error_type) == ("failed", f"{__name__}.Wordless")
+    bench.assert_story(failed("mail", f"{__name__}.Wordless"))
+
+
+def test_a_request_that_fails_without_a_text(bench: Bench):
+    """An unprintable exception of an endpoint is answered and reported like any other."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        raise Wordless
+
+    # contrib, which traces an old FastAPI, fails at the text
+    answer = ask(bench.app(endpoint, traces=NATIVE_TELEMETRY))
+    assert answer.status == 500
+    assert type(answer.error) is Wordless
+    assert bench.outcomes == [("mail", "dropped")]
+    assert len(bench.lines("request.failed")) == 1
+
+
+class Odd(BaseException):
+    """Neither an error nor an exit."""
+
+
+# a library's fault may be anything, down to what a cancelled future of its own raises
+FAULTS = pytest.mark.parametrize("fault", [OSError, CancelledError, Odd])
+
+
+@FAULTS
+def test_a_structlog_processor_that_raises(bench: Bench, caplog, fault):
+    """A broken logging configuration costs the lines, not the tasks; it is counted and said once."""
+
+    def broken(logger, method, event_dict) -> Any:
+        raise fault("event")
+
+    app = bench.app_with(bench.works("mail"))
+    structlog.configure(processors=[broken], cache_logger_on_first_use=False)
+    for _ in range(2):
+        assert ask(app).status == 200
+    assert bench.outcomes == [("mail", "succeeded")] * 2
+    assert bench.observer_errors("Logs") == 6
+    faults = [record.getMessage() for record in caplog.records if record.name == "afterword"]
+    assert len(faults) == 3  # once for each transition
+    assert all("logged once" in fault for fault in faults)
+
+
+class BrokenHandler(logging.Handler):
+    """Cannot write."""
+
+    def __init__(self, fault: type[BaseException]) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise self.fault("disk full")
+
+
+@pytest.fixture(params=[OSError, CancelledError, Odd])
+def broken_stdlib_log(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let everything that Afterword logs through the standard library raise."""
+    structlog.reset_defaults()
+    logger, handler = logging.getLogger("afterword"), BrokenHandler(request.param)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.removeHandler(handler)
+    logger.setLevel(level)
+
+
+def test_a_stdlib_handler_that_raises(bench: Bench, broken_stdlib_log):
+    """A log handler that raises disturbs neither the task nor the response."""
+    answer = ask(bench.app_with(bench.works("mail"), metrics_path=None))
+    assert (answer.status, answer.error) == (200, None)
+    assert bench.outcomes == [("mail", "succeeded")]
+    assert bench.observer_errors("Logs") == 3
+
+
+def test_instrument_survives_a_broken_log(bench: Bench, broken_stdlib_log):
+    """An application can be instrumented, route and all, although the address of `/metrics` cannot be logged."""
+    app = bench.app_with(bench.works("mail"))
+    assert ask(app, "/metrics").status == 200
+
+
+def test_a_warning_survives_a_broken_log(bench: Bench, broken_stdlib_log, monkeypatch):
+    """What is only to be warned of stops nobody: an application that serves already is still instrumented."""
+    monkeypatch.setattr(shapes, "_said", set())
+    app = bench.fastapi()
+    ask(app)
+    bench.instrument(app, new_trace=True)
+    shapes.say(["a method that only this test lacks"], "nothing follows")
+    assert ask(app, "/metrics").status == 200
+
+
+class BrokenExporter(SpanExporter):
+    """Cannot export."""
+
+    def export(self, spans) -> Any:
+        raise OSError("no collector")
+
+
+class BrokenProcessor(SpanProcessor):
+    """Cannot even begin a span."""
+
+    def __init__(self, moment: str, fault: type[BaseException] = OSError) -> None:
+        def fail(*_) -> None:
+            raise fault("broken")
+
+        setattr(self, moment, fail)
+
+
+def provider_with(processor: SpanProcessor) -> TracerProvider:
+    """Make a tracer provider with one span processor."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return provider
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        SimpleSpanProcessor(BrokenExporter()),
+        BrokenProcessor("on_start"),
+        BrokenProcessor("on_end"),
+        BrokenProcessor("on_start", CancelledError),
+        BrokenProcessor("on_end", Odd),
+    ],
+    ids=["exporter", "on_start", "on_end", "on_start cancelled", "on_end odd"],
+)
+def test_broken_tracing_costs_no_task(bench: Bench, processor):
+    """An exporter or a span processor that raises costs spans, never a task or another signal."""
+
+    async def endpoint(request):
+        tasks = BackgroundTasks()
+        tasks.add_task(bench.works("mail"))
+        tasks.add_task(bench.works_in_thread("report"))
+        return PlainTextResponse("yes", background=tasks)
+
+    app = bench.instrument(plain_app("/", endpoint), tracer_provider=provider_with(processor))
+    answer = ask(app)
+    assert (answer.text, answer.error) == ("yes", None)
+    bench.accounts.prometheus.assert_law()
+    assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
+
+
+@FAULTS
+def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch, fault):
+    """If all of our own observers raise all the time, the application's behaviour is still its own."""
+    from afterword._signals.prometheus import Prometheus
+    from afterword._signals.traces import Tracing
+
+    def fail(*_) -> None:
+        raise fault("broken")
+
+    for cls in (Tracing, Prometheus):
+        for transition in ("scheduled", "started", "ended", "request_failed", "observer_failed"):
+            monkeypatch.setattr(cls, transition, fail)
+    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))
+    assert ask(app).text == '{"answer":"yes"}'
+    assert bench.did == ["mail", "report"]
+    assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
+
+
+@FAULTS
+def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog, fault):
+    """A fault in finding the route is counted as ours, said once, and costs the route only."""
+    from afterword._starlette import state as request
+
+    def fail(*_) -> None:
+        raise fault("broken")
+
+    monkeypatch.setattr(request, "route_template", fail)
+    app = bench.app_with(bench.works("mail"))
+    for _ in range(2):
+        assert ask(app).status == 200
+    bench.assert_story(succeeded("mail"), succeeded("mail"))
+    assert bench.observer_errors("afterword") >= 2
+    assert len([record for record in caplog.records if "afterword.route" in record.getMessage()]) == 1

@@ -1,0 +1,72 @@
+"""Exception handlers of every kind: the client gets what it would have got without us."""
+
+import inspect
+
+import pytest
+from fastapi import HTTPException, Request
+from fastapi.responses import HTMLResponse, JSONResponse
+from starlette.background import BackgroundTask
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from tests.support.asgi import ask
+from tests.support.in_process import Bench
+from tests.support.story import dropped, request_error
+from tests.unit.test_error_path import app_that_raises, notifiers
+
+
+def handlers(bench: Bench):
+    """Make exception handlers of every kind, by the name of what they return."""
+    constant = JSONResponse({"handled": "constant"}, 418)
+
+    async def returns_response(request: Request, exc: Exception):
+        return JSONResponse({"handled": str(exc)}, 418, background=BackgroundTask(bench.works("own")))
+
+    def returns_constant(request: Request, exc: Exception):
+        return constant
+
+    async def returns_none(request: Request, exc: Exception):
+        return None
+
+    def returns_application(request: Request, exc: Exception):
+        async def application(scope, receive, send) -> None:
+            await HTMLResponse("<b>no</b>", 418)(scope, receive, send)
+
+        return application
+
+    async def raises(request: Request, exc: Exception):
+        raise RuntimeError("handler") from exc
+
+    return {name: handler for name, handler in locals().items() if inspect.isfunction(handler)}
+
+
+HANDLERS = ["returns_response", "returns_constant", "returns_none", "returns_application", "raises"]
+
+
+@pytest.mark.parametrize("kind", [KeyError, Exception, StarletteHTTPException], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_responses_are_the_same_to_the_byte(bench: Bench, handler, kind):
+    """Whatever a handler returns, the client gets what it would have got; the error is reported once."""
+    answers, exc = [], HTTPException(404) if kind is StarletteHTTPException else KeyError("boom")
+    for watched in (False, True):
+        app = app_that_raises(bench, exc)
+        app.add_exception_handler(kind, handlers(bench)[handler])
+        if watched:
+            bench.instrument(app, on_request_error=notifiers(bench))
+        answers += [ask(app), ask(app)]
+    assert [a.messages for a in answers[2:]] == [a.messages for a in answers[:2]]
+    assert [repr(a.error) for a in answers[2:]] == [repr(a.error) for a in answers[:2]]
+    assert len(bench.accounts.recorder.failed_requests) == 2
+    assert [did[0] for did in bench.did if did != "own"] == ["notify", "page"] * 2
+    assert bench.outcomes.count(("mail", "dropped")) == 2
+
+
+@pytest.mark.parametrize("accept", [b"text/html", b"text/plain"])
+def test_the_debug_page_is_kept(bench: Bench, accept):
+    """In debug mode the traceback page comes as ever, and the error is reported."""
+    app = bench.instrument(app_that_raises(bench, KeyError("boom"), debug=True))
+    answer = ask(app, headers=[(b"accept", accept)])
+    assert answer.status == 500
+    assert "KeyError" in answer.text
+    assert "Traceback" in answer.text
+    assert "afterword/probe" not in answer.text
+    bench.assert_story(dropped("mail"), request_error(500, "KeyError"))

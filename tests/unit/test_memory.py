@@ -1,0 +1,254 @@
+"""What is kept, and for how long."""
+
+import asyncio
+import gc
+import weakref
+
+import pytest
+from fastapi import BackgroundTasks, WebSocket
+from starlette.background import BackgroundTask
+from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.responses import StreamingResponse
+
+import afterword
+from afterword._ledger import deferred as lifetimes
+from afterword._ledger import runs as ledger
+from afterword._starlette import state as request
+from tests.support.accounts import Recorder
+from tests.support.asgi import ask, websocket
+from tests.support.in_process import Bench
+from tests.support.versions import NATIVE_TELEMETRY
+
+TASKS = 10_000
+
+
+class Counts(afterword.TaskObserver):
+    """Counts what has ended, and keeps nothing."""
+
+    def __init__(self) -> None:
+        self.ended_runs = 0
+
+    def ended(self, run) -> None:
+        self.ended_runs += 1
+
+
+def silent(bench: Bench, app, observers=()) -> Counts:
+    """Instrument an application so that nothing but a counter and these observers are told."""
+    counts = Counts()
+    afterword.instrument(app, observers=[counts, *observers], traces=False, metrics=False, logs=False)
+    bench.instrumented.append(app)
+    return counts
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+async def schedules_nothing(background: BackgroundTasks) -> None:
+    """Schedule a task that does nothing."""
+    background.add_task(nothing)
+
+
+def test_a_task_object_is_not_kept_alive(bench: Bench):
+    """When the application lets go of a task, it is gone, and its run is accounted for."""
+    alive = []
+
+    async def endpoint() -> None:
+        task = BackgroundTask(nothing)
+        alive.append(weakref.ref(task))
+        del task
+        alive.append(alive[0]() is None)
+
+    ask(bench.app(endpoint))
+    assert alive[1] is True
+    assert bench.outcomes == [("nothing", "abandoned")]
+
+
+def test_nothing_is_written_on_a_task(bench: Bench):
+    """A task has the attributes it would have without us."""
+    seen = []
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(nothing)
+        seen.append((set(vars(background)), set(vars(background.tasks[0]))))
+
+    ask(bench.app(endpoint))
+    assert seen == [({"tasks"}, {"func", "args", "kwargs", "is_async"})]
+
+
+def test_nothing_is_left_after_a_request(bench: Bench):
+    """No run, no task and no batch is remembered when requests of all kinds have ended."""
+
+    async def broken(background: BackgroundTasks) -> None:
+        background.add_task(nothing)
+        BackgroundTasks().add_task(nothing)
+        raise KeyError("boom")
+
+    app = bench.app_with(bench.works("mail"), bench.fails("report"), bench.works("audit"))
+    app.get("/broken")(broken)
+    gc.collect()
+    of_others = len(lifetimes._tasks), len(lifetimes._batches)
+    for path in ("/", "/broken", "/missing"):
+        ask(app, path)
+    bench.accounts.lines.entries.clear()  # with the tracebacks
+    bench.accounts.recorder.exceptions.clear()
+    gc.collect()
+    assert not ledger.unended()
+    assert (len(lifetimes._tasks), len(lifetimes._batches)) <= of_others
+    assert lifetimes._deferred.empty()
+
+
+def test_a_long_websocket_holds_no_ended_runs(bench: Bench):
+    """Ten thousand tasks that a WebSocket endpoint runs itself leave nothing in its request."""
+    held = []
+
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.accept()
+        while (await socket.receive_text()) != "stop":
+            for _ in range(TASKS // 10):
+                await BackgroundTask(nothing)()
+            held.append((len(request.current().runs), len(lifetimes._tasks) - of_others < TASKS // 10))
+            await socket.send_text("done")
+
+    async def conversation(say, hear) -> None:
+        for _ in range(10):
+            await say("go")
+            await hear()
+        await say("stop")
+
+    of_others = len(lifetimes._tasks)
+    app = bench.fastapi()
+    app.websocket("/ws")(endpoint)
+    counts = silent(bench, app)
+    asyncio.run(websocket(app, "/ws", conversation))
+    assert counts.ended_runs == TASKS
+    assert held == [(0, True)] * 10
+
+
+def test_a_long_stream_holds_no_ended_runs(bench: Bench):
+    """Ten thousand tasks that are scheduled and abandoned in a stream leave nothing in its request."""
+    held = []
+
+    async def numbers():
+        for number in range(TASKS):
+            BackgroundTask(nothing)
+            if number % 1000 == 0:
+                lifetimes.drain()
+                held.append(len(request.current().runs))
+                yield b"."
+
+    async def endpoint() -> StreamingResponse:
+        return StreamingResponse(numbers())
+
+    app = bench.fastapi()
+    app.get("/")(endpoint)
+    counts = silent(bench, app)
+    assert ask(app).body == b"." * 10
+    assert counts.ended_runs == TASKS
+    assert max(held) <= 1  # the sweeping thread may be at work on one
+
+
+def test_a_run_keeps_no_exception(bench: Bench):
+    """A run that an observer keeps does not keep its exception, nor the frames of the task."""
+    held, recorder = [], Recorder()
+
+    class Boom(Exception):
+        """One that can be referred to weakly."""
+
+    async def fails() -> None:
+        error = Boom()
+        held.append(weakref.ref(error))
+        raise error
+
+    app = bench.fastapi()
+
+    @app.get("/")
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(fails)
+
+    silent(bench, app, observers=[KeepsRuns(recorder)])
+    assert type(ask(app).error) is Boom
+    gc.collect()
+    assert held[0]() is None
+    assert [run.exception for run in recorder.ended_runs] == [None]
+
+
+class KeepsRuns(afterword.TaskObserver):
+    """Keeps the runs, not what was on them."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def ended(self, run) -> None:
+        assert run.exception is not None
+        self.recorder.ended_runs.append(run)
+
+
+def made_and_used(bench: Bench, *, uninstrumented: bool, **options) -> weakref.ref:
+    """Make an application, instrument it, use it, let go of it; return a reference to see whether it is gone."""
+    app = bench.fastapi()
+    app.get("/")(schedules_nothing)
+    afterword.instrument(app, **bench.settings, **options)
+    ask(app)
+    if uninstrumented:
+        afterword.uninstrument(app)
+    return weakref.ref(app)
+
+
+UNINSTRUMENTED = pytest.mark.parametrize("uninstrumented", [True, False], ids=["uninstrumented", "dropped"])
+
+
+@pytest.mark.slow
+@UNINSTRUMENTED
+def test_an_application_per_test_does_not_add_up(bench: Bench, uninstrumented):
+    """Fifty applications on one registry, each used and dropped, leave no more than FastAPI's small caches."""
+
+    def objects_after(rounds: int) -> int:
+        for _ in range(rounds):
+            # contrib, which traces the requests of an old FastAPI, keeps every application it has seen
+            made_and_used(bench, uninstrumented=uninstrumented, traces=NATIVE_TELEMETRY)
+            bench.accounts.spans.exporter.clear()
+            bench.accounts.lines.entries.clear()
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = objects_after(5)
+    grown = objects_after(50) - before
+    ask(bench.fastapi())  # the next request of any application gives the classes back
+    assert grown < 50 * 15, f"{grown} objects more after 50 applications"
+
+
+@UNINSTRUMENTED
+def test_an_application_is_collected(bench: Bench, uninstrumented):
+    """An instrumented application that nobody holds any more is gone with its account."""
+    app = made_and_used(bench, uninstrumented=uninstrumented)
+    gc.collect()
+    survivor = app()
+    if survivor is not None:
+        afterword.uninstrument(survivor)
+    assert survivor is None
+    ask(bench.fastapi())  # the next request of any application gives the classes back
+
+
+def test_a_middleware_for_every_request_is_not_kept(bench: Bench):
+    """Of exception middleware that an application makes anew for each request, only some are ever held."""
+
+    class Fresh:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            made = ExceptionMiddleware(self.app)
+            alive.add(made)
+            await made(scope, receive, send)
+
+    async def endpoint() -> None:
+        """Do nothing."""
+
+    alive: weakref.WeakSet[ExceptionMiddleware] = weakref.WeakSet()
+    app = bench.app(endpoint)
+    app.add_middleware(Fresh)
+    for _ in range(200):
+        ask(app)
+    gc.collect()
+    assert 0 < len(alive) < 100

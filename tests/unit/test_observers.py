@@ -1,0 +1,327 @@
+"""The contract with observers, also with those that raise."""
+
+import logging
+import threading
+from asyncio import CancelledError
+
+import pytest
+from fastapi import BackgroundTasks, HTTPException
+from starlette.background import BackgroundTask
+
+from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current
+from afterword._ledger import runs as ledger
+from tests.support.accounts import Recorder
+from tests.support.asgi import ask
+from tests.support.in_process import Bench
+from tests.support.story import dropped, failed, request_error, succeeded
+
+TRANSITIONS = ("scheduled", "started", "ended")
+
+
+class Notes(TaskObserver):
+    """Notes what it is told, with what a run looks like at that moment."""
+
+    def __init__(self) -> None:
+        self.told = []
+
+    def scheduled(self, run) -> None:
+        self.told.append(("scheduled", run.started, run.outcome))
+
+    def started(self, run) -> None:
+        self.told.append(("started", run.started, run.outcome))
+
+    def ended(self, run) -> None:
+        self.told.append(("ended", run.started, run.outcome, type(run.exception)))
+
+    def request_failed(self, info, exc) -> None:
+        self.told.append(("request_failed", info.status, type(exc)))
+
+
+class Odd(BaseException):
+    """Neither an error nor an exit, like the outcomes of pytest and the time-outs of gevent."""
+
+
+class Faulty(TaskObserver):
+    """Raises when it is told of one kind of transition."""
+
+    def __init__(self, transition: str, error: type[BaseException] = RuntimeError) -> None:
+        self.transition = transition
+        self.error = error
+
+    def _told(self, transition: str) -> None:
+        if transition == self.transition:
+            raise self.error(f"faulty {transition}")
+
+    def scheduled(self, run) -> None:
+        self._told("scheduled")
+
+    def started(self, run) -> None:
+        self._told("started")
+
+    def ended(self, run) -> None:
+        self._told("ended")
+
+    def request_failed(self, info, exc) -> None:
+        self._told("request_failed")
+
+
+class FaultyTwice(Faulty):
+    """Raises even when it is told of its own fault."""
+
+    def observer_failed(self, observer: str) -> None:
+        raise self.error("twice")
+
+
+def patched_faulty(transition: str) -> TaskObserver:
+    """Make an observer whose method has been replaced by a plain function, as test doubles do."""
+
+    def fail(*subjects) -> None:
+        raise RuntimeError(f"faulty {transition}")
+
+    observer = TaskObserver()
+    setattr(observer, transition, fail)
+    return observer
+
+
+class Schedules(TaskObserver):
+    """Makes tasks of its own when it is told of something."""
+
+    def __init__(self, task) -> None:
+        self.task = task
+        self.batches = []
+
+    def ended(self, run) -> None:
+        batch = BackgroundTasks()
+        batch.add_task(self.task)
+        self.batches.append((batch, BackgroundTasks([BackgroundTask(self.task)])))
+
+
+def faults(caplog) -> list[logging.LogRecord]:
+    """Return what was logged about faults of observers."""
+    return [record for record in caplog.records if record.name == "afterword" and record.levelno == logging.ERROR]
+
+
+def test_an_observer_is_told_of_every_transition(bench: Bench):
+    """Transitions come in order, each with the run as it is then."""
+    notes = Notes()
+    ask(bench.app_with(bench.fails("mail"), observers=[notes]))
+    assert notes.told == [
+        ("scheduled", False, None),
+        ("started", True, None),
+        ("ended", True, Outcome.FAILED, ValueError),
+    ]
+
+
+def test_an_observer_is_told_of_failed_requests(bench: Bench):
+    """A failed request is told once, with its status and the exception."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    notes = Notes()
+    ask(bench.app(endpoint, observers=[notes]))
+    assert notes.told == [("request_failed", 500, KeyError)]
+
+
+def test_the_base_class_may_be_used_as_it_is(bench: Bench):
+    """An observer that overrides nothing hears nothing and raises nothing."""
+    ask(bench.app_with(bench.works("mail"), bench.fails("report"), observers=[TaskObserver()]))
+    assert bench.observer_errors("TaskObserver") is None
+
+
+FAULTS = [RuntimeError, CancelledError, GeneratorExit, Odd]
+EXITS = [KeyboardInterrupt, SystemExit]
+
+
+@pytest.mark.parametrize("error", FAULTS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.parametrize("kind", [Faulty, FaultyTwice])
+def test_a_faulty_observer_disturbs_nobody(bench: Bench, caplog, transition, kind, error):
+    """Whatever it raises, the task runs, the others are told, every fault is counted, and the first is logged."""
+    later = Recorder()
+    app = bench.app_with(bench.works("mail"), observers=[kind(transition, error), later])
+    for _ in range(3):
+        assert ask(app).text == '{"answer":"yes"}'
+    assert bench.did == ["mail"] * 3
+    bench.assert_story(*[succeeded("mail")] * 3)
+    assert len(later.ended_runs) == 3
+    assert bench.observer_errors(kind.__name__) == 3
+    [record] = faults(caplog)
+    assert f"{kind.__name__}.{transition}" in record.getMessage()
+    assert f"faulty {transition}" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_a_faulty_observer_need_not_have_methods(bench: Bench, caplog, transition):
+    """An observer's method may be any callable, such as a test double's; its fault is still only its own."""
+    ask(bench.app_with(bench.works("mail"), observers=[patched_faulty(transition)]))
+    assert bench.did == ["mail"]
+    bench.assert_story(succeeded("mail"))
+    assert bench.observer_errors("TaskObserver") == 1
+    assert len(faults(caplog)) == 1
+
+
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_faulty_observer_of_failed_requests(bench: Bench, caplog, error):
+    """The error response is sent and reported although an observer raises when it is told of it."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    app = bench.app(endpoint, observers=[Faulty("request_failed", error)])
+    assert ask(app).status == 500
+    bench.assert_story(request_error(500, "KeyError"))
+    assert bench.observer_errors("Faulty") == 1
+    assert len(faults(caplog)) == 1
+
+
+def test_tasks_of_an_observer_are_not_accounted(bench: Bench):
+    """What an observer schedules is its own business."""
+    observer = Schedules(bench.works("chore"))
+    ask(bench.app_with(bench.works("mail"), bench.works("report"), observers=[observer]))
+    assert len(observer.batches) == 2
+    bench.assert_story(succeeded("mail"), succeeded("report"))
+
+
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_task_that_fails_while_an_observer_is_faulty(bench: Bench, error):
+    """The user's exception comes out unchanged, not the observer's."""
+    answer = ask(bench.app_with(bench.fails("mail"), observers=[Faulty("ended", error)]))
+    assert type(answer.error) is ValueError
+    assert answer.error.__cause__ is answer.error.__context__ is None
+    bench.assert_story(failed("mail"))
+
+
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_faulty_observer_of_a_task_that_never_runs(bench: Bench, error):
+    """A dropped task is told to everybody else although an observer raises, and the answer is the same."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        raise KeyError("boom")
+
+    answer = ask(bench.app(endpoint, observers=[Faulty("ended", error)]))
+    assert (answer.status, type(answer.error)) == (500, KeyError)
+    bench.assert_story(dropped("mail"), request_error(500, "KeyError"))
+
+
+def test_a_faulty_observer_in_a_worker_thread(bench: Bench):
+    """A `def` endpoint schedules in a thread; what an observer raises there reaches nobody either."""
+
+    def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+
+    answer = ask(bench.app(endpoint, observers=[Faulty("scheduled", CancelledError)]))
+    assert (answer.status, answer.error) == (200, None)
+    bench.assert_story(succeeded("mail"))
+
+
+@pytest.mark.parametrize("error", EXITS)
+@pytest.mark.parametrize("transition", TRANSITIONS)
+def test_an_exit_passes(bench: Bench, transition, error):
+    """What ends the process is not held back; should the process live on, the account is still true."""
+    observer = Faulty(transition, error)
+    app = bench.app_with(bench.works("mail"), observers=[observer], metrics_path=None)
+    with pytest.raises(error):
+        ask(app)
+    assert current() is None
+    observer.transition = None
+    assert ask(app).status == 200
+    assert bench.did[-1:] == ["mail"]
+    assert ledger.pending() == ledger.running() == []
+    bench.accounts.prometheus.assert_law()
+
+
+@pytest.mark.parametrize("error", [OSError, CancelledError, Odd])
+def test_a_broken_log_handler_disturbs_nothing(bench: Bench, error):
+    """If even logging the fault raises, the task still runs."""
+
+    class Broken(logging.Handler):
+        def emit(self, record) -> None:
+            raise error("disk full")
+
+    logger, handler = logging.getLogger("afterword"), Broken()
+    logger.addHandler(handler)
+    try:
+        ask(bench.app_with(bench.works("mail"), observers=[Faulty("started")]))
+    finally:
+        logger.removeHandler(handler)
+    bench.assert_story(succeeded("mail"))
+    assert bench.observer_errors("Faulty") == 1
+
+
+class Whereabouts(TaskObserver):
+    """Notes the thread of each call, among what the tasks themselves do."""
+
+    def __init__(self, did: list) -> None:
+        self.did = did
+        self.threads: dict[str, set[int]] = {}
+
+    def note(self, hook: str, run: TaskRun) -> None:
+        self.did.append((hook, run.name.rpartition(".")[2]))
+        self.threads.setdefault(hook, set()).add(threading.get_ident())
+
+    def scheduled(self, run: TaskRun) -> None:
+        self.note("scheduled", run)
+
+    def started(self, run: TaskRun) -> None:
+        self.note("started", run)
+
+    def ended(self, run: TaskRun) -> None:
+        self.note(str(run.outcome), run)
+
+    def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
+        self.did.append(("request_failed", str(info)))
+        self.threads.setdefault("request_failed", set()).add(threading.get_ident())
+
+
+def test_the_batch_waits_for_an_observer(bench: Bench):
+    """Each hook is called where its text says: the next task begins when the one before has been told of."""
+    did = bench.did
+
+    def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        background.add_task(bench.works_in_thread("thumbnail"))
+        background.add_task(bench.fails("report"))
+        background.add_task(bench.works("audit"))
+
+    observer = Whereabouts(did)
+    ask(
+        bench.app(endpoint, observers=[observer], on_task_failure=[lambda run, exc: did.append("on_task_failure")])
+    )
+    assert did == [
+        *(("scheduled", name) for name in ("mail", "thumbnail", "report", "audit")),
+        ("started", "mail"),
+        "mail",
+        ("succeeded", "mail"),
+        ("started", "thumbnail"),
+        "thumbnail",
+        ("succeeded", "thumbnail"),
+        ("started", "report"),
+        "report fails",
+        ("failed", "report"),
+        ("scheduled", "<lambda>"),
+        ("started", "<lambda>"),
+        "on_task_failure",
+        ("succeeded", "<lambda>"),
+        ("skipped", "audit"),
+    ]
+    [worker, loop] = observer.threads["scheduled"] - {threading.get_ident()}, observer.threads["started"]
+    assert loop == {threading.get_ident()}
+    assert len(worker) == 1
+
+
+def test_a_failed_request_is_told_before_the_error_tasks(bench: Bench):
+    """A dropped task and its failed request are told on the event loop, and then `on_request_error` is called."""
+    did = bench.did
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+        raise HTTPException(409)
+
+    observer = Whereabouts(did)
+    told = [lambda request, exc: did.append("on_request_error")]
+    ask(bench.app(endpoint, observers=[observer], on_request_error=told))
+    assert did.index(("request_failed", "GET /")) < did.index("on_request_error")
+    assert ("dropped", "mail") in did
+    assert all(threads == {threading.get_ident()} for threads in observer.threads.values())

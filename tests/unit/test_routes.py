@@ -1,0 +1,132 @@
+"""Which route a request matched: templates, never addresses, mounts included."""
+
+import pytest
+from fastapi import APIRouter, BackgroundTasks, FastAPI
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.responses import PlainTextResponse
+from starlette.routing import Host, Mount, Route, Router
+
+from afterword._starlette.http_route import route_template
+from tests.support.asgi import ask, http_scope
+from tests.support.in_process import Bench
+
+
+def scheduling(bench: Bench):
+    """Make an endpoint for FastAPI that schedules a task."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(bench.works("mail"))
+
+    return endpoint
+
+
+def responding(bench: Bench):
+    """Make an endpoint for Starlette whose response carries a task."""
+
+    async def endpoint(request) -> PlainTextResponse:
+        return PlainTextResponse("yes", background=BackgroundTask(bench.works("mail")))
+
+    return endpoint
+
+
+def route_of(bench: Bench, app, path: str) -> str | None:
+    """Return the route of the one run that a request to this path leaves."""
+    assert ask(bench.instrument(app), path).status == 200
+    [run] = bench.accounts.recorder.ended_runs
+    return run.request.route
+
+
+def test_a_template_with_parameters(bench: Bench):
+    """A path parameter is told by its name, not by its value."""
+    app = bench.fastapi()
+    app.get("/items/{item}")(scheduling(bench))
+    assert route_of(bench, app, "/items/7") == "/items/{item}"
+
+
+def test_a_router_that_is_included(bench: Bench):
+    """The prefixes of included routers belong to the template."""
+    inner, outer, app = APIRouter(prefix="/inner"), APIRouter(prefix="/{outer}"), bench.fastapi()
+    inner.get("/{item}")(scheduling(bench))
+    outer.include_router(inner)
+    app.include_router(outer, prefix="/api")
+    assert route_of(bench, app, "/api/x/inner/7") == "/api/{outer}/inner/{item}"
+
+
+def test_applications_mounted_in_each_other(bench: Bench):
+    """The templates of the mounts come first, outermost first, with their parameters."""
+    inner, middle, app = bench.fastapi(), bench.fastapi(), bench.fastapi()
+    inner.get("/items/{item}")(scheduling(bench))
+    middle.mount("/b", inner)
+    app.mount("/{tenant}/a", middle)
+    assert route_of(bench, app, "/shop/a/b/items/7") == "/{tenant}/a/b/items/{item}"
+
+
+def test_plain_starlette(bench: Bench):
+    """A Starlette route is told by its template, in a mount and in a nested router as well."""
+    routes = [Mount("/v1", routes=[Mount("/in", Router([Route("/items/{item}", responding(bench))]))])]
+    assert route_of(bench, Starlette(routes=routes), "/v1/in/items/7") == "/v1/in/items/{item}"
+
+
+def test_fastapi_mounted_in_starlette(bench: Bench):
+    """A FastAPI application inside a Starlette one is told with its mount."""
+    inner = bench.fastapi()
+    inner.get("/items/{item}")(scheduling(bench))
+    assert route_of(bench, Starlette(routes=[Mount("/api", inner)]), "/api/items/7") == "/api/items/{item}"
+
+
+def test_a_host_route(bench: Bench):
+    """A route behind a `Host` is found, too."""
+    router = Router([Route("/items/{item}", responding(bench))])
+    assert route_of(bench, Starlette(routes=[Host("test", router)]), "/items/7") == "/items/{item}"
+
+
+@pytest.mark.parametrize("path", ["/missing", "/mounted/missing"])
+def test_no_route_no_address(bench: Bench, path):
+    """Where nothing matched, a made-up address is on no label."""
+    app = bench.fastapi()
+    app.mount("/mounted", bench.fastapi())
+    ask(bench.instrument(app), path)
+    labels = [labels for _, labels, _ in bench.accounts.prometheus.samples()]
+    assert not [value for each in labels for value in each.values() if "missing" in value]
+
+
+def test_a_root_path_is_not_part_of_the_route(bench: Bench):
+    """Where a proxy serves the application is not the application's route."""
+    app = bench.fastapi()
+    app.get("/items/{item}")(scheduling(bench))
+    bench.instrument(app)
+
+    async def proxied(scope, receive, send) -> None:
+        address = {"root_path": "/behind", "path": f"/behind{scope['path']}"}
+        await app(scope | address, receive, send)
+
+    assert ask(proxied, "/items/7").status == 200
+    assert ask(proxied, "/metrics").status == 200
+    [run] = bench.accounts.recorder.ended_runs
+    assert run.request.route == "/items/{item}"
+
+
+def endpoint_scope(app: Starlette, endpoint, path: str = "/") -> dict:
+    """Make a scope as older versions of Starlette leave it: with the endpoint, without the route."""
+    return http_scope(path) | {"endpoint": endpoint, "router": app.router}
+
+
+def test_a_route_found_by_its_endpoint():
+    """Where the framework does not name the route, it is found by its endpoint, through mounts."""
+
+    async def endpoint(request) -> None: ...
+
+    async def other(request) -> None: ...
+
+    nested = Mount("/in", routes=[Route("/items/{item}", endpoint)])
+    app = Starlette(routes=[Route("/x", other), Mount("/files", PlainTextResponse("")), nested])
+    assert route_template(endpoint_scope(app, endpoint), app, "") == "/items/{item}"
+    assert route_template(endpoint_scope(app, print), app, "") is None
+
+
+def test_mounts_that_cannot_be_followed():
+    """If the mounts are not those of the application, what is known of the route remains."""
+    app = FastAPI()
+    scope = endpoint_scope(app, print, "/else/where") | {"root_path": "/else"}
+    assert route_template(scope, app, "") is None
