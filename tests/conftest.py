@@ -1,4 +1,4 @@
-"""What all tests share: names that nobody has used up, a workbench, the lab that plays scenarios."""
+"""What all tests share: names that nobody has used up, a stage, and the comparison of bare with instrumented."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
 
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
-from tests.support.in_process import Bench, restored_structlog
-from tests.support.lab import Behaviour, Lab, laboratory
-from tests.support.modes import MODES, Mode
+from tests.support.comparison import Behaviour, Comparison, compared_in
+from tests.support.in_process import InProcessStage, restored_structlog
+from tests.support.telemetry_modes import MODES, TelemetryMode
 from tests.support.versions import NATIVE_TELEMETRY
 
 pytest_plugins = ["pytester"]  # for the tests of our own plugin
@@ -54,13 +54,13 @@ def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
-    """Provide a workbench whose lines structlog keeps; afterwards nothing may be left patched."""
+def stage() -> Iterator[InProcessStage]:
+    """Provide a stage in this process, whose log lines are kept; afterwards nothing may be left patched."""
     with restored_structlog():
-        bench = Bench()
-        bench.accounts.lines.configure()
-        yield bench
-        bench.close()
+        stage = InProcessStage()
+        stage.accounts.lines.configure()
+        yield stage
+        stage.close()
 
 
 @pytest.fixture(
@@ -69,9 +69,9 @@ def bench() -> Iterator[Bench]:
         for mode in MODES
     ]
 )
-def mode(request: pytest.FixtureRequest) -> Mode:
+def telemetry_mode(request: pytest.FixtureRequest) -> TelemetryMode:
     """Return each telemetry mode of the installed FastAPI in turn."""
-    mode: Mode = request.param
+    mode: TelemetryMode = request.param
     return mode
 
 
@@ -82,9 +82,11 @@ def bare_behaviours() -> dict[Any, Behaviour]:
 
 
 @pytest.fixture
-def lab(mode: Mode, bare_behaviours: dict[Any, Behaviour], request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """Provide a lab for one telemetry mode; afterwards nothing may be left patched."""
-    others = {name: value for name, value in request.node.callspec.params.items() if name != "mode"}
+def comparison(
+    telemetry_mode: TelemetryMode, bare_behaviours: dict[Any, Behaviour], request: pytest.FixtureRequest
+) -> Iterator[Comparison]:
+    """Provide a comparison for one telemetry mode; afterwards nothing may be left patched."""
+    others = {name: value for name, value in request.node.callspec.params.items() if name != "telemetry_mode"}
     key = (request.node.path, request.node.originalname, repr(others))
-    with laboratory(mode, bare_behaviours, key) as lab:
-        yield lab
+    with compared_in(telemetry_mode, bare_behaviours, key) as comparison:
+        yield comparison

@@ -9,7 +9,7 @@ import pytest
 from opentelemetry import trace
 
 from afterword._ledger import shutdown as flushing
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
@@ -48,17 +48,17 @@ def begin_and_end(app: Any) -> list[str]:
     return told
 
 
-def test_all_are_flushed_before_the_server_hears_of_the_end(bench: Bench, made: list[Any]):
+def test_all_are_flushed_before_the_server_hears_of_the_end(stage: InProcessStage, made: list[Any]):
     """Every provider is flushed once, those that have nothing to flush are passed over."""
     flushed: list[int] = []
     made += [Provider(lambda: flushed.append(1)), object(), Provider(lambda: flushed.append(2))]
-    assert begin_and_end(bench.app()) == COMPLETE
+    assert begin_and_end(stage.app()) == COMPLETE
     assert sorted(flushed) == [1, 2]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError, SystemExit])
 def test_one_that_raises(
-    error: type[BaseException], bench: Bench, made: list[Any], caplog: pytest.LogCaptureFixture
+    error: type[BaseException], stage: InProcessStage, made: list[Any], caplog: pytest.LogCaptureFixture
 ):
     """A provider that raises, whatever it is, is logged, and the others are flushed."""
     flushed = threading.Event()
@@ -68,13 +68,13 @@ def test_one_that_raises(
 
     made += [Provider(fail), Provider(flushed.set)]
     with caplog.at_level(logging.ERROR, "afterword"):
-        assert begin_and_end(bench.app()) == COMPLETE
+        assert begin_and_end(stage.app()) == COMPLETE
     assert flushed.is_set()
     assert [record.message for record in caplog.records] == ["afterword: flushing Provider failed"]
 
 
 @pytest.mark.parametrize("seconds", ["0.1", "1e-3"])
-def test_one_that_hangs(seconds: str, bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch):
+def test_one_that_hangs(seconds: str, stage: InProcessStage, made: list[Any], monkeypatch: pytest.MonkeyPatch):
     """A provider that hangs is left behind after the exporter's timeout, while it still hangs."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", seconds)
     let_go, done = threading.Event(), threading.Event()
@@ -85,7 +85,7 @@ def test_one_that_hangs(seconds: str, bench: Bench, made: list[Any], monkeypatch
 
     made.append(Provider(hang))
     try:
-        assert begin_and_end(bench.app()) == COMPLETE
+        assert begin_and_end(stage.app()) == COMPLETE
         assert not done.is_set()
     finally:
         let_go.set()
@@ -94,14 +94,14 @@ def test_one_that_hangs(seconds: str, bench: Bench, made: list[Any], monkeypatch
 
 @pytest.mark.parametrize("seconds", ["soon", "", "0", "nan", "inf"])
 def test_a_timeout_that_cannot_be_read(
-    seconds: str, bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch
+    seconds: str, stage: InProcessStage, made: list[Any], monkeypatch: pytest.MonkeyPatch
 ):
     """A timeout that is none is OpenTelemetry's default."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", seconds)
     assert flushing._seconds() == 10.0
 
 
-def test_no_thread_is_to_be_had(bench: Bench, made: list[Any], monkeypatch: pytest.MonkeyPatch):
+def test_no_thread_is_to_be_had(stage: InProcessStage, made: list[Any], monkeypatch: pytest.MonkeyPatch):
     """Where no thread can be started, the end comes without a flush."""
 
     def refuse(self: threading.Thread) -> None:
@@ -109,13 +109,13 @@ def test_no_thread_is_to_be_had(bench: Bench, made: list[Any], monkeypatch: pyte
 
     made.append(Provider(lambda: None))
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert begin_and_end(bench.app()) == COMPLETE
+    assert begin_and_end(stage.app()) == COMPLETE
 
 
 @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
 def test_a_global_provider_that_cannot_be_had(
     error: type[BaseException],
-    bench: Bench,
+    stage: InProcessStage,
     made: list[Any],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -128,5 +128,5 @@ def test_a_global_provider_that_cannot_be_had(
     monkeypatch.setattr(flushing, "_global", True)
     monkeypatch.setattr(trace, "get_tracer_provider", refuse)
     with caplog.at_level(logging.ERROR, "afterword"):
-        assert begin_and_end(bench.app()) == COMPLETE
+        assert begin_and_end(stage.app()) == COMPLETE
     assert [record.message for record in caplog.records] == ["afterword: flushing failed"]

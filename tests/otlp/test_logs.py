@@ -15,7 +15,7 @@ from tests.otlp.sdk_logs import KeptLogs
 from tests.otlp.serving import PATIENT, process, uvicorn
 from tests.otlp.visits import STORY, visit
 from tests.support.asgi import ask, with_header
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -71,9 +71,9 @@ def test_every_event_arrives_once(receiver: Receiver, tmp_path: Path):
     assert (refused.trace_id, refused.span_id) == (line["trace_id"], line["span_id"])
 
 
-def test_a_failure_has_its_traceback(bench: Bench, kept: KeptLogs):
+def test_a_failure_has_its_traceback(stage: InProcessStage, kept: KeptLogs):
     """A failed task has `exception.*`; a skipped one has the reason and none."""
-    ask(bench.app(endpoint, observers=[OpenTelemetryLogs(kept.provider)]))
+    ask(stage.app(endpoint, observers=[OpenTelemetryLogs(kept.provider)]))
     failed, skipped = kept.records
     assert failed.attributes["exception.type"] == failed.attributes["error.type"] == "ValueError"
     assert failed.attributes["exception.message"] == "declined"
@@ -83,7 +83,7 @@ def test_a_failure_has_its_traceback(bench: Bench, kept: KeptLogs):
     assert not [key for key in skipped.attributes if key.startswith("exception.")]
 
 
-def test_a_failed_request(bench: Bench, kept: KeptLogs):
+def test_a_failed_request(stage: InProcessStage, kept: KeptLogs):
     """A 5xx is an error with its traceback and the request's id; a 4xx is a record for debugging, without."""
 
     async def broken() -> None:
@@ -92,10 +92,10 @@ def test_a_failed_request(bench: Bench, kept: KeptLogs):
     async def missing() -> None:
         raise HTTPException(404)
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/broken")(broken)
     app.get("/missing")(missing)
-    bench.instrument(app, observers=[OpenTelemetryLogs(kept.provider, level="debug")])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider, level="debug")])
     ask(app, "/broken", headers=with_header("x-request-id", "r-1"))
     ask(app, "/missing")
     server_error, client_error = kept.records
@@ -106,7 +106,7 @@ def test_a_failed_request(bench: Bench, kept: KeptLogs):
     assert not [key for key in client_error.attributes if key.startswith("exception.")]
 
 
-def test_the_input_of_a_validation_error_is_not_told(bench: Bench, kept: KeptLogs):
+def test_the_input_of_a_validation_error_is_not_told(stage: InProcessStage, kept: KeptLogs):
     """A validation error is told by its places, in a request and in a task."""
 
     class Order(BaseModel):
@@ -121,10 +121,10 @@ def test_the_input_of_a_validation_error_is_not_told(bench: Bench, kept: KeptLog
     async def schedule(tasks: BackgroundTasks) -> None:
         tasks.add_task(parse, "hunter2")
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.post("/")(order)
     app.get("/")(schedule)
-    bench.instrument(app, observers=[OpenTelemetryLogs(kept.provider, level="debug")])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider, level="debug")])
     ask(app, method="POST", headers=with_header("content-type", "application/json"), body=b'{"number": "hunter2"}')
     ask(app)
     request, task = (record for record in kept.records if record.event.endswith(".failed"))
@@ -133,7 +133,7 @@ def test_the_input_of_a_validation_error_is_not_told(bench: Bench, kept: KeptLog
     assert "hunter2" not in repr(kept.records)
 
 
-def test_an_exception_without_text(bench: Bench, kept: KeptLogs):
+def test_an_exception_without_text(stage: InProcessStage, kept: KeptLogs):
     """An exception whose text cannot be had is told all the same."""
 
     class Unspeakable(Exception):
@@ -143,7 +143,7 @@ def test_an_exception_without_text(bench: Bench, kept: KeptLogs):
     def fail() -> None:
         raise Unspeakable
 
-    ask(bench.app_with(fail, observers=[OpenTelemetryLogs(kept.provider)]))
+    ask(stage.app_with(fail, observers=[OpenTelemetryLogs(kept.provider)]))
     [record] = kept.records
     assert record.attributes["error.type"].endswith("Unspeakable")
     assert "raise Unspeakable" in record.attributes["exception.stacktrace"]
@@ -158,12 +158,12 @@ def test_an_exception_without_text(bench: Bench, kept: KeptLogs):
         ("error", []),
     ],
 )
-def test_the_level(level: str, events: list[str], bench: Bench, kept: KeptLogs):
+def test_the_level(level: str, events: list[str], stage: InProcessStage, kept: KeptLogs):
     """What is less severe than the level is not sent."""
-    ask(bench.app_with(bench.works("mail"), observers=[OpenTelemetryLogs(kept.provider, level=level)]))
+    ask(stage.app_with(stage.works("mail"), observers=[OpenTelemetryLogs(kept.provider, level=level)]))
     assert [record.event for record in kept.records] == [f"background_task.{event}" for event in events]
     assert {record.attributes["background_task.run.id"] for record in kept.records} == (
-        {bench.accounts.recorder.ended_runs[0].id} if events else set()
+        {stage.accounts.recorder.ended_runs[0].id} if events else set()
     )
 
 
@@ -173,15 +173,15 @@ def test_a_level_that_is_none_is_named():
         OpenTelemetryLogs(level="loud")
 
 
-def test_without_traces(bench: Bench, kept: KeptLogs):
+def test_without_traces(stage: InProcessStage, kept: KeptLogs):
     """Without spans the events are told all the same, without ids."""
-    ask(bench.app_with(bench.works("mail"), traces=False, observers=[OpenTelemetryLogs(kept.provider)]))
+    ask(stage.app_with(stage.works("mail"), traces=False, observers=[OpenTelemetryLogs(kept.provider)]))
     assert [(record.event, record.trace_id) for record in kept.records] == [("background_task.succeeded", 0)]
 
 
-def test_a_provider_that_comes_later(bench: Bench, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
+def test_a_provider_that_comes_later(stage: InProcessStage, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
     """Without a provider of its own it follows the global one, also one that is set after the first events."""
-    app = bench.app_with(bench.works("mail"), observers=[OpenTelemetryLogs()])
+    app = stage.app_with(stage.works("mail"), observers=[OpenTelemetryLogs()])
     ask(app)
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept.provider)
     ask(app)
@@ -190,20 +190,20 @@ def test_a_provider_that_comes_later(bench: Bench, kept: KeptLogs, monkeypatch: 
     assert {record.resource["service.name"] for record in kept.records} == {"kept"}
 
 
-def test_the_variable(bench: Bench, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
+def test_the_variable(stage: InProcessStage, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
     """`AFTERWORD_OTEL_LOGS=true` adds it for zero code, beside observers that are given; the default is not to."""
     monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept.provider)
     for value, events in (("false", 0), ("true", 1)):
         monkeypatch.setenv("AFTERWORD_OTEL_LOGS", value)
-        app = bench.fastapi()
+        app = stage.fastapi()
 
         @app.get("/")
         async def schedule(tasks: BackgroundTasks) -> None:
-            tasks.add_task(bench.works("mail"))
+            tasks.add_task(stage.works("mail"))
 
-        observers = [bench.accounts.recorder]
-        BackgroundTaskInstrumentor.instrument_app(app, observers=observers, **bench.settings)
+        observers = [stage.accounts.recorder]
+        BackgroundTaskInstrumentor.instrument_app(app, observers=observers, **stage.settings)
         ask(app)
         assert len(kept.records) == events
         afterword.uninstrument(app)
-    assert bench.outcomes == [("mail", "succeeded")] * 2
+    assert stage.outcomes == [("mail", "succeeded")] * 2

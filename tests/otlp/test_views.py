@@ -18,22 +18,22 @@ from opentelemetry.sdk.metrics.view import (
 from tests.otlp.received import attributes_of
 from tests.otlp.receiver import Receiver
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 DURATION = "background_task.duration"
 ENDED = "background_task.ended"
 
 
 @pytest.fixture
-def through(bench: Bench, http_receiver: Receiver):
+def through(stage: InProcessStage, http_receiver: Receiver):
     """Provide a function that runs three tasks under a view, and returns a metric that arrives."""
 
     def run(view: View, metric: str) -> Any:
         exporter = OTLPMetricExporter(f"http://127.0.0.1:{http_receiver.port}/v1/metrics")
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=600_000)
         provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
-        app = bench.app_with(
-            bench.works("mail"), bench.works("picture"), bench.fails("card"), meter_provider=provider
+        app = stage.app_with(
+            stage.works("mail"), stage.works("picture"), stage.fails("card"), meter_provider=provider
         )
         ask(app)
         provider.shutdown()

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from afterword import testing
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 
 @pytest.fixture
-def opened(bench: Bench) -> Iterator[testing.Account]:
+def opened(stage: InProcessStage) -> Iterator[testing.Account]:
     """Provide an account; whether the installed metadata know of the plugin or not."""
     with testing.account() as account:
         yield account

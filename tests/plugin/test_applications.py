@@ -27,43 +27,43 @@ from afterword._setup import instrument as wiring
 from afterword._starlette import patches as hooks
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.support.asgi import ask, websocket
-from tests.support.in_process import SILENT, Bench, plain_app
+from tests.support.in_process import SILENT, InProcessStage, plain_app
 from tests.support.originals import assert_originals_are_back
 from tests.support.server import Server
 
 
-def unaware(bench: Bench, **options: Any) -> FastAPI:
+def unaware(stage: InProcessStage, **options: Any) -> FastAPI:
     """Make an application that has never heard of us, with one task."""
     app = FastAPI(**(SILENT | options))
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
 
     return app
 
 
 @pytest.fixture
-def instrumentor(bench: Bench) -> Iterator[BackgroundTaskInstrumentor]:
-    """Provide an instrumentor that sees every application, and tells the bench's accounts."""
+def instrumentor(stage: InProcessStage) -> Iterator[BackgroundTaskInstrumentor]:
+    """Provide an instrumentor that sees every application, and tells the stage's accounts."""
     instrumentor = BackgroundTaskInstrumentor()
     yield instrumentor
     if instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.uninstrument()
 
 
-def instrument_all(bench: Bench, instrumentor: BackgroundTaskInstrumentor) -> None:
+def instrument_all(stage: InProcessStage, instrumentor: BackgroundTaskInstrumentor) -> None:
     """Let the instrumentor see every application."""
-    instrumentor.instrument(observers=[bench.accounts.recorder], **bench.settings)
+    instrumentor.instrument(observers=[stage.accounts.recorder], **stage.settings)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx")
 @pytest.mark.parametrize("aware", [True, False], ids=["instrumented", "unaware"])
-def test_by_test_client(bench: Bench, opened: testing.Account, aware: bool):
+def test_by_test_client(stage: InProcessStage, opened: testing.Account, aware: bool):
     """Starlette's `TestClient`, with and without the lifespan, runs tasks that are accounted for."""
-    app = unaware(bench)
+    app = unaware(stage)
     if aware:
-        bench.instrument(app)
+        stage.instrument(app)
     assert TestClient(app).get("/").status_code == 200
     with TestClient(app) as client:
         client.get("/")
@@ -72,11 +72,11 @@ def test_by_test_client(bench: Bench, opened: testing.Account, aware: bool):
 
 
 @pytest.mark.parametrize("aware", [True, False], ids=["instrumented", "unaware"])
-def test_by_transport(bench: Bench, opened: testing.Account, aware: bool):
+def test_by_transport(stage: InProcessStage, opened: testing.Account, aware: bool):
     """`httpx.ASGITransport` on the event loop of the test runs tasks that are accounted for."""
-    app = unaware(bench)
+    app = unaware(stage)
     if aware:
-        bench.instrument(app)
+        stage.instrument(app)
 
     async def play() -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
@@ -88,11 +88,11 @@ def test_by_transport(bench: Bench, opened: testing.Account, aware: bool):
 
 
 @pytest.mark.parametrize("aware", [True, False], ids=["instrumented", "unaware"])
-def test_by_a_server_that_was_there_before(bench: Bench, aware: bool):
+def test_by_a_server_that_was_there_before(stage: InProcessStage, aware: bool):
     """Each test sees what it schedules on a live server that serves all of them."""
-    app = unaware(bench)
+    app = unaware(stage)
     if aware:
-        bench.instrument(app)
+        stage.instrument(app)
     with Server(app) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
         for times in (1, 2):
             with testing.account() as account:
@@ -105,9 +105,9 @@ def test_by_a_server_that_was_there_before(bench: Bench, aware: bool):
     assert aware or accounts.account_of(app) is None
 
 
-def test_several_first_callers(bench: Bench, opened: testing.Account, monkeypatch: pytest.MonkeyPatch):
+def test_several_first_callers(stage: InProcessStage, opened: testing.Account, monkeypatch: pytest.MonkeyPatch):
     """Clients in two threads that are both the first to call an application are both in the account."""
-    app, apply, both = unaware(bench), wiring.apply, threading.Barrier(2, timeout=0.3)
+    app, apply, both = unaware(stage), wiring.apply, threading.Barrier(2, timeout=0.3)
 
     def meet() -> None:
         with suppress(threading.BrokenBarrierError):  # one of them may not come here at all
@@ -128,7 +128,7 @@ def test_several_first_callers(bench: Bench, opened: testing.Account, monkeypatc
     assert opened["mail"].succeeded == 2
 
 
-def test_opened_while_a_server_is_still_at_the_last_test(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_opened_while_a_server_is_still_at_the_last_test(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
     """A request that outlives its test and takes the hooks out with it does not take those of the next test."""
     unended, is_open, is_over, told = ledger.unended, threading.Event(), threading.Event(), []
 
@@ -136,7 +136,7 @@ def test_opened_while_a_server_is_still_at_the_last_test(bench: Bench, monkeypat
         with testing.account() as account:
             is_open.set()
             is_over.wait(30)
-            ask(unaware(bench))
+            ask(unaware(stage))
             told.append(account.succeeded)
 
     next_test = threading.Thread(target=open_the_next)
@@ -148,20 +148,20 @@ def test_opened_while_a_server_is_still_at_the_last_test(bench: Bench, monkeypat
         return unended()
 
     with testing.account():
-        ask(unaware(bench))
+        ask(unaware(stage))
         monkeypatch.setattr(ledger, "unended", nothing_is_open)
     is_over.set()
     next_test.join(30)
     assert told == [1]
 
 
-def test_starlette_mounted_and_several(bench: Bench, opened: testing.Account):
+def test_starlette_mounted_and_several(stage: InProcessStage, opened: testing.Account):
     """Applications of Starlette, applications mounted in another, and several side by side are one account."""
 
     async def endpoint(request: Request) -> Response:
-        return PlainTextResponse("yes", background=BackgroundTask(bench.works("audit")))
+        return PlainTextResponse("yes", background=BackgroundTask(stage.works("audit")))
 
-    outer = unaware(bench)
+    outer = unaware(stage)
     outer.mount("/sub", plain_app("/inner", endpoint))
     ask(outer)
     ask(outer, "/sub/inner")
@@ -173,13 +173,13 @@ def test_starlette_mounted_and_several(bench: Bench, opened: testing.Account):
     ]
 
 
-def test_a_websocket(bench: Bench, opened: testing.Account):
+def test_a_websocket(stage: InProcessStage, opened: testing.Account):
     """Tasks that FastAPI never runs, since they were injected into a WebSocket, are in the account."""
-    app = bench.fastapi()
+    app = stage.fastapi()
 
     @app.websocket("/talk")
     async def talk(socket: WebSocket, tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         await socket.accept()
         await socket.receive_text()
 
@@ -192,27 +192,27 @@ def test_a_websocket(bench: Bench, opened: testing.Account):
         opened.assert_all_ran()
 
 
-def test_an_unaware_application_is_told_nothing(bench: Bench, opened: testing.Account):
+def test_an_unaware_application_is_told_nothing(stage: InProcessStage, opened: testing.Account):
     """An application that did not ask has no /metrics, no spans, no numbers and no log lines of ours."""
-    app = bench.native()
+    app = stage.native()
     routes = list(app.router.routes)
 
     @app.get("/")
     async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.fails("mail"))
+        tasks.add_task(stage.fails("mail"))
 
     ask(app)
     assert opened["mail"].failed == 1
     assert app.router.routes[:-1] == routes
     assert ask(app, "/metrics").status == 404
-    assert not bench.accounts.spans.of_runs()
-    assert not bench.accounts.lines.story().ended
-    assert bench.sample("background_task_scheduled_total", background_task_name="shop.mail") is None
+    assert not stage.accounts.spans.of_runs()
+    assert not stage.accounts.lines.story().ended
+    assert stage.sample("background_task_scheduled_total", background_task_name="shop.mail") is None
 
 
-def test_everything_is_as_before(bench: Bench):
+def test_everything_is_as_before(stage: InProcessStage):
     """After the context the classes have their own methods, and the applications nothing of ours."""
-    app = unaware(bench)
+    app = unaware(stage)
     ask(app)
     before = dict(app.__dict__)
     with testing.account():
@@ -224,9 +224,9 @@ def test_everything_is_as_before(bench: Bench):
     assert_originals_are_back()
 
 
-def test_everything_is_as_before_a_failed_test(bench: Bench):
+def test_everything_is_as_before_a_failed_test(stage: InProcessStage):
     """Also if the test fails inside the context."""
-    app = unaware(bench)
+    app = unaware(stage)
 
     def fail() -> None:
         with testing.account():
@@ -239,10 +239,10 @@ def test_everything_is_as_before_a_failed_test(bench: Bench):
     assert_originals_are_back()
 
 
-def test_an_instrumented_application_keeps_its_settings(bench: Bench):
+def test_an_instrumented_application_keeps_its_settings(stage: InProcessStage):
     """An application that calls `instrument` tells its signals as ever, and its observers are those it named."""
-    app = unaware(bench)
-    bench.instrument(app)
+    app = unaware(stage)
+    stage.instrument(app)
     its_own = accounts.account_of(app)
     observers = its_own.ledger.observers
     with testing.account() as account:
@@ -251,23 +251,23 @@ def test_an_instrumented_application_keeps_its_settings(bench: Bench):
     assert accounts.account_of(app) is its_own
     assert its_own.ledger.observers == observers
     assert account["mail"].succeeded == 1
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
     assert "background_task_ended_total" in ask(app, "/metrics").text
 
 
-def test_an_application_that_is_instrumented_during_the_test(bench: Bench, opened: testing.Account):
+def test_an_application_that_is_instrumented_during_the_test(stage: InProcessStage, opened: testing.Account):
     """An application that calls `instrument` after its first call, in its lifespan say, has what it asked for."""
-    app = unaware(bench)
+    app = unaware(stage)
     ask(app)
-    bench.instrument(app)
+    stage.instrument(app)
     ask(app)
     assert opened["mail"].succeeded == 2
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
 
 
-def test_instrumented_during_the_test_is_instrumented_afterwards(bench: Bench):
+def test_instrumented_during_the_test_is_instrumented_afterwards(stage: InProcessStage):
     """What an application asked for during the test stays, whatever it asked for."""
-    app = unaware(bench)
+    app = unaware(stage)
     with testing.account() as account:
         ask(app)
         afterword.instrument(app, traces=False, metrics=False, logs=False, registry=None, metrics_path=None)
@@ -279,54 +279,54 @@ def test_instrumented_during_the_test_is_instrumented_afterwards(bench: Bench):
 
 
 @pytest.mark.parametrize("first", ["instrumentor", "account"])
-def test_beside_the_instrumentor(bench: Bench, instrumentor: BackgroundTaskInstrumentor, first: str):
+def test_beside_the_instrumentor(stage: InProcessStage, instrumentor: BackgroundTaskInstrumentor, first: str):
     """Under zero-code instrumentation an application has its signals, whichever of the two came first."""
-    app = unaware(bench)
+    app = unaware(stage)
     if first == "instrumentor":
-        instrument_all(bench, instrumentor)
+        instrument_all(stage, instrumentor)
     with testing.account() as account:
         if first == "account":
-            instrument_all(bench, instrumentor)
+            instrument_all(stage, instrumentor)
         ask(app)
     assert account["mail"].succeeded == 1
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
     assert "background_task_ended_total" in ask(app, "/metrics").text
     ask(app)
-    assert bench.outcomes == [("mail", "succeeded")] * 2
+    assert stage.outcomes == [("mail", "succeeded")] * 2
     afterword.uninstrument(app)
 
 
-def test_an_application_that_was_taken_out(bench: Bench, instrumentor: BackgroundTaskInstrumentor):
+def test_an_application_that_was_taken_out(stage: InProcessStage, instrumentor: BackgroundTaskInstrumentor):
     """An application that took Afterword out again stays without its signals, but the test sees it."""
-    instrument_all(bench, instrumentor)
-    app = unaware(bench)
+    instrument_all(stage, instrumentor)
+    app = unaware(stage)
     ask(app)
     afterword.uninstrument(app)
     with testing.account() as account:
         ask(app)
     assert account["mail"].succeeded == 1
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
 
 
-def test_two_instrumentors_do_not_end_each_other(bench: Bench, instrumentor: BackgroundTaskInstrumentor):
+def test_two_instrumentors_do_not_end_each_other(stage: InProcessStage, instrumentor: BackgroundTaskInstrumentor):
     """The instrumentor goes on seeing applications after a test, and a test after the instrumentor has gone."""
-    instrument_all(bench, instrumentor)
+    instrument_all(stage, instrumentor)
     with testing.account() as account:
         instrumentor.uninstrument()
-        ask(unaware(bench))
+        ask(unaware(stage))
         assert account["mail"].succeeded == 1
-        assert bench.outcomes == []
-        instrument_all(bench, instrumentor)
-    app = unaware(bench)
+        assert stage.outcomes == []
+        instrument_all(stage, instrumentor)
+    app = unaware(stage)
     ask(app)
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
     afterword.uninstrument(app)
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
 def test_an_application_that_cannot_be_seen(
     fault: type[BaseException],
-    bench: Bench,
+    stage: InProcessStage,
     opened: testing.Account,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -337,7 +337,7 @@ def test_an_application_that_cannot_be_seen(
         raise fault
 
     monkeypatch.setattr(wiring, "apply", broken)
-    assert ask(unaware(bench)).status == 200
+    assert ask(unaware(stage)).status == 200
     assert opened.scheduled == 0
     assert "the test does not see FastAPI" in caplog.text
 
@@ -350,15 +350,15 @@ def test_a_version_that_cannot_be_observed(monkeypatch: pytest.MonkeyPatch):
     assert not accounts._watchers
 
 
-def test_the_answers_are_the_same(bench: Bench):
+def test_the_answers_are_the_same(stage: InProcessStage):
     """An application answers to the byte what it answers without the account, errors included."""
 
     def build() -> Starlette:
-        app = unaware(bench)
+        app = unaware(stage)
 
         @app.get("/{number}")
         async def broken(number: int, tasks: BackgroundTasks) -> None:
-            tasks.add_task(bench.works("audit"))
+            tasks.add_task(stage.works("audit"))
             raise KeyError(number)
 
         return app

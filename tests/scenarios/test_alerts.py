@@ -8,16 +8,16 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import named
 from tests.support.story import failed, succeeded
 from tests.support.visit import Visit
 
 
 @pytest.mark.parametrize("where", ["endpoint", "stream", "beside"])
-def test_an_alert_during_a_live_stream(lab: Lab, where: str):
+def test_an_alert_during_a_live_stream(comparison: Comparison, where: str):
     """A task that fails in a request with a live stream alerts while the stream lives, wherever it is awaited."""
-    stage = lab.stage()
+    stage = comparison.stage()
     app = stage.fastapi()
     end = asyncio.Event()
 
@@ -56,12 +56,12 @@ def test_an_alert_during_a_live_stream(lab: Lab, where: str):
             while b"0\r\n\r\n" not in connection.recv(65536):
                 pass
         visit.close()
-    lab.expect(failed("mail"), succeeded("alert"))
+    comparison.expect(failed("mail"), succeeded("alert"))
 
 
-def test_an_alert_before_a_stream_never_delays_its_beginning(lab: Lab):
+def test_an_alert_before_a_stream_never_delays_its_beginning(comparison: Comparison):
     """The client has the beginning of a stream before the alert of a task that the endpoint awaited."""
-    stage = lab.stage()
+    stage = comparison.stage()
     app: FastAPI = stage.fastapi()
     received = asyncio.Event()
 
@@ -87,4 +87,4 @@ def test_an_alert_before_a_stream_never_delays_its_beginning(lab: Lab):
                 seen += connection.recv(65536)
             server.call(received.set)
         visit.close()
-    lab.expect(failed("mail"), succeeded("alert"))
+    comparison.expect(failed("mail"), succeeded("alert"))

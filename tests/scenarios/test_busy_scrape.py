@@ -8,16 +8,16 @@ import httpx
 from fastapi import BackgroundTasks
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.server import Server
 from tests.support.waiting import wait_until
 
 THREADS, REQUESTS = 40, 45
 
 
-def test_a_scrape_needs_no_thread_of_the_forty(bench: Bench):
+def test_a_scrape_needs_no_thread_of_the_forty(stage: InProcessStage):
     """With every worker thread held and callers waiting, a scrape is answered, and says so."""
-    app, release = bench.fastapi(), threading.Event()
+    app, release = stage.fastapi(), threading.Event()
 
     @app.get("/held")
     def held() -> None:
@@ -31,7 +31,7 @@ def test_a_scrape_needs_no_thread_of_the_forty(bench: Bench):
     async def count() -> int:
         return anyio.to_thread.current_default_thread_limiter().statistics().tasks_waiting
 
-    bench.instrument(app)
+    stage.instrument(app)
     with Server(app) as server, ThreadPoolExecutor(REQUESTS) as clients:
         held_requests = [clients.submit(httpx.get, f"{server.url}/held", timeout=60) for _ in range(REQUESTS)]
         try:

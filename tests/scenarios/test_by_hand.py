@@ -9,13 +9,13 @@ from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
 from tests.support.story import failed, request_error, skipped, succeeded
 from tests.support.visit import get
 
 
-def test_row_27_one_task_shared_by_every_response(lab: Lab):
+def test_row_27_one_task_shared_by_every_response(comparison: Comparison):
     """A task made once, at import, and put on every response has one run per response."""
 
     def build(stage: Stage) -> FastAPI:
@@ -28,10 +28,10 @@ def test_row_27_one_task_shared_by_every_response(lab: Lab):
 
         return app
 
-    lab.verify(build, get("/", "/", "/"), *[succeeded("mail")] * 3)
+    comparison.verify(build, get("/", "/", "/"), *[succeeded("mail")] * 3)
 
 
-def test_row_27_one_batch_shared_by_every_response(lab: Lab):
+def test_row_27_one_batch_shared_by_every_response(comparison: Comparison):
     """A batch made once is accounted for at every response, also when it fails."""
 
     def build(stage: Stage) -> FastAPI:
@@ -46,10 +46,10 @@ def test_row_27_one_batch_shared_by_every_response(lab: Lab):
 
         return app
 
-    lab.verify(build, get("/", "/"), *[succeeded("mail"), failed("report"), skipped("audit")] * 2)
+    comparison.verify(build, get("/", "/"), *[succeeded("mail"), failed("report"), skipped("audit")] * 2)
 
 
-def test_row_28_a_running_task_adds_another(lab: Lab):
+def test_row_28_a_running_task_adds_another(comparison: Comparison):
     """A task that a running one adds to its own batch runs in that batch."""
 
     def build(stage: Stage) -> FastAPI:
@@ -67,11 +67,11 @@ def test_row_28_a_running_task_adds_another(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), succeeded("mail"), succeeded("report"), succeeded("audit"))
+    comparison.verify(build, get(), succeeded("mail"), succeeded("report"), succeeded("audit"))
 
 
 @pytest.mark.parametrize("kind", ["task", "batch"])
-def test_row_29_awaited_by_hand(lab: Lab, kind: str):
+def test_row_29_awaited_by_hand(comparison: Comparison, kind: str):
     """A task or a batch that the endpoint awaits itself runs once, before the response."""
 
     def build(stage: Stage) -> FastAPI:
@@ -85,12 +85,12 @@ def test_row_29_awaited_by_hand(lab: Lab, kind: str):
 
         return app
 
-    lab.verify(build, get(), succeeded("mail"))
-    assert lab.bare.did == ["mail", "endpoint"]
+    comparison.verify(build, get(), succeeded("mail"))
+    assert comparison.bare.did == ["mail", "endpoint"]
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["working", "failing"])
-def test_row_43_a_batch_added_as_a_task(lab: Lab, fails: bool):
+def test_row_43_a_batch_added_as_a_task(comparison: Comparison, fails: bool):
     """The merge recipe, ``add_task(response.background)``, counts the inner tasks only, once each."""
 
     def build(stage: Stage) -> FastAPI:
@@ -114,11 +114,11 @@ def test_row_43_a_batch_added_as_a_task(lab: Lab, fails: bool):
         expected = [failed("mail"), skipped("report"), skipped("audit")]
     else:
         expected = [succeeded("mail"), succeeded("report"), succeeded("audit")]
-    lab.verify(build, get(), *expected, peers_keep_some=True)
+    comparison.verify(build, get(), *expected, peers_keep_some=True)
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["working", "failing"])
-def test_row_43_batches_inside_batches(lab: Lab, fails: bool):
+def test_row_43_batches_inside_batches(comparison: Comparison, fails: bool):
     """Batches nested as members run depth first; after a failure all that is behind it is skipped."""
 
     def build(stage: Stage) -> FastAPI:
@@ -135,10 +135,10 @@ def test_row_43_batches_inside_batches(lab: Lab, fails: bool):
         return app
 
     fate = [failed("mail"), skipped("audit")] if fails else [succeeded("mail"), succeeded("audit")]
-    lab.verify(build, get(), succeeded("report"), *fate, peers_keep_some=True)
+    comparison.verify(build, get(), succeeded("report"), *fate, peers_keep_some=True)
 
 
-def test_row_44_handed_to_a_worker(lab: Lab):
+def test_row_44_handed_to_a_worker(comparison: Comparison):
     """A task that a worker started elsewhere runs is accounted for once, with the request it came from."""
 
     def build(stage: Stage) -> FastAPI:
@@ -167,11 +167,11 @@ def test_row_44_handed_to_a_worker(lab: Lab):
         visit.get()
         visit.wait_for("mail", "report")
 
-    lab.verify(build, drive, succeeded("mail"), succeeded("report"))
-    assert {run.request.route for run in lab.accounts.recorder.ended_runs} == {"/"}
+    comparison.verify(build, drive, succeeded("mail"), succeeded("report"))
+    assert {run.request.route for run in comparison.accounts.recorder.ended_runs} == {"/"}
 
 
-def test_row_44_handed_to_another_application(lab: Lab):
+def test_row_44_handed_to_another_application(comparison: Comparison):
     """A task that another application's response carries stays in the account it was born in."""
 
     def build(stage: Stage) -> FastAPI:
@@ -194,10 +194,10 @@ def test_row_44_handed_to_another_application(lab: Lab):
             other.get()
             visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("mail"))
+    comparison.verify(build, drive, succeeded("mail"))
 
 
-def test_row_51_created_in_a_request_that_fails(lab: Lab):
+def test_row_51_created_in_a_request_that_fails(comparison: Comparison):
     """What a ``create_task`` of a failed request schedules later runs, detached from the request."""
 
     def build(stage: Stage) -> FastAPI:
@@ -226,4 +226,4 @@ def test_row_51_created_in_a_request_that_fails(lab: Lab):
         visit.server.call(visit.stage.released.set)
         visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("mail"), request_error(500, "ValueError"))
+    comparison.verify(build, drive, succeeded("mail"), request_error(500, "ValueError"))

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.background import BackgroundTask
 
 from afterword import task
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import RequestError, abandoned, dropped, request_error, succeeded
 from tests.support.visit import get
@@ -94,7 +94,7 @@ def detaching_app(stage: Stage) -> FastAPI:
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
-def test_a_custom_route_lets_the_tasks_run_by_themselves(lab: Lab, fails: bool):
+def test_a_custom_route_lets_the_tasks_run_by_themselves(comparison: Comparison, fails: bool):
     """Injected tasks that a custom route takes from the response and runs by itself are told once, as they end.
 
     That the request then fails in a middleware does not change it.
@@ -129,10 +129,10 @@ def test_a_custom_route_lets_the_tasks_run_by_themselves(lab: Lab, fails: bool):
         visit.wait_for("mail", "audit")
 
     error = [request_error(500, "ValueError")] if fails else []
-    lab.verify(build, drive, succeeded("mail"), succeeded("audit"), *error)
+    comparison.verify(build, drive, succeeded("mail"), succeeded("audit"), *error)
 
 
-def test_an_endpoint_runs_its_tasks_and_fails(lab: Lab):
+def test_an_endpoint_runs_its_tasks_and_fails(comparison: Comparison):
     """Injected tasks that an endpoint runs by itself are told once, although it has failed meanwhile."""
 
     def build(stage: Stage) -> FastAPI:
@@ -156,11 +156,11 @@ def test_an_endpoint_runs_its_tasks_and_fails(lab: Lab):
         visit.get()
         visit.wait_for("audit")
 
-    lab.verify(build, drive, succeeded("mail"), succeeded("audit"), told(unhandled=True))
+    comparison.verify(build, drive, succeeded("mail"), succeeded("audit"), told(unhandled=True))
 
 
 @pytest.mark.parametrize("raises", [None, TimeoutError], ids=["answers", "raises"])
-def test_a_timeout_lets_the_endpoint_finish(lab: Lab, raises: type[Exception] | None):
+def test_a_timeout_lets_the_endpoint_finish(comparison: Comparison, raises: type[Exception] | None):
     """What an endpoint schedules and runs after a timeout has answered, or raised, in its place is told once."""
 
     def build(stage: Stage) -> FastAPI:
@@ -180,11 +180,11 @@ def test_a_timeout_lets_the_endpoint_finish(lab: Lab, raises: type[Exception] | 
         visit.wait_for("early", "late")
 
     error = [] if raises is None else [request_error(500, "TimeoutError")]
-    lab.verify(build, drive, succeeded("early"), succeeded("late"), *error)
+    comparison.verify(build, drive, succeeded("early"), succeeded("late"), *error)
 
 
 @pytest.mark.parametrize("unhandled", [False, True], ids=["answered", "unhandled"])
-def test_an_endpoint_fails_after_a_timeout_has_answered(lab: Lab, unhandled: bool):
+def test_an_endpoint_fails_after_a_timeout_has_answered(comparison: Comparison, unhandled: bool):
     """Tasks of an endpoint that fails after its timeout has answered are dropped, for that error."""
 
     def build(stage: Stage) -> FastAPI:
@@ -200,10 +200,10 @@ def test_an_endpoint_fails_after_a_timeout_has_answered(lab: Lab, unhandled: boo
 
         return app
 
-    lab.verify(build, get(), dropped("early"), dropped("late"), told(unhandled, 504))
+    comparison.verify(build, get(), dropped("early"), dropped("late"), told(unhandled, 504))
 
 
-def test_a_task_that_must_run_on_an_error_is_not_run_twice(lab: Lab):
+def test_a_task_that_must_run_on_an_error_is_not_run_twice(comparison: Comparison):
     """``run_on_request_error`` runs no task whose endpoint goes on and runs it, although a timeout raised."""
 
     def build(stage: Stage) -> FastAPI:
@@ -222,10 +222,10 @@ def test_a_task_that_must_run_on_an_error_is_not_run_twice(lab: Lab):
         visit.get()
         visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("mail"), request_error(500, "TimeoutError"))
+    comparison.verify(build, drive, succeeded("mail"), request_error(500, "TimeoutError"))
 
 
-def test_a_task_that_must_run_on_an_error_runs_when_the_endpoint_fails_late(lab: Lab):
+def test_a_task_that_must_run_on_an_error_runs_when_the_endpoint_fails_late(comparison: Comparison):
     """``run_on_request_error`` runs a task whose endpoint fails after its timeout has raised."""
 
     def build(stage: Stage) -> FastAPI:
@@ -241,18 +241,18 @@ def test_a_task_that_must_run_on_an_error_runs_when_the_endpoint_fails_late(lab:
 
         return app
 
-    stage = lab.stage()
+    stage = comparison.stage()
     app = build(stage)
-    lab.instrument(app)
+    comparison.instrument(app)
     with stage.serve(app) as server:
         assert httpx.get(server.url).status_code == 500
         errors = [request_error(500, "TimeoutError"), request_error(500, "ValueError")]
-        lab.expect(succeeded("mail"), *errors)
+        comparison.expect(succeeded("mail"), *errors)
 
 
 @pytest.mark.parametrize("unhandled", [False, True], ids=["answered", "unhandled"])
 @pytest.mark.parametrize("kind", ["by hand", "alone"])
-def test_a_worker_holds_the_tasks_of_a_failed_request(lab: Lab, kind: str, unhandled: bool):
+def test_a_worker_holds_the_tasks_of_a_failed_request(comparison: Comparison, kind: str, unhandled: bool):
     """Tasks that an endpoint hands to a worker before it fails are told once, when the worker has run them."""
 
     def build(stage: Stage) -> FastAPI:
@@ -290,11 +290,11 @@ def test_a_worker_holds_the_tasks_of_a_failed_request(lab: Lab, kind: str, unhan
         visit.get()
         visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("mail"), told(unhandled))
+    comparison.verify(build, drive, succeeded("mail"), told(unhandled))
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
-def test_whoever_holds_them_lets_them_go(lab: Lab, fails: bool):
+def test_whoever_holds_them_lets_them_go(comparison: Comparison, fails: bool):
     """Tasks that somebody has kept and never calls are pending, and given up when they are let go."""
 
     def build(stage: Stage) -> FastAPI:
@@ -319,21 +319,21 @@ def test_whoever_holds_them_lets_them_go(lab: Lab, fails: bool):
     def drive(visit) -> None:
         visit.get()
         visit.wait_for_quiet()
-        assert "shop.mail" not in {run.name for run in lab.accounts.recorder.ended_runs}
+        assert "shop.mail" not in {run.name for run in comparison.accounts.recorder.ended_runs}
         visit.get("/let-go")
 
     if fails:
-        lab.verify(build, drive, dropped("mail"), told(unhandled=False))
-        assert lab.accounts.recorder.run("mail").error_type == "fastapi.exceptions.HTTPException"
+        comparison.verify(build, drive, dropped("mail"), told(unhandled=False))
+        assert comparison.accounts.recorder.run("mail").error_type == "fastapi.exceptions.HTTPException"
     else:
-        lab.verify(build, drive, succeeded("report"), abandoned("mail", "response_replaced"))
+        comparison.verify(build, drive, succeeded("report"), abandoned("mail", "response_replaced"))
 
 
 @pytest.mark.parametrize(
     "where", ["endpoint", "thread", "dependency", "exit", "validation", "closure", "response"]
 )
 @pytest.mark.parametrize("unhandled", [False, True], ids=["answered", "unhandled"])
-def test_the_error_itself_holds_the_tasks(lab: Lab, where: str, unhandled: bool):
+def test_the_error_itself_holds_the_tasks(comparison: Comparison, where: str, unhandled: bool):
     """Tasks that only the exception still holds are told when the request ends, without garbage collection."""
 
     def build(stage: Stage) -> FastAPI:
@@ -394,12 +394,14 @@ def test_the_error_itself_holds_the_tasks(lab: Lab, where: str, unhandled: bool)
         try:
             visit.get("/?number=x" if where == "validation" else "/")
             visit.wait_for_quiet()
-            if lab.accounts.recorder.scheduled_runs:  # not where it is bare
-                assert wait_until(lambda: bool(lab.accounts.recorder.ended_runs))
+            if comparison.accounts.recorder.scheduled_runs:  # not where it is bare
+                assert wait_until(lambda: bool(comparison.accounts.recorder.ended_runs))
         finally:
             gc.enable()
 
     if where == "validation":
-        lab.verify(build, drive, dropped("mail"), request_error(422, "fastapi.exceptions.RequestValidationError"))
+        comparison.verify(
+            build, drive, dropped("mail"), request_error(422, "fastapi.exceptions.RequestValidationError")
+        )
     else:
-        lab.verify(build, drive, dropped("mail"), told(unhandled))
+        comparison.verify(build, drive, dropped("mail"), told(unhandled))

@@ -13,7 +13,7 @@ from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import CollectorRegistry
 
 from afterword._ledger import deferred as lifetimes
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import named
 from tests.support.story import cancelled, failed, skipped
 from tests.support.waiting import wait_until
@@ -65,10 +65,10 @@ def metric_locks(registry: CollectorRegistry) -> list[Any]:
     return [holder._lock for holder in holders if hasattr(holder, "_lock")]
 
 
-def test_row_49_destroyed_inside_a_metrics_lock(lab: Lab):
+def test_row_49_destroyed_inside_a_metrics_lock(comparison: Comparison):
     """A request collected by a thread that holds the metrics' locks is cancelled, without a deadlock."""
     begun = asyncio.Event()
-    stage = lab.stage()
+    stage = comparison.stage()
     app = stage.fastapi()
 
     @named("mail")
@@ -85,7 +85,7 @@ def test_row_49_destroyed_inside_a_metrics_lock(lab: Lab):
 
     def collect_inside_the_locks() -> None:
         with contextlib.ExitStack() as locks:
-            for lock in metric_locks(lab.accounts.prometheus.registry):
+            for lock in metric_locks(comparison.accounts.prometheus.registry):
                 locks.enter_context(lock)
             gc.collect()
         collected.set()
@@ -94,20 +94,20 @@ def test_row_49_destroyed_inside_a_metrics_lock(lab: Lab):
     gc.disable()
     try:
         suspend_and_forget(app, begun)
-        assert not lab.accounts.recorder.ended_runs
+        assert not comparison.accounts.recorder.ended_runs
         threading.Thread(target=collect_inside_the_locks, daemon=True).start()
         assert collected.wait(10), "deadlock"
     finally:
         gc.enable()
-    lab.expect(cancelled("mail"), skipped("audit", "earlier_task_cancelled"))
+    comparison.expect(cancelled("mail"), skipped("audit", "earlier_task_cancelled"))
 
 
-def test_row_49_nothing_is_kept_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch):
+def test_row_49_nothing_is_kept_of_it(comparison: Comparison, monkeypatch: pytest.MonkeyPatch):
     """What a suspended task had in its hands is free when its request has been destroyed."""
     # contrib's own tear-down is logged with a traceback, which pytest would keep, frames and all
     monkeypatch.setattr(logging.getLogger("opentelemetry.context"), "disabled", True)
     begun = asyncio.Event()
-    stage = lab.stage()
+    stage = comparison.stage()
     app = stage.fastapi()
 
     class Payload:
@@ -128,14 +128,14 @@ def test_row_49_nothing_is_kept_of_it(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     stage.instrument(app)
     suspend_and_forget(app, begun)
     gc.collect()
-    lab.expect(cancelled("mail"))
+    comparison.expect(cancelled("mail"))
     assert wait_until(lambda: gc.collect() >= 0 and alive[0]() is None)
 
 
-def test_an_alert_that_is_destroyed(lab: Lab):
+def test_an_alert_that_is_destroyed(comparison: Comparison):
     """A suspended ``on_task_failure`` that is collected ends as a task does: cancelled, and nothing is raised."""
     begun = asyncio.Event()
-    stage = lab.stage()
+    stage = comparison.stage()
     app = stage.fastapi()
 
     @named("alert")
@@ -151,4 +151,4 @@ def test_an_alert_that_is_destroyed(lab: Lab):
     stage.instrument(app, on_task_failure=[alert])
     suspend_and_forget(app, begun)
     gc.collect()
-    lab.expect(failed("mail"), cancelled("alert"), skipped("audit"))
+    comparison.expect(failed("mail"), cancelled("alert"), skipped("audit"))

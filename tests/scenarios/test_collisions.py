@@ -5,15 +5,15 @@ from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 
-from tests.support.lab import Lab
-from tests.support.modes import COLLISIONS
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
+from tests.support.telemetry_modes import COLLISIONS
 from tests.support.visit import get
 
 pytestmark = [
     pytest.mark.skipif(not COLLISIONS, reason="this FastAPI has no telemetry of its own"),
-    pytest.mark.parametrize("mode", COLLISIONS, indirect=True, ids=lambda mode: mode.name),
+    pytest.mark.parametrize("telemetry_mode", COLLISIONS, indirect=True, ids=lambda mode: mode.name),
 ]
 
 
@@ -37,7 +37,7 @@ def add_routes(app: FastAPI, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "/sub"], ids=["plain", "mounted"])
-def test_one_span_per_run(lab: Lab, prefix: str):
+def test_one_span_per_run(comparison: Comparison, prefix: str):
     """Whoever opens spans around a task, each run is one span, and the story is the same."""
 
     def build(stage: Stage) -> FastAPI:
@@ -50,7 +50,7 @@ def test_one_span_per_run(lab: Lab, prefix: str):
             add_routes(app, stage)
         return app
 
-    lab.verify(
+    comparison.verify(
         build,
         get(f"{prefix}/fails", f"{prefix}/own", f"{prefix}/broken"),
         *(succeeded("report"), failed("mail"), skipped("audit"), succeeded("invoice")),

@@ -8,12 +8,12 @@ from fastapi import BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect, Request
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
 from tests.support.story import cancelled, dropped, skipped, succeeded
 
 
-def test_row_20_the_client_leaves_during_the_task(lab: Lab):
+def test_row_20_the_client_leaves_during_the_task(comparison: Comparison):
     """A task goes on when its client has hung up."""
 
     def build(stage: Stage) -> FastAPI:
@@ -39,10 +39,10 @@ def test_row_20_the_client_leaves_during_the_task(lab: Lab):
         visit.server.call(visit.stage.left.set)
         visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("mail"))
+    comparison.verify(build, drive, succeeded("mail"))
 
 
-def test_row_20_the_client_leaves_in_mid_stream(lab: Lab):
+def test_row_20_the_client_leaves_in_mid_stream(comparison: Comparison):
     """A stream's task runs although nobody has read the stream to its end."""
 
     def build(stage: Stage) -> FastAPI:
@@ -69,10 +69,10 @@ def test_row_20_the_client_leaves_in_mid_stream(lab: Lab):
         visit.server.call(visit.stage.left.set)
         visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("mail"))
+    comparison.verify(build, drive, succeeded("mail"))
 
 
-def test_row_21_shutdown_cancels_a_running_task(lab: Lab):
+def test_row_21_shutdown_cancels_a_running_task(comparison: Comparison):
     """A server that shuts down cancels a running task and never runs the ones behind it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -98,14 +98,14 @@ def test_row_21_shutdown_cancels_a_running_task(lab: Lab):
         visit.wait_for("mail begins")
         visit.server.stop()
 
-    lab.verify(build, drive, cancelled("mail"), skipped("audit", "earlier_task_cancelled"), grace=0.2)
-    detail = lab.accounts.recorder.run("audit").detail
+    comparison.verify(build, drive, cancelled("mail"), skipped("audit", "earlier_task_cancelled"), grace=0.2)
+    detail = comparison.accounts.recorder.run("audit").detail
     assert "shop.mail was cancelled" in detail
     assert "grace period" in detail
     assert "catch" not in detail
 
 
-def test_row_22_shutdown_while_a_thread_runs_on(lab: Lab):
+def test_row_22_shutdown_while_a_thread_runs_on(comparison: Comparison):
     """A sync task's thread outlives the shutdown; for the account the task is cancelled."""
 
     def build(stage: Stage) -> FastAPI:
@@ -133,11 +133,11 @@ def test_row_22_shutdown_while_a_thread_runs_on(lab: Lab):
         visit.stage.release.set()
         visit.wait_for("report")
 
-    lab.verify(build, drive, cancelled("report"), skipped("audit", "earlier_task_cancelled"), grace=0.2)
+    comparison.verify(build, drive, cancelled("report"), skipped("audit", "earlier_task_cancelled"), grace=0.2)
 
 
 @pytest.mark.parametrize("notices", ["receiving", "sending"])
-def test_row_39_a_websocket_disconnects(lab: Lab, notices: str):
+def test_row_39_a_websocket_disconnects(comparison: Comparison, notices: str):
     """A WebSocket's client that leaves is nobody's error; the tasks are dropped for that reason."""
 
     def build(stage: Stage) -> FastAPI:
@@ -165,10 +165,10 @@ def test_row_39_a_websocket_disconnects(lab: Lab, notices: str):
             visit.seen.append(connection.recv())
         visit.wait_for("gone")
 
-    lab.verify(build, drive, dropped("mail", "client_disconnected"))
+    comparison.verify(build, drive, dropped("mail", "client_disconnected"))
 
 
-def test_row_39_sending_to_a_vanished_client(lab: Lab):
+def test_row_39_sending_to_a_vanished_client(comparison: Comparison):
     """A request whose client vanished before the answer, and which notices, is no failed request."""
 
     def build(stage: Stage) -> FastAPI:
@@ -190,4 +190,4 @@ def test_row_39_sending_to_a_vanished_client(lab: Lab):
             visit.wait_for("waiting")
         visit.wait_for("gone")
 
-    lab.verify(build, drive, dropped("mail", "client_disconnected"))
+    comparison.verify(build, drive, dropped("mail", "client_disconnected"))

@@ -5,7 +5,7 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import ANY, abandoned, dropped, request_error, succeeded
 from tests.support.versions import EXITS_AFTER_RESPONSE
@@ -30,21 +30,21 @@ def raising(exc: Exception):
     return build
 
 
-def test_row_05_an_http_exception(lab: Lab):
+def test_row_05_an_http_exception(comparison: Comparison):
     """A task scheduled before an ``HTTPException`` is dropped; a 4xx is a warning without a traceback."""
-    lab.verify(raising(HTTPException(404)), get(), dropped("mail"), request_error(404, HTTP_EXCEPTION))
-    [line] = lab.accounts.lines.of_requests()
+    comparison.verify(raising(HTTPException(404)), get(), dropped("mail"), request_error(404, HTTP_EXCEPTION))
+    [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "warning"
 
 
-def test_row_05_an_http_exception_of_the_servers_fault(lab: Lab):
+def test_row_05_an_http_exception_of_the_servers_fault(comparison: Comparison):
     """An ``HTTPException`` of 500 or more is an error with a traceback."""
-    lab.verify(raising(HTTPException(503)), get(), dropped("mail"), request_error(503, HTTP_EXCEPTION))
-    [line] = lab.accounts.lines.of_requests()
+    comparison.verify(raising(HTTPException(503)), get(), dropped("mail"), request_error(503, HTTP_EXCEPTION))
+    [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "error"
 
 
-def test_row_06_a_parameter_fails_validation(lab: Lab):
+def test_row_06_a_parameter_fails_validation(comparison: Comparison):
     """A dependency's task is dropped when validation fails; the input is never in the log."""
 
     def build(stage: Stage) -> FastAPI:
@@ -60,23 +60,23 @@ def test_row_06_a_parameter_fails_validation(lab: Lab):
         return app
 
     error = request_error(422, "fastapi.exceptions.RequestValidationError")
-    lab.verify(build, get("/?age=hunter2"), dropped("audit"), error)
-    [line] = lab.accounts.lines.of_requests()
+    comparison.verify(build, get("/?age=hunter2"), dropped("audit"), error)
+    [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "warning"
-    assert "hunter2" not in repr(lab.accounts.lines.entries)
-    assert "hunter2" not in repr([span.to_json() for span in lab.accounts.spans.of_runs()])
+    assert "hunter2" not in repr(comparison.accounts.lines.entries)
+    assert "hunter2" not in repr([span.to_json() for span in comparison.accounts.spans.of_runs()])
 
 
-def test_row_07_an_unhandled_exception(lab: Lab):
+def test_row_07_an_unhandled_exception(comparison: Comparison):
     """An unhandled exception drops the tasks and is reported once, with its traceback."""
-    lab.verify(raising(ValueError("boom")), get(), dropped("mail"), request_error(500, "ValueError"))
-    [line] = lab.accounts.lines.of_requests()
+    comparison.verify(raising(ValueError("boom")), get(), dropped("mail"), request_error(500, "ValueError"))
+    [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "error"
-    if lab.mode.traces_requests:
-        assert line["trace_id"] == lab.accounts.recorder.run("mail").trace_id
+    if comparison.telemetry_mode.traces_requests:
+        assert line["trace_id"] == comparison.accounts.recorder.run("mail").trace_id
 
 
-def test_row_07_the_response_model_does_not_validate(lab: Lab):
+def test_row_07_the_response_model_does_not_validate(comparison: Comparison):
     """A response that is not what was promised is the server's error."""
 
     def build(stage: Stage) -> FastAPI:
@@ -90,10 +90,10 @@ def test_row_07_the_response_model_does_not_validate(lab: Lab):
         return app
 
     error = request_error(500, "fastapi.exceptions.ResponseValidationError")
-    lab.verify(build, get(), dropped("mail"), error)
+    comparison.verify(build, get(), dropped("mail"), error)
 
 
-def test_row_07_debug_mode_keeps_its_traceback_page(lab: Lab):
+def test_row_07_debug_mode_keeps_its_traceback_page(comparison: Comparison):
     """In debug mode the page with the traceback is sent, and the error is reported as ever."""
 
     def build(stage: Stage) -> FastAPI:
@@ -111,11 +111,11 @@ def test_row_07_debug_mode_keeps_its_traceback_page(lab: Lab):
         del visit.seen[:]  # the page lists every frame on the way, so it differs
         visit.seen.append((response.status_code, "ValueError: boom" in response.text))
 
-    lab.verify(build, drive, dropped("mail"), request_error(500, "ValueError"))
+    comparison.verify(build, drive, dropped("mail"), request_error(500, "ValueError"))
 
 
 @pytest.mark.parametrize("handles", [ValueError, Exception])
-def test_row_08_a_handler_with_a_background(lab: Lab, handles: type[Exception]):
+def test_row_08_a_handler_with_a_background(comparison: Comparison, handles: type[Exception]):
     """The user's handler answers with a task: that one runs, the endpoint's is dropped, the error is told."""
 
     def build(stage: Stage) -> FastAPI:
@@ -128,12 +128,12 @@ def test_row_08_a_handler_with_a_background(lab: Lab, handles: type[Exception]):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), succeeded("audit"), request_error(500, "ValueError"))
-    events = [entry["event"] for entry in lab.accounts.lines.entries]
+    comparison.verify(build, get(), dropped("mail"), succeeded("audit"), request_error(500, "ValueError"))
+    events = [entry["event"] for entry in comparison.accounts.lines.entries]
     assert events.index("request.failed") < events.index("background_task.succeeded")
 
 
-def test_row_19_the_stream_breaks(lab: Lab):
+def test_row_19_the_stream_breaks(comparison: Comparison):
     """A generator that raises midway drops the tasks; the request is reported once, as an error."""
 
     def build(stage: Stage) -> FastAPI:
@@ -150,12 +150,12 @@ def test_row_19_the_stream_breaks(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(ANY, "ValueError"))
-    [line] = lab.accounts.lines.of_requests()
+    comparison.verify(build, get(), dropped("mail"), request_error(ANY, "ValueError"))
+    [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "error"
 
 
-def test_row_38_the_exit_of_a_dependency_raises(lab: Lab):
+def test_row_38_the_exit_of_a_dependency_raises(comparison: Comparison):
     """An error in a ``yield`` dependency's exit is reported once, whether the tasks have run or not."""
 
     def build(stage: Stage) -> FastAPI:
@@ -173,16 +173,16 @@ def test_row_38_the_exit_of_a_dependency_raises(lab: Lab):
 
     fate = succeeded("mail") if EXITS_AFTER_RESPONSE else dropped("mail")
     status = ANY if EXITS_AFTER_RESPONSE else 404
-    lab.verify(build, get(), fate, request_error(status, HTTP_EXCEPTION))
+    comparison.verify(build, get(), fate, request_error(status, HTTP_EXCEPTION))
 
 
-def test_row_40_answered_with_a_redirect(lab: Lab):
+def test_row_40_answered_with_a_redirect(comparison: Comparison):
     """An exception that redirects drops the tasks, but is no failed request."""
     to_login = HTTPException(307, headers={"location": "/login"})
-    lab.verify(raising(to_login), get(), dropped("mail"))
+    comparison.verify(raising(to_login), get(), dropped("mail"))
 
 
-def test_row_41_the_stream_breaks_before_a_handler_of_all(lab: Lab):
+def test_row_41_the_stream_breaks_before_a_handler_of_all(comparison: Comparison):
     """A handler whose response can no longer be sent is called; its own task is abandoned."""
 
     def build(stage: Stage) -> FastAPI:
@@ -205,11 +205,11 @@ def test_row_41_the_stream_breaks_before_a_handler_of_all(lab: Lab):
         return app
 
     expected = dropped("mail"), abandoned("audit", ANY), request_error(ANY, "ValueError")
-    lab.verify(build, get(), *expected)
+    comparison.verify(build, get(), *expected)
 
 
 @pytest.mark.parametrize("handles", [ValueError, Exception])
-def test_row_42_a_handler_with_one_constant_response(lab: Lab, handles: type[Exception]):
+def test_row_42_a_handler_with_one_constant_response(comparison: Comparison, handles: type[Exception]):
     """A response object that a handler returns for every error stays as it is; each error is told once."""
     constants: list[JSONResponse] = []
 
@@ -221,6 +221,6 @@ def test_row_42_a_handler_with_one_constant_response(lab: Lab, handles: type[Exc
         return app
 
     error = request_error(503, "ValueError")
-    lab.verify(build, get("/", "/"), dropped("mail"), dropped("mail"), error, error)
+    comparison.verify(build, get("/", "/"), dropped("mail"), dropped("mail"), error, error)
     assert all(constant.background is None for constant in constants)
     assert all(sorted(vars(constant)) == sorted(vars(JSONResponse({}))) for constant in constants)

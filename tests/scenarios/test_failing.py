@@ -8,14 +8,14 @@ from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
 from tests.support.story import ANY, dropped, failed, request_error, skipped, succeeded
 from tests.support.visit import get
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
-def test_row_03_the_middle_one_of_three_raises(lab: Lab, kind: str):
+def test_row_03_the_middle_one_of_three_raises(comparison: Comparison, kind: str):
     """A failing task ends its batch: what is behind it is skipped, and is told because of whom."""
 
     def build(stage: Stage) -> FastAPI:
@@ -30,12 +30,12 @@ def test_row_03_the_middle_one_of_three_raises(lab: Lab, kind: str):
 
         return app
 
-    lab.verify(build, get(), succeeded("mail"), failed("report"), skipped("audit"))
-    assert "shop.report" in lab.accounts.recorder.run("audit").detail
-    assert "shop.report" in lab.accounts.spans.of("audit").status.description
+    comparison.verify(build, get(), succeeded("mail"), failed("report"), skipped("audit"))
+    assert "shop.report" in comparison.accounts.recorder.run("audit").detail
+    assert "shop.report" in comparison.accounts.spans.of("audit").status.description
 
 
-def test_row_03_the_exception_event_is_on_the_span(lab: Lab):
+def test_row_03_the_exception_event_is_on_the_span(comparison: Comparison):
     """A failed run's span carries the exception once, with its type, message and traceback."""
 
     def build(stage: Stage) -> FastAPI:
@@ -47,15 +47,15 @@ def test_row_03_the_exception_event_is_on_the_span(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), failed("mail"))
-    [event] = lab.accounts.spans.of("mail").events
+    comparison.verify(build, get(), failed("mail"))
+    [event] = comparison.accounts.spans.of("mail").events
     assert event.name == "exception"
     assert event.attributes["exception.type"] == "ValueError"
     assert event.attributes["exception.message"] == "boom"
     assert "in task" in event.attributes["exception.stacktrace"]
 
 
-def test_row_04_a_task_raises_what_has_a_handler(lab: Lab):
+def test_row_04_a_task_raises_what_has_a_handler(comparison: Comparison):
     """A task that raises an ``HTTPException`` fails with that type, whatever the server makes of it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -68,10 +68,10 @@ def test_row_04_a_task_raises_what_has_a_handler(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), failed("mail", "fastapi.exceptions.HTTPException"), skipped("audit"))
+    comparison.verify(build, get(), failed("mail", "fastapi.exceptions.HTTPException"), skipped("audit"))
 
 
-def test_row_04_a_task_raises_what_has_a_handler_of_the_users(lab: Lab):
+def test_row_04_a_task_raises_what_has_a_handler_of_the_users(comparison: Comparison):
     """A handler for the type of error that a task raises changes nothing about whose error it is."""
 
     class OutOfPaper(Exception):
@@ -91,7 +91,7 @@ def test_row_04_a_task_raises_what_has_a_handler_of_the_users(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), failed("report", f"{__name__}.{OutOfPaper.__qualname__}"))
+    comparison.verify(build, get(), failed("report", f"{__name__}.{OutOfPaper.__qualname__}"))
 
 
 def lambda_returning_a_coroutine(stage: Stage):
@@ -125,7 +125,7 @@ def async_generator_function(stage: Stage):
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [lambda_returning_a_coroutine, generator_function, async_generator_function])
-def test_row_26_nobody_awaits_what_it_returns(lab: Lab, kind):
+def test_row_26_nobody_awaits_what_it_returns(comparison: Comparison, kind):
     """A function that only returns something to be awaited or iterated did nothing, and says so."""
 
     def build(stage: Stage) -> FastAPI:
@@ -137,11 +137,11 @@ def test_row_26_nobody_awaits_what_it_returns(lab: Lab, kind):
 
         return app
 
-    lab.verify(build, get(), failed("mail", ANY, "never_awaited"))
-    assert lab.accounts.recorder.run("mail").detail
+    comparison.verify(build, get(), failed("mail", ANY, "never_awaited"))
+    assert comparison.accounts.recorder.run("mail").detail
 
 
-def test_row_36_an_endpoint_awaits_a_task_that_fails(lab: Lab):
+def test_row_36_an_endpoint_awaits_a_task_that_fails(comparison: Comparison):
     """A task awaited by the endpoint fails its run and the request, which drops its own tasks."""
 
     def build(stage: Stage) -> FastAPI:
@@ -154,10 +154,10 @@ def test_row_36_an_endpoint_awaits_a_task_that_fails(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), failed("report"), dropped("mail"), request_error(500, "ValueError"))
+    comparison.verify(build, get(), failed("report"), dropped("mail"), request_error(500, "ValueError"))
 
 
-def test_row_36_a_stream_awaits_a_task_that_fails(lab: Lab):
+def test_row_36_a_stream_awaits_a_task_that_fails(comparison: Comparison):
     """A task awaited inside a stream fails its run and the request, although the response has started."""
 
     def build(stage: Stage) -> FastAPI:
@@ -174,11 +174,11 @@ def test_row_36_a_stream_awaits_a_task_that_fails(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), failed("report"), dropped("mail"), request_error(ANY, "ValueError"))
+    comparison.verify(build, get(), failed("report"), dropped("mail"), request_error(ANY, "ValueError"))
 
 
 @pytest.mark.parametrize("what", ["converts", "swallows"])
-def test_row_37_a_dependency_catches_the_error_of_a_task(lab: Lab, what: str):
+def test_row_37_a_dependency_catches_the_error_of_a_task(comparison: Comparison, what: str):
     """A task's error stays a task's error when a ``yield`` dependency converts or swallows it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -198,10 +198,10 @@ def test_row_37_a_dependency_catches_the_error_of_a_task(lab: Lab, what: str):
 
         return app
 
-    lab.verify(build, get(), failed("mail"), skipped("audit"))
+    comparison.verify(build, get(), failed("mail"), skipped("audit"))
 
 
-def test_row_48_a_generator_that_is_not_its_own(lab: Lab):
+def test_row_48_a_generator_that_is_not_its_own(comparison: Comparison):
     """A function that returns somebody else's generator has done its work, as ``Executor.map`` has."""
 
     def build(stage: Stage) -> FastAPI:
@@ -218,10 +218,10 @@ def test_row_48_a_generator_that_is_not_its_own(lab: Lab):
         visit.get()
         visit.wait_for("first", "second")
 
-    lab.verify(build, drive, succeeded("map"))
+    comparison.verify(build, drive, succeeded("map"))
 
 
-def test_an_exception_group_of_one(lab: Lab):
+def test_an_exception_group_of_one(comparison: Comparison):
     """An error that a task group has wrapped is reported as what it is."""
 
     def build(stage: Stage) -> FastAPI:
@@ -235,4 +235,4 @@ def test_an_exception_group_of_one(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(500, "ValueError"))
+    comparison.verify(build, get(), dropped("mail"), request_error(500, "ValueError"))

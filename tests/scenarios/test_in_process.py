@@ -12,10 +12,10 @@ with warnings.catch_warnings():  # the newest Starlette would rather have anothe
     warnings.simplefilter("ignore")
     from fastapi.testclient import TestClient
 
-from tests.support.lab import Lab
-from tests.support.modes import MODES
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
+from tests.support.telemetry_modes import MODES
 
 Call = Callable[[FastAPI, str], int]
 
@@ -62,35 +62,35 @@ def build(stage: Stage) -> FastAPI:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx")
 @pytest.mark.parametrize("call", [call_by_test_client, call_by_transport])
-def test_row_32_called_in_process(lab: Lab, call: Call):
+def test_row_32_called_in_process(comparison: Comparison, call: Call):
     """In-process clients block until the tasks have ended and get their errors; the account is the same."""
-    stage = lab.stage()
+    stage = comparison.stage()
     app = build(stage)
     assert call(app, "/works") == 200
     assert stage.did == ["mail", "report"]
-    lab.expect(succeeded("mail"), succeeded("report"))
+    comparison.expect(succeeded("mail"), succeeded("report"))
     with pytest.raises(ValueError, match="boom"):
         call(app, "/fails")
     with pytest.raises(KeyError, match="boom"):
         call(app, "/broken")
-    lab.expect(
+    comparison.expect(
         *(succeeded("mail"), succeeded("report")),
         *(failed("mail"), skipped("audit")),
         *(dropped("mail"), request_error(500, "KeyError", "/broken")),
     )
 
 
-def test_row_32_many_applications_of_one_factory(lab: Lab):
+def test_row_32_many_applications_of_one_factory(comparison: Comparison):
     """A factory called for each test adds up in the same accounts, whatever became of the app before."""
     for _ in range(3):
-        call_by_transport(build(lab.stage()), "/works")
-    lab.expect(*[succeeded("mail"), succeeded("report")] * 3)
+        call_by_transport(build(comparison.stage()), "/works")
+    comparison.expect(*[succeeded("mail"), succeeded("report")] * 3)
 
 
-@pytest.mark.parametrize("mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
-def test_row_52_one_registry_for_all(lab: Lab):
+@pytest.mark.parametrize("telemetry_mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
+def test_row_52_one_registry_for_all(comparison: Comparison):
     """Applications on one registry share its series: no error, no growth, nothing missing."""
-    registry = lab.accounts.prometheus.registry
+    registry = comparison.accounts.prometheus.registry
 
     def series() -> set[tuple[str, str]]:
         return {
@@ -99,13 +99,13 @@ def test_row_52_one_registry_for_all(lab: Lab):
             for sample in family.samples
         }
 
-    call_by_transport(build(lab.stage()), "/works")
-    lab.expect(succeeded("mail"), succeeded("report"))
+    call_by_transport(build(comparison.stage()), "/works")
+    comparison.expect(succeeded("mail"), succeeded("report"))
     after_one = series()
     collectors = len(list(registry.collect()))
-    both = [build(lab.stage()), build(lab.stage())]
+    both = [build(comparison.stage()), build(comparison.stage())]
     for app in both:
         call_by_transport(app, "/works")
-    lab.expect(*[succeeded("mail"), succeeded("report")] * 3)
+    comparison.expect(*[succeeded("mail"), succeeded("report")] * 3)
     assert series() == after_one
     assert len(list(registry.collect())) == collectors

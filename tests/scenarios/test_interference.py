@@ -7,7 +7,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import ANY, dropped, request_error, succeeded
 from tests.support.visit import get
@@ -56,7 +56,7 @@ class Retry:
             await self.app(scope, receive, send)
 
 
-def test_row_33_a_middleware_answers_for_the_error(lab: Lab):
+def test_row_33_a_middleware_answers_for_the_error(comparison: Comparison):
     """A catch-all middleware hides the error from the server, not from the account."""
 
     def build(stage: Stage) -> FastAPI:
@@ -70,10 +70,10 @@ def test_row_33_a_middleware_answers_for_the_error(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(503, "ValueError"))
+    comparison.verify(build, get(), dropped("mail"), request_error(503, "ValueError"))
 
 
-def test_row_33_a_middleware_cancels_the_endpoint(lab: Lab):
+def test_row_33_a_middleware_cancels_the_endpoint(comparison: Comparison):
     """A time limit that cancels the endpoint drops the tasks; the status that was sent is reported."""
 
     def build(stage: Stage) -> FastAPI:
@@ -87,10 +87,10 @@ def test_row_33_a_middleware_cancels_the_endpoint(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(504, ANY))
+    comparison.verify(build, get(), dropped("mail"), request_error(504, ANY))
 
 
-def test_row_50_a_retry(lab: Lab):
+def test_row_50_a_retry(comparison: Comparison):
     """A retrying middleware drops the first attempt's tasks; the second's run, and the request succeeds."""
 
     def build(stage: Stage) -> FastAPI:
@@ -107,7 +107,7 @@ def test_row_50_a_retry(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), succeeded("report"))
+    comparison.verify(build, get(), dropped("mail"), succeeded("report"))
 
 
 def add_failing_route(app: FastAPI, stage: Stage) -> None:
@@ -134,7 +134,7 @@ def add_counted_middleware(app: FastAPI, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_row_35_mounted_before_or_after(lab: Lab, when: str):
+def test_row_35_mounted_before_or_after(comparison: Comparison, when: str):
     """A sub-application is accounted for whether it was mounted before or after ``instrument``."""
 
     def build(stage: Stage) -> FastAPI:
@@ -149,12 +149,12 @@ def test_row_35_mounted_before_or_after(lab: Lab, when: str):
             app.mount("/sub", sub)
         return app
 
-    lab.verify(build, get("/sub/x"), dropped("mail"), request_error(404, HTTP_EXCEPTION, "/sub/x"))
-    assert_constructed_as_bare(lab)
+    comparison.verify(build, get("/sub/x"), dropped("mail"), request_error(404, HTTP_EXCEPTION, "/sub/x"))
+    assert_constructed_as_bare(comparison)
 
 
 @pytest.mark.parametrize("when", ["startup", "first request"])
-def test_row_35_instrumented_while_serving(lab: Lab, when: str):
+def test_row_35_instrumented_while_serving(comparison: Comparison, when: str):
     """An application whose middleware is already built can be instrumented, without building it again."""
 
     def build(stage: Stage) -> FastAPI:
@@ -178,16 +178,16 @@ def test_row_35_instrumented_while_serving(lab: Lab, when: str):
             visit.stage.instrument(visit.stage.app)
         visit.get("/x")
 
-    lab.verify(build, drive, dropped("mail"), request_error(404, HTTP_EXCEPTION, "/x"))
-    assert_constructed_as_bare(lab)
+    comparison.verify(build, drive, dropped("mail"), request_error(404, HTTP_EXCEPTION, "/x"))
+    assert_constructed_as_bare(comparison)
 
 
-def assert_constructed_as_bare(lab: Lab) -> None:
+def assert_constructed_as_bare(comparison: Comparison) -> None:
     """``verify`` has compared the deeds; without them the comparison would be of nothing."""
-    assert lab.bare.did.count("constructed") >= 1
+    assert comparison.bare.did.count("constructed") >= 1
 
 
-def test_an_error_in_a_middleware(lab: Lab):
+def test_an_error_in_a_middleware(comparison: Comparison):
     """A middleware that fails after the endpoint does not take back what the endpoint's tasks did."""
 
     def build(stage: Stage) -> FastAPI:
@@ -204,4 +204,4 @@ def test_an_error_in_a_middleware(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), request_error(500, "ValueError"))
+    comparison.verify(build, get(), request_error(500, "ValueError"))

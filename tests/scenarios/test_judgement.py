@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 import afterword
 from tests.scenarios.test_interference import TimeLimit
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
 from tests.support.story import ANY, dropped, failed, request_error, skipped, succeeded
 from tests.support.visit import Visit, get
@@ -27,7 +27,7 @@ async def await_what_was_cancelled() -> None:
     await future
 
 
-def test_a_websocket_disconnect_inside_an_http_request(lab: Lab):
+def test_a_websocket_disconnect_inside_an_http_request(comparison: Comparison):
     """A peer that vanished while a request told it something is an error of that request: its client is there."""
 
     def build(stage: Stage) -> FastAPI:
@@ -41,10 +41,10 @@ def test_a_websocket_disconnect_inside_an_http_request(lab: Lab):
         return app
 
     error = request_error(500, "starlette.websockets.WebSocketDisconnect")
-    lab.verify(build, get(), dropped("mail"), error)
+    comparison.verify(build, get(), dropped("mail"), error)
 
 
-def test_a_client_disconnect_inside_a_websocket(lab: Lab):
+def test_a_client_disconnect_inside_a_websocket(comparison: Comparison):
     """The client of some HTTP request that left is an error of the WebSocket that trips over it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -65,11 +65,11 @@ def test_a_client_disconnect_inside_a_websocket(lab: Lab):
         visit.wait_for("accepted")
 
     error = request_error("", "starlette.requests.ClientDisconnect", "/ws", "")
-    lab.verify(build, drive, dropped("mail"), error)
+    comparison.verify(build, drive, dropped("mail"), error)
 
 
 @pytest.mark.parametrize("middleware", [False, True], ids=["", "middleware"])
-def test_a_cancelled_error_that_nobody_asked_for(lab: Lab, middleware: bool):
+def test_a_cancelled_error_that_nobody_asked_for(comparison: Comparison, middleware: bool):
     """It is answered with 500, so the request has failed as by any error, also where a middleware hides it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -88,13 +88,13 @@ def test_a_cancelled_error_that_nobody_asked_for(lab: Lab, middleware: bool):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(500, STRAY))
-    assert STRAY in lab.accounts.recorder.run("mail").detail
-    [line] = lab.accounts.lines.of_requests()
+    comparison.verify(build, get(), dropped("mail"), request_error(500, STRAY))
+    assert STRAY in comparison.accounts.recorder.run("mail").detail
+    [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "error"
 
 
-def test_a_task_raises_a_cancelled_error_that_nobody_asked_for(lab: Lab):
+def test_a_task_raises_a_cancelled_error_that_nobody_asked_for(comparison: Comparison):
     """A task that nobody cancels has failed, whatever it raises."""
 
     def build(stage: Stage) -> FastAPI:
@@ -107,10 +107,10 @@ def test_a_task_raises_a_cancelled_error_that_nobody_asked_for(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), failed("mail", STRAY), skipped("audit"))
+    comparison.verify(build, get(), failed("mail", STRAY), skipped("audit"))
 
 
-def test_a_shutdown_cancels_an_endpoint(lab: Lab):
+def test_a_shutdown_cancels_an_endpoint(comparison: Comparison):
     """A request that the server cancels has not failed; its tasks are dropped all the same."""
 
     def build(stage: Stage) -> FastAPI:
@@ -129,11 +129,11 @@ def test_a_shutdown_cancels_an_endpoint(lab: Lab):
             visit.wait_for("waiting")
             visit.server.stop()
 
-    lab.verify(build, drive, dropped("mail"), grace=0.2)
-    assert "grace period" in lab.accounts.recorder.run("mail").detail
+    comparison.verify(build, drive, dropped("mail"), grace=0.2)
+    assert "grace period" in comparison.accounts.recorder.run("mail").detail
 
 
-def test_what_was_cancelled_within_leaves_as_an_error(lab: Lab):
+def test_what_was_cancelled_within_leaves_as_an_error(comparison: Comparison):
     """A middleware that cancels the application and lets that out has made an error of it: nobody cancels *it*."""
 
     class Impatient:
@@ -160,10 +160,10 @@ def test_what_was_cancelled_within_leaves_as_an_error(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(500, STRAY))
+    comparison.verify(build, get(), dropped("mail"), request_error(500, STRAY))
 
 
-def test_a_timeout_that_nobody_answers(lab: Lab):
+def test_a_timeout_that_nobody_answers(comparison: Comparison):
     """An endpoint cancelled by a time limit further out is told by the error that came of it."""
 
     class Limit:
@@ -185,11 +185,11 @@ def test_a_timeout_that_nobody_answers(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), dropped("mail"), request_error(500, "TimeoutError"))
+    comparison.verify(build, get(), dropped("mail"), request_error(500, "TimeoutError"))
 
 
 @pytest.mark.parametrize("why", ["timeout", "stray"])
-def test_tasks_are_rescued_from_a_cancelled_request(lab: Lab, why: str):
+def test_tasks_are_rescued_from_a_cancelled_request(comparison: Comparison, why: str):
     """A time limit's 504, or the 500 for a stray cancellation, rescues tasks and calls ``on_request_error``."""
 
     @named("tell")
@@ -209,7 +209,7 @@ def test_tasks_are_rescued_from_a_cancelled_request(lab: Lab, why: str):
 
         return app
 
-    stage = lab.stage()
+    stage = comparison.stage()
     app = build(stage)
     stage.instrument(app, on_request_error=[tell])
     with stage.serve(app) as server:
@@ -217,10 +217,10 @@ def test_tasks_are_rescued_from_a_cancelled_request(lab: Lab, why: str):
         get()(visit)
         visit.close()
     error = request_error(504 if why == "timeout" else 500, ANY)
-    lab.expect(dropped("mail"), succeeded("audit"), succeeded("tell"), error)
+    comparison.expect(dropped("mail"), succeeded("audit"), succeeded("tell"), error)
 
 
-def test_a_shutdown_rescues_nothing(lab: Lab):
+def test_a_shutdown_rescues_nothing(comparison: Comparison):
     """A task that runs on request errors is dropped where the server cancels the request: there is no answer."""
 
     def build(stage: Stage) -> FastAPI:
@@ -240,10 +240,10 @@ def test_a_shutdown_rescues_nothing(lab: Lab):
             visit.wait_for("waiting")
             visit.server.stop()
 
-    lab.verify(build, drive, dropped("audit"), grace=0.2)
+    comparison.verify(build, drive, dropped("audit"), grace=0.2)
 
 
-def test_a_task_behind_a_denied_websocket_fails(lab: Lab):
+def test_a_task_behind_a_denied_websocket_fails(comparison: Comparison):
     """A task behind the response that denies a WebSocket fails by itself, and fails no request."""
 
     def build(stage: Stage) -> FastAPI:
@@ -261,4 +261,4 @@ def test_a_task_behind_a_denied_websocket_fails(lab: Lab):
             pass
         visit.wait_for("mail fails")
 
-    lab.verify(build, drive, failed("mail"))
+    comparison.verify(build, drive, failed("mail"))

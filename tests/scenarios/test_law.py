@@ -10,11 +10,11 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.support.lab import laboratory
-from tests.support.modes import MODES, Mode
+from tests.support.comparison import compared_in
 from tests.support.random_apps import Plan, build, path_of, plans
 from tests.support.stage import Stage
 from tests.support.story import Ended, Expectation
+from tests.support.telemetry_modes import MODES, TelemetryMode
 from tests.support.visit import Visit
 
 bounded = settings(
@@ -79,28 +79,28 @@ def test_the_model_knows_the_application(drawn: list[Plan]):
 @pytest.mark.timeout(120)
 @settings(bounded, max_examples=60)
 @given(drawn=plans())
-def test_the_law_in_process(mode: Mode, drawn: list[Plan]):
+def test_the_law_in_process(telemetry_mode: TelemetryMode, drawn: list[Plan]):
     """Whatever the application does, all accounts agree with an independent model of it."""
-    with laboratory(mode) as lab:
-        stage = lab.stage()
+    with compared_in(telemetry_mode) as comparison:
+        stage = comparison.stage()
         asyncio.run(call_at_once(staged(stage, drawn), paths_of(drawn)))
         expected = expected_of(drawn)
-        lab.expect(*expected, deadline=3)
+        comparison.expect(*expected, deadline=3)
         assert Counter(stage.did) == deeds_of(expected)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
+@pytest.mark.parametrize("telemetry_mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
 @settings(bounded, max_examples=15)
 @given(drawn=plans())
-def test_the_law_on_a_server(mode: Mode, drawn: list[Plan]):
+def test_the_law_on_a_server(telemetry_mode: TelemetryMode, drawn: list[Plan]):
     """The same holds behind a real server with real connections."""
-    with laboratory(mode) as lab:
-        stage = lab.stage()
+    with compared_in(telemetry_mode) as comparison:
+        stage = comparison.stage()
         with stage.serve(staged(stage, drawn)) as server:
             visit = Visit(server, stage)
             with ThreadPoolExecutor(4) as pool:
                 list(pool.map(visit.get, paths_of(drawn)))
-            lab.expect(*expected_of(drawn), deadline=3)
+            comparison.expect(*expected_of(drawn), deadline=3)
             visit.close()

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from fastapi import BackgroundTasks, FastAPI, HTTPException
 
-from tests.support.lab import Lab
-from tests.support.modes import MODES
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
+from tests.support.telemetry_modes import MODES
 
 REQUESTS, CONNECTIONS = 10_000, 200
 ALONE = [mode for mode in MODES if not mode.native][:1]
@@ -70,17 +70,17 @@ async def storm(port: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("mode", ALONE, indirect=True, ids=lambda mode: mode.name)
-def test_row_31_the_law_holds_under_load(lab: Lab):
+@pytest.mark.parametrize("telemetry_mode", ALONE, indirect=True, ids=lambda mode: mode.name)
+def test_row_31_the_law_holds_under_load(comparison: Comparison):
     """After ten thousand concurrent requests not one task is missing from any account."""
     quarter = REQUESTS // len(KINDS)
     http_exception = "fastapi.exceptions.HTTPException"
-    stage = lab.stage()
+    stage = comparison.stage()
     app = build(stage)
     stage.instrument(app)
     with stage.serve(app) as server:
         assert asyncio.run(storm(server.port)) == REQUESTS
-        lab.expect(
+        comparison.expect(
             *[succeeded("mail")] * (2 * quarter),
             *[succeeded("report")] * quarter,
             *[dropped("mail"), request_error(404, http_exception, "/broken")] * quarter,

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import succeeded
 from tests.support.visit import get
@@ -50,7 +50,7 @@ async def compress(name: str) -> None:
     deeds.append(name)
 
 
-def test_row_25_real_names(lab: Lab):
+def test_row_25_real_names(comparison: Comparison):
     """Every kind of callable runs as it does bare and goes by the name that a reader would look for."""
 
     def build(stage: Stage) -> FastAPI:
@@ -78,14 +78,16 @@ def test_row_25_real_names(lab: Lab):
         "AsyncMailer",
         "compress",
     ]
-    lab.verify(build, get(), *(succeeded(name.rpartition(".")[2]) for name in names))
-    assert [run.name for run in lab.accounts.recorder.ended_runs] == [f"{__name__}.{name}" for name in names]
-    functions = [span.attributes["code.function.name"] for span in lab.accounts.spans.of_runs()]
+    comparison.verify(build, get(), *(succeeded(name.rpartition(".")[2]) for name in names))
+    assert [run.name for run in comparison.accounts.recorder.ended_runs] == [
+        f"{__name__}.{name}" for name in names
+    ]
+    functions = [span.attributes["code.function.name"] for span in comparison.accounts.spans.of_runs()]
     assert functions == [f"{__name__}.{name}" for name in names]
-    assert len(lab.bare.did) == len(names)
+    assert len(comparison.bare.did) == len(names)
 
 
-def test_row_47_copies_of_a_task(lab: Lab):
+def test_row_47_copies_of_a_task(comparison: Comparison):
     """Copies and pickles of a task work, are accounted for by themselves, and carry nothing of ours."""
 
     def build(stage: Stage) -> FastAPI:
@@ -103,10 +105,10 @@ def test_row_47_copies_of_a_task(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), *[succeeded("compress")] * 4)
+    comparison.verify(build, get(), *[succeeded("compress")] * 4)
 
 
-def test_row_47_a_batch_is_copied(lab: Lab):
+def test_row_47_a_batch_is_copied(comparison: Comparison):
     """A deep copy of a whole batch runs instead of the batch; one that runs nothing is no loss."""
 
     def build(stage: Stage) -> FastAPI:
@@ -125,4 +127,4 @@ def test_row_47_a_batch_is_copied(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), *[succeeded("compress")] * 2)
+    comparison.verify(build, get(), *[succeeded("compress")] * 2)

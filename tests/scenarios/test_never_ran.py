@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from httpx import ASGITransport, AsyncClient
 from starlette.background import BackgroundTask
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import abandoned, dropped, request_error, succeeded
 from tests.support.versions import EXITS_AFTER_RESPONSE
@@ -29,15 +29,15 @@ def forgetful(stage: Stage) -> FastAPI:
     return app
 
 
-def test_row_09_made_by_hand_and_never_attached(lab: Lab):
+def test_row_09_made_by_hand_and_never_attached(comparison: Comparison):
     """Tasks on a ``BackgroundTasks()`` of one's own that no response carries are abandoned."""
-    lab.verify(forgetful, get(), abandoned("mail", "never_attached"))
-    assert lab.accounts.recorder.run("mail").detail
-    [line] = lab.accounts.lines.named("background_task.abandoned")
+    comparison.verify(forgetful, get(), abandoned("mail", "never_attached"))
+    assert comparison.accounts.recorder.run("mail").detail
+    [line] = comparison.accounts.lines.named("background_task.abandoned")
     assert (line["http_method"], line["http_route"]) == ("GET", "/")
 
 
-def test_row_09_a_single_task_never_attached(lab: Lab):
+def test_row_09_a_single_task_never_attached(comparison: Comparison):
     """A ``BackgroundTask`` that is made and forgotten is abandoned."""
 
     def build(stage: Stage) -> FastAPI:
@@ -49,10 +49,10 @@ def test_row_09_a_single_task_never_attached(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), abandoned("mail", "never_attached"))
+    comparison.verify(build, get(), abandoned("mail", "never_attached"))
 
 
-def test_row_10_a_response_with_its_own_background(lab: Lab):
+def test_row_10_a_response_with_its_own_background(comparison: Comparison):
     """A returned response with a background of its own replaces the injected tasks, which is said."""
 
     def build(stage: Stage) -> FastAPI:
@@ -65,11 +65,11 @@ def test_row_10_a_response_with_its_own_background(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
-    assert lab.accounts.recorder.run("mail").detail
+    comparison.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
+    assert comparison.accounts.recorder.run("mail").detail
 
 
-def test_row_10_a_slow_response_with_its_own_background(lab: Lab):
+def test_row_10_a_slow_response_with_its_own_background(comparison: Comparison):
     """What a response replaces is told apart also when the task object is found dead while it is being sent."""
 
     def build(stage: Stage) -> FastAPI:
@@ -93,10 +93,10 @@ def test_row_10_a_slow_response_with_its_own_background(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
+    comparison.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
 
 
-def test_row_11_background_of_the_injected_response(lab: Lab):
+def test_row_11_background_of_the_injected_response(comparison: Comparison):
     """A background set on the injected ``Response`` is never called."""
 
     def build(stage: Stage) -> FastAPI:
@@ -108,11 +108,11 @@ def test_row_11_background_of_the_injected_response(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), abandoned("mail", "never_attached"))
+    comparison.verify(build, get(), abandoned("mail", "never_attached"))
 
 
 @pytest.mark.parametrize("request_fails", [False, True], ids=["answered", "failed"])
-def test_row_12_added_in_the_exit_of_a_dependency(lab: Lab, request_fails: bool):
+def test_row_12_added_in_the_exit_of_a_dependency(comparison: Comparison, request_fails: bool):
     """A task added in a ``yield`` dependency's exit runs only where the exit comes before the response."""
 
     def build(stage: Stage) -> FastAPI:
@@ -137,10 +137,10 @@ def test_row_12_added_in_the_exit_of_a_dependency(lab: Lab, request_fails: bool)
         expected = [abandoned("audit", "added_too_late")]
     else:
         expected = [succeeded("audit")]
-    lab.verify(build, get(), *expected)
+    comparison.verify(build, get(), *expected)
 
 
-def test_row_13_injected_into_a_websocket_endpoint(lab: Lab):
+def test_row_13_injected_into_a_websocket_endpoint(comparison: Comparison):
     """Tasks injected into a WebSocket endpoint never run, since no response carries them."""
 
     def build(stage: Stage) -> FastAPI:
@@ -159,10 +159,10 @@ def test_row_13_injected_into_a_websocket_endpoint(lab: Lab):
         with visit.websocket() as connection:
             visit.seen.append(connection.recv())
 
-    lab.verify(build, drive, abandoned("mail", "websocket"))
+    comparison.verify(build, drive, abandoned("mail", "websocket"))
 
 
-def test_row_34_an_error_swallowed_by_a_custom_route(lab: Lab):
+def test_row_34_an_error_swallowed_by_a_custom_route(comparison: Comparison):
     """Where a custom route swallows the error, the task is abandoned, for a reason nobody can know."""
 
     class Forgiving(APIRoute):
@@ -188,12 +188,12 @@ def test_row_34_an_error_swallowed_by_a_custom_route(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), abandoned("mail", "unknown"))
+    comparison.verify(build, get(), abandoned("mail", "unknown"))
 
 
-def test_row_53_reported_while_the_application_is_idle(lab: Lab):
+def test_row_53_reported_while_the_application_is_idle(comparison: Comparison):
     """An abandoned task is reported within seconds, without another request and without a scrape."""
 
-    lab.verify(forgetful, get(), abandoned("mail"))  # no account is scraped before the observer was told
-    run = lab.accounts.recorder.run("mail")
+    comparison.verify(forgetful, get(), abandoned("mail"))  # no account is scraped before the observer was told
+    run = comparison.accounts.recorder.run("mail")
     assert run.ended_at - run.scheduled_at < 5

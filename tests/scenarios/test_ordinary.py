@@ -10,14 +10,14 @@ from starlette.background import BackgroundTask
 from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from starlette.routing import Route
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import dropped, request_error, succeeded
 from tests.support.visit import get
 
 
 @pytest.mark.parametrize("kind", ["async", "def"])
-def test_row_01_both_kinds_of_task_succeed(lab: Lab, kind: str):
+def test_row_01_both_kinds_of_task_succeed(comparison: Comparison, kind: str):
     """An async and a sync task run after the response of an async and of a plain endpoint."""
 
     def build(stage: Stage) -> FastAPI:
@@ -34,12 +34,12 @@ def test_row_01_both_kinds_of_task_succeed(lab: Lab, kind: str):
         app.get("/")(schedule_async if kind == "async" else schedule)
         return app
 
-    lab.verify(build, get(), succeeded("mail"), succeeded("report"))
-    assert lab.accounts.recorder.run("mail").thread_wait is None
-    assert lab.accounts.recorder.run("report").thread_wait is not None
+    comparison.verify(build, get(), succeeded("mail"), succeeded("report"))
+    assert comparison.accounts.recorder.run("mail").thread_wait is None
+    assert comparison.accounts.recorder.run("report").thread_wait is not None
 
 
-def test_row_02_tasks_run_in_order(lab: Lab):
+def test_row_02_tasks_run_in_order(comparison: Comparison):
     """Three tasks run one after the other and are numbered within their request."""
 
     def build(stage: Stage) -> FastAPI:
@@ -53,14 +53,14 @@ def test_row_02_tasks_run_in_order(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), succeeded("mail"), succeeded("report"), succeeded("audit"))
-    ended = [(run.name, run.index) for run in lab.accounts.recorder.ended_runs]
+    comparison.verify(build, get(), succeeded("mail"), succeeded("report"), succeeded("audit"))
+    ended = [(run.name, run.index) for run in comparison.accounts.recorder.ended_runs]
     assert ended == [("shop.mail", 0), ("shop.report", 1), ("shop.audit", 2)]
-    indexes = [span.attributes["background_task.index"] for span in lab.accounts.spans.of_runs()]
+    indexes = [span.attributes["background_task.index"] for span in comparison.accounts.spans.of_runs()]
     assert indexes == [0, 1, 2]
 
 
-def test_row_14_background_of_a_response(lab: Lab):
+def test_row_14_background_of_a_response(comparison: Comparison):
     """Tasks on a response of one's own run, one span each, on FastAPI and on its response classes alike."""
 
     def build(stage: Stage) -> FastAPI:
@@ -78,10 +78,10 @@ def test_row_14_background_of_a_response(lab: Lab):
 
         return app
 
-    lab.verify(build, get("/one", "/two"), succeeded("mail"), succeeded("report"), succeeded("audit"))
+    comparison.verify(build, get("/one", "/two"), succeeded("mail"), succeeded("report"), succeeded("audit"))
 
 
-def test_row_14_background_in_a_starlette_application(lab: Lab):
+def test_row_14_background_in_a_starlette_application(comparison: Comparison):
     """An application that is Starlette's own, without FastAPI, has the same account."""
 
     def build(stage: Stage) -> Starlette:
@@ -94,11 +94,11 @@ def test_row_14_background_in_a_starlette_application(lab: Lab):
         return Starlette(routes=[Route("/", endpoint), Route("/broken", broken)])
 
     expected = succeeded("mail"), request_error(500, "ValueError", "/broken")
-    lab.verify(build, get("/", "/broken"), *expected)
+    comparison.verify(build, get("/", "/broken"), *expected)
 
 
 @pytest.mark.parametrize("endpoint_has_tasks", [True, False], ids=["with", "without"])
-def test_row_15_background_set_by_a_middleware(lab: Lab, endpoint_has_tasks: bool):
+def test_row_15_background_set_by_a_middleware(comparison: Comparison, endpoint_has_tasks: bool):
     """A middleware's task on the response runs beside the endpoint's own, each once."""
 
     def build(stage: Stage) -> FastAPI:
@@ -118,10 +118,10 @@ def test_row_15_background_set_by_a_middleware(lab: Lab, endpoint_has_tasks: boo
         return app
 
     expected = [succeeded("audit")] + [succeeded("mail")] * endpoint_has_tasks
-    lab.verify(build, get(), *expected, in_order=False)
+    comparison.verify(build, get(), *expected, in_order=False)
 
 
-def test_row_16_replaced_by_a_middleware(lab: Lab):
+def test_row_16_replaced_by_a_middleware(comparison: Comparison):
     """A middleware that answers with another response does not stop the original's tasks."""
 
     def build(stage: Stage) -> FastAPI:
@@ -140,10 +140,10 @@ def test_row_16_replaced_by_a_middleware(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), succeeded("mail"))
+    comparison.verify(build, get(), succeeded("mail"))
 
 
-def test_row_17_tasks_of_dependencies(lab: Lab):
+def test_row_17_tasks_of_dependencies(comparison: Comparison):
     """Dependencies, sub-dependencies and the endpoint share one batch, and all of it runs."""
 
     def build(stage: Stage) -> FastAPI:
@@ -161,11 +161,11 @@ def test_row_17_tasks_of_dependencies(lab: Lab):
 
         return app
 
-    lab.verify(build, get(), succeeded("audit"), succeeded("report"), succeeded("mail"))
+    comparison.verify(build, get(), succeeded("audit"), succeeded("report"), succeeded("mail"))
 
 
 @pytest.mark.parametrize("scheduling", ["own", "injected"])
-def test_row_18_streaming(lab: Lab, scheduling: str):
+def test_row_18_streaming(comparison: Comparison, scheduling: str):
     """A streaming response's tasks, its own or injected ones, run after the stream."""
 
     def build(stage: Stage) -> FastAPI:
@@ -186,10 +186,10 @@ def test_row_18_streaming(lab: Lab, scheduling: str):
 
         return app
 
-    lab.verify(build, get(), succeeded("mail"))
+    comparison.verify(build, get(), succeeded("mail"))
 
 
-def test_row_24_mounted_application(lab: Lab):
+def test_row_24_mounted_application(comparison: Comparison):
     """A mounted application's tasks and errors are reported once, with the whole route."""
 
     def build(stage: Stage) -> FastAPI:
@@ -205,13 +205,13 @@ def test_row_24_mounted_application(lab: Lab):
         return app
 
     expected = succeeded("mail"), dropped("mail"), request_error(500, "ValueError", "/sub/{item}")
-    lab.verify(build, get("/sub/x", "/sub/broken"), *expected)
-    routes = {run.request.route for run in lab.accounts.recorder.ended_runs}
+    comparison.verify(build, get("/sub/x", "/sub/broken"), *expected)
+    routes = {run.request.route for run in comparison.accounts.recorder.ended_runs}
     assert routes == {"/sub/{item}"}
-    assert {span.attributes["http.route"] for span in lab.accounts.spans.of_runs()} == routes
+    assert {span.attributes["http.route"] for span in comparison.accounts.spans.of_runs()} == routes
 
 
-def test_row_30_an_application_that_is_not_instrumented(lab: Lab):
+def test_row_30_an_application_that_is_not_instrumented(comparison: Comparison):
     """Of two applications in one process, only the instrumented one has an account."""
 
     def build(stage: Stage) -> FastAPI:
@@ -233,4 +233,4 @@ def test_row_30_an_application_that_is_not_instrumented(lab: Lab):
         with visit.elsewhere(visit.stage.other) as other:
             other.get()
 
-    lab.verify(build, drive, succeeded("mail"), succeeded("report"), peers_keep_some=True)
+    comparison.verify(build, drive, succeeded("mail"), succeeded("report"), peers_keep_some=True)

@@ -7,7 +7,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.background import BackgroundTask
 
 import afterword
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
 from tests.support.visit import Visit, get
 from tests.support.waiting import eventually
@@ -76,10 +76,10 @@ async def tell(request, exc) -> None:
     """Be told of a failed request."""
 
 
-def test_all_tasks_of_a_request_hang_under_its_span(lab: Lab):
+def test_all_tasks_of_a_request_hang_under_its_span(comparison: Comparison):
     """Tasks that ran, failed, were skipped, dropped, abandoned or rescued, and alerts, are siblings in a trace."""
-    spans = lab.accounts.spans
-    stage = lab.stage()
+    spans = comparison.accounts.spans
+    stage = comparison.stage()
     app = build(stage, spans.provider.get_tracer("mine"))
     stage.instrument(app, on_request_error=[tell], on_task_failure=[alert])
     with stage.serve(app) as server:
@@ -96,7 +96,7 @@ def test_all_tasks_of_a_request_hang_under_its_span(lab: Lab):
 
             eventually(told)
             requests = [span for span in spans.all() if span.parent is None]
-            if lab.mode.traces_requests:
+            if comparison.telemetry_mode.traces_requests:
                 [request] = requests
                 parents = {span.parent.span_id for span in spans.of_runs() if span.parent is not None}
                 assert parents == {request.context.span_id}, path

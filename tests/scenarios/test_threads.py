@@ -10,7 +10,7 @@ from fastapi import BackgroundTasks, FastAPI
 from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 
-from tests.support.lab import Lab
+from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
 from tests.support.story import dropped, request_error, succeeded
 from tests.support.visit import get
@@ -18,7 +18,7 @@ from tests.support.visit import get
 HELD = 0.4
 
 
-def test_row_23_waiting_for_a_thread_is_not_running(lab: Lab):
+def test_row_23_waiting_for_a_thread_is_not_running(comparison: Comparison):
     """A sync task that waits for a worker thread has that wait measured apart from its duration."""
 
     def build(stage: Stage) -> FastAPI:
@@ -49,23 +49,25 @@ def test_row_23_waiting_for_a_thread_is_not_running(lab: Lab):
         visit.stage.release.set()
         visit.wait_for("mail")
 
-    lab.verify(build, drive, succeeded("report"), succeeded("mail"))
-    report, mail = (lab.accounts.recorder.run(name) for name in ("report", "mail"))
+    comparison.verify(build, drive, succeeded("report"), succeeded("mail"))
+    report, mail = (comparison.accounts.recorder.run(name) for name in ("report", "mail"))
     assert mail.thread_wait >= HELD * 0.75
     assert mail.duration < HELD * 0.5
     assert report.thread_wait < HELD * 0.5
     assert report.duration >= HELD * 0.75
-    span = lab.accounts.spans.of("mail")
+    span = comparison.accounts.spans.of("mail")
     assert span.attributes["background_task.thread_wait"] == pytest.approx(mail.thread_wait)
     [line] = [
-        line for line in lab.accounts.lines.named("background_task.succeeded") if line["task"] == "shop.mail"
+        line
+        for line in comparison.accounts.lines.named("background_task.succeeded")
+        if line["task"] == "shop.mail"
     ]
     assert line["thread_wait_s"] == pytest.approx(mail.thread_wait, abs=0.01)
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
 @pytest.mark.parametrize("who", ["thread", "executor"])
-def test_row_45_added_from_a_thread(lab: Lab, who: str, fails: bool):
+def test_row_45_added_from_a_thread(comparison: Comparison, who: str, fails: bool):
     """A task added from a bare thread or an executor belongs to the request whose batch it joins."""
 
     def build(stage: Stage) -> FastAPI:
@@ -89,11 +91,11 @@ def test_row_45_added_from_a_thread(lab: Lab, who: str, fails: bool):
         return app
 
     expected = [dropped("mail"), request_error(500, "ValueError")] if fails else [succeeded("mail")]
-    lab.verify(build, get(), *expected)
-    assert lab.accounts.recorder.run("mail").request.route == "/"
+    comparison.verify(build, get(), *expected)
+    assert comparison.accounts.recorder.run("mail").request.route == "/"
 
 
-def test_row_46_a_shared_sync_task_called_concurrently(lab: Lab):
+def test_row_46_a_shared_sync_task_called_concurrently(comparison: Comparison):
     """One sync task that several requests call at once keeps its function and its name."""
     clients = 5
 
@@ -119,4 +121,4 @@ def test_row_46_a_shared_sync_task_called_concurrently(lab: Lab):
             list(pool.map(visit.get, ["/"] * clients))
         visit.wait_for(*[True] * clients)
 
-    lab.verify(build, drive, *[succeeded("report")] * clients, in_order=False)
+    comparison.verify(build, drive, *[succeeded("report")] * clients, in_order=False)

@@ -1,4 +1,4 @@
-"""A workbench: applications of this process, instrumented into one set of accounts."""
+"""A stage without a server: applications of this process, instrumented into one set of accounts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SILENT = {"telemetry": {"tracing": False, "metrics": False, "logs": False}} if N
 """What keeps a FastAPI application from telemetry of its own."""
 
 
-class Bench(Stage):
-    """Instruments applications and takes everything away again."""
+class InProcessStage(Stage):
+    """Makes and instruments applications, says what their tasks came to, and takes everything away again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ class Bench(Stage):
         return super().fastapi(**(SILENT | options))
 
     def native(self, **options: Any) -> FastAPI:
-        """Make an application that traces its own requests and tasks, into the bench's accounts."""
+        """Make an application that traces its own requests and tasks, into the stage's accounts."""
         telemetry = {key: self.settings[key] for key in ("tracer_provider", "meter_provider")}
         return super().fastapi(**({"telemetry": telemetry} | options))
 
     def instrument(self, app: Any, **options: Any) -> Any:
-        """Instrument an application into the bench's accounts; options win over the bench's settings."""
+        """Instrument an application into the stage's accounts; options win over the stage's settings."""
         observers = [self.accounts.recorder, *options.pop("observers", ())]
         super().instrument(app)
         afterword.instrument(app, observers=observers, **(self.settings | options))

@@ -11,7 +11,7 @@ import pytest
 from fastapi import BackgroundTasks
 
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:coroutine .* was never awaited:RuntimeWarning",
@@ -64,7 +64,7 @@ KINDS = ["awaitable", "coroutine-like", "types.coroutine", "anext", "aclose"]
 
 
 @pytest.mark.parametrize("make", UNRUN, ids=KINDS)
-def test_an_awaitable_that_nobody_awaits(bench: Bench, make: Callable[[], Any]):
+def test_an_awaitable_that_nobody_awaits(stage: InProcessStage, make: Callable[[], Any]):
     """A function that only returns something to be awaited, of whatever class, did nothing, and says so."""
     made: list[Any] = []
 
@@ -72,35 +72,35 @@ def test_an_awaitable_that_nobody_awaits(bench: Bench, make: Callable[[], Any]):
         made.append(make())
         return made[-1]
 
-    assert ask(bench.app_with(mail)).error is None
-    [run] = bench.accounts.recorder.ended_runs
+    assert ask(stage.app_with(mail)).error is None
+    [run] = stage.accounts.recorder.ended_runs
     assert (run.outcome, run.reason) == ("failed", "never_awaited")
     assert type(made[0]).__name__ in run.detail
 
 
-def test_an_async_function_that_returns_what_looks_like_a_coroutine(bench: Bench):
+def test_an_async_function_that_returns_what_looks_like_a_coroutine(stage: InProcessStage):
     """An async function that forgets an ``await`` before what looks like a coroutine says so."""
 
     async def mail() -> Any:
         return Fetch()
 
-    ask(bench.app_with(mail))
-    [run] = bench.accounts.recorder.ended_runs
+    ask(stage.app_with(mail))
+    [run] = stage.accounts.recorder.ended_runs
     assert (run.outcome, run.reason) == ("failed", "never_awaited")
 
 
-def test_an_awaitable_that_an_async_function_may_have_awaited(bench: Bench):
+def test_an_awaitable_that_an_async_function_may_have_awaited(stage: InProcessStage):
     """An async function may return an awaitable that it has awaited, or that is a client: it has succeeded."""
 
     async def mail() -> Any:
         return Query()
 
-    ask(bench.app_with(mail))
-    [run] = bench.accounts.recorder.ended_runs
+    ask(stage.app_with(mail))
+    [run] = stage.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"
 
 
-def test_what_goes_on_by_itself(bench: Bench):
+def test_what_goes_on_by_itself(stage: InProcessStage):
     """A function that returns a future, a task or a Twisted ``Deferred`` has begun the work: it has succeeded."""
     kept: list[Any] = []
 
@@ -110,11 +110,11 @@ def test_what_goes_on_by_itself(bench: Bench):
         for place in range(3):
             background.add_task(kept.__getitem__, place)
 
-    ask(bench.app(endpoint))
-    assert [run.outcome for run in bench.accounts.recorder.ended_runs] == ["succeeded"] * 3
+    ask(stage.app(endpoint))
+    assert [run.outcome for run in stage.accounts.recorder.ended_runs] == ["succeeded"] * 3
 
 
-def test_a_value_that_raises_when_it_is_asked_what_it_is(bench: Bench):
+def test_a_value_that_raises_when_it_is_asked_what_it_is(stage: InProcessStage):
     """A returned object that lies about its class, or raises, does not disturb the task."""
 
     class Strange:
@@ -125,6 +125,6 @@ def test_a_value_that_raises_when_it_is_asked_what_it_is(bench: Bench):
     def mail() -> Any:
         return Strange()
 
-    assert ask(bench.app_with(mail)).error is None
-    [run] = bench.accounts.recorder.ended_runs
+    assert ask(stage.app_with(mail)).error is None
+    [run] = stage.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"

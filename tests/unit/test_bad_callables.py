@@ -8,7 +8,7 @@ import pytest
 
 from afterword._common.semconv import function_name
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 
 class Callables:
@@ -85,53 +85,53 @@ ALL = [value for value in vars(Callables).values() if isinstance(value, type) an
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__qualname__.rpartition(".")[2])
-def test_a_strange_callable_runs_and_has_a_name(bench: Bench, kind):
+def test_a_strange_callable_runs_and_has_a_name(stage: InProcessStage, kind):
     """Whatever a callable says of itself, it runs, ends well, and has a name of reasonable length."""
-    answer = ask(bench.app_with(kind(bench.did)))
+    answer = ask(stage.app_with(kind(stage.did)))
     assert (answer.status, answer.error) == (200, None)
-    assert bench.did == ["ran"]
-    [run] = bench.accounts.recorder.ended_runs
+    assert stage.did == ["ran"]
+    [run] = stage.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"
     assert 0 < len(run.name) <= 200
     assert isinstance(run.function, str)
-    [span] = bench.accounts.spans.of_runs()
+    [span] = stage.accounts.spans.of_runs()
     assert span.attributes["background_task.name"] == run.name
-    assert bench.sample("background_task_started_total", background_task_name=run.name) == 1
+    assert stage.sample("background_task_started_total", background_task_name=run.name) == 1
 
 
 @pytest.mark.parametrize("attribute", ["__name__", "__qualname__", "__module__"])
-def test_a_function_with_names_of_the_wrong_kind(bench: Bench, attribute):
+def test_a_function_with_names_of_the_wrong_kind(stage: InProcessStage, attribute):
     """A function whose names have been overwritten runs and is named by what is left."""
 
     def mail() -> None:
-        bench.did.append("ran")
+        stage.did.append("ran")
 
     setattr(mail, attribute, "" if attribute != "__module__" else 3)
-    assert ask(bench.app_with(mail)).error is None
-    assert bench.did == ["ran"]
-    [run] = bench.accounts.recorder.ended_runs
+    assert ask(stage.app_with(mail)).error is None
+    assert stage.did == ["ran"]
+    [run] = stage.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"
     assert run.name == run.function == function_name(mail)
 
 
-def test_a_name_of_10_000_characters(bench: Bench):
+def test_a_name_of_10_000_characters(stage: InProcessStage):
     """A name is cut before it becomes a label."""
 
     async def mail() -> None: ...
 
     mail.__qualname__ = "x" * 10_000
-    ask(bench.app_with(mail))
-    [run] = bench.accounts.recorder.ended_runs
+    ask(stage.app_with(mail))
+    [run] = stage.accounts.recorder.ended_runs
     assert len(run.name) <= 200
 
 
-def test_a_name_with_lone_surrogates_can_be_scraped(bench: Bench):
+def test_a_name_with_lone_surrogates_can_be_scraped(stage: InProcessStage):
     """A name that cannot be encoded does not take the whole scrape down."""
 
     async def mail() -> None: ...
 
     mail.__qualname__ = "caf\udce9"
-    app = bench.app_with(mail)
+    app = stage.app_with(mail)
     assert ask(app).error is None
     scrape = ask(app, "/metrics")
     assert (scrape.status, scrape.error) == (200, None)
@@ -151,17 +151,17 @@ class Unbound:
 
 @pytest.mark.parametrize("error", [RuntimeError, CancelledError])
 @pytest.mark.parametrize("on_loop", [True, False])
-def test_a_task_that_returns_a_proxy(bench: Bench, on_loop, error):
+def test_a_task_that_returns_a_proxy(stage: InProcessStage, on_loop, error):
     """What a task returns may raise when it is looked at; the task has succeeded all the same."""
 
     def mail() -> Any:
-        bench.did.append("ran")
+        stage.did.append("ran")
         return Unbound(error)
 
     async def mail_on_loop() -> Any:
         return mail()
 
-    answer = ask(bench.app_with(mail_on_loop if on_loop else mail))
-    assert (answer.status, answer.error, bench.did) == (200, None, ["ran"])
-    [run] = bench.accounts.recorder.ended_runs
+    answer = ask(stage.app_with(mail_on_loop if on_loop else mail))
+    assert (answer.status, answer.error, stage.did) == (200, None, ["ran"])
+    [run] = stage.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"

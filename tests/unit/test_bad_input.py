@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 
 from afterword._starlette import compatibility as shapes
 from tests.support.asgi import ask
-from tests.support.in_process import Bench, plain_app
+from tests.support.in_process import InProcessStage, plain_app
 from tests.support.story import failed, succeeded
 from tests.support.versions import NATIVE_TELEMETRY
 
@@ -28,29 +28,29 @@ class Wordless(Exception):
     __repr__ = __str__
 
 
-def test_an_exception_without_a_text(bench: Bench):
+def test_an_exception_without_a_text(stage: InProcessStage):
     """A task that raises what cannot be printed fails, in every signal, and the exception comes out unchanged."""
     wordless = Wordless()
-    answer = ask(bench.app_with(bench.fails("mail", wordless)))
+    answer = ask(stage.app_with(stage.fails("mail", wordless)))
     assert answer.error is wordless
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     assert (run.outcome, run.error_type) == ("failed", f"{__name__}.Wordless")
-    bench.assert_story(failed("mail", f"{__name__}.Wordless"))
+    stage.assert_story(failed("mail", f"{__name__}.Wordless"))
 
 
-def test_a_request_that_fails_without_a_text(bench: Bench):
+def test_a_request_that_fails_without_a_text(stage: InProcessStage):
     """An unprintable exception of an endpoint is answered and reported like any other."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         raise Wordless
 
     # contrib, which traces an old FastAPI, fails at the text
-    answer = ask(bench.app(endpoint, traces=NATIVE_TELEMETRY))
+    answer = ask(stage.app(endpoint, traces=NATIVE_TELEMETRY))
     assert answer.status == 500
     assert type(answer.error) is Wordless
-    assert bench.outcomes == [("mail", "dropped")]
-    assert len(bench.lines("request.failed")) == 1
+    assert stage.outcomes == [("mail", "dropped")]
+    assert len(stage.lines("request.failed")) == 1
 
 
 class Odd(BaseException):
@@ -62,18 +62,18 @@ FAULTS = pytest.mark.parametrize("fault", [OSError, CancelledError, Odd])
 
 
 @FAULTS
-def test_a_structlog_processor_that_raises(bench: Bench, caplog, fault):
+def test_a_structlog_processor_that_raises(stage: InProcessStage, caplog, fault):
     """A broken logging configuration costs the lines, not the tasks; it is counted and said once."""
 
     def broken(logger, method, event_dict) -> Any:
         raise fault("event")
 
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     structlog.configure(processors=[broken], cache_logger_on_first_use=False)
     for _ in range(2):
         assert ask(app).status == 200
-    assert bench.outcomes == [("mail", "succeeded")] * 2
-    assert bench.observer_errors("Logs") == 6
+    assert stage.outcomes == [("mail", "succeeded")] * 2
+    assert stage.observer_errors("Logs") == 6
     faults = [record.getMessage() for record in caplog.records if record.name == "afterword"]
     assert len(faults) == 3  # once for each transition
     assert all("logged once" in fault for fault in faults)
@@ -103,26 +103,26 @@ def broken_stdlib_log(request: pytest.FixtureRequest) -> Iterator[None]:
     logger.setLevel(level)
 
 
-def test_a_stdlib_handler_that_raises(bench: Bench, broken_stdlib_log):
+def test_a_stdlib_handler_that_raises(stage: InProcessStage, broken_stdlib_log):
     """A log handler that raises disturbs neither the task nor the response."""
-    answer = ask(bench.app_with(bench.works("mail"), metrics_path=None))
+    answer = ask(stage.app_with(stage.works("mail"), metrics_path=None))
     assert (answer.status, answer.error) == (200, None)
-    assert bench.outcomes == [("mail", "succeeded")]
-    assert bench.observer_errors("Logs") == 3
+    assert stage.outcomes == [("mail", "succeeded")]
+    assert stage.observer_errors("Logs") == 3
 
 
-def test_instrument_survives_a_broken_log(bench: Bench, broken_stdlib_log):
+def test_instrument_survives_a_broken_log(stage: InProcessStage, broken_stdlib_log):
     """An application can be instrumented, route and all, although the address of `/metrics` cannot be logged."""
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     assert ask(app, "/metrics").status == 200
 
 
-def test_a_warning_survives_a_broken_log(bench: Bench, broken_stdlib_log, monkeypatch):
+def test_a_warning_survives_a_broken_log(stage: InProcessStage, broken_stdlib_log, monkeypatch):
     """What is only to be warned of stops nobody: an application that serves already is still instrumented."""
     monkeypatch.setattr(shapes, "_said", set())
-    app = bench.fastapi()
+    app = stage.fastapi()
     ask(app)
-    bench.instrument(app, new_trace=True)
+    stage.instrument(app, new_trace=True)
     shapes.say(["a method that only this test lacks"], "nothing follows")
     assert ask(app, "/metrics").status == 200
 
@@ -162,24 +162,24 @@ def provider_with(processor: SpanProcessor) -> TracerProvider:
     ],
     ids=["exporter", "on_start", "on_end", "on_start cancelled", "on_end odd"],
 )
-def test_broken_tracing_costs_no_task(bench: Bench, processor):
+def test_broken_tracing_costs_no_task(stage: InProcessStage, processor):
     """An exporter or a span processor that raises costs spans, never a task or another signal."""
 
     async def endpoint(request):
         tasks = BackgroundTasks()
-        tasks.add_task(bench.works("mail"))
-        tasks.add_task(bench.works_in_thread("report"))
+        tasks.add_task(stage.works("mail"))
+        tasks.add_task(stage.works_in_thread("report"))
         return PlainTextResponse("yes", background=tasks)
 
-    app = bench.instrument(plain_app("/", endpoint), tracer_provider=provider_with(processor))
+    app = stage.instrument(plain_app("/", endpoint), tracer_provider=provider_with(processor))
     answer = ask(app)
     assert (answer.text, answer.error) == ("yes", None)
-    bench.accounts.prometheus.assert_law()
-    assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
+    stage.accounts.prometheus.assert_law()
+    assert stage.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
 
 
 @FAULTS
-def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch, fault):
+def test_tasks_run_although_every_signal_is_broken(stage: InProcessStage, monkeypatch, fault):
     """If all of our own observers raise all the time, the application's behaviour is still its own."""
     from afterword._signals.prometheus import Prometheus
     from afterword._signals.traces import Tracing
@@ -190,14 +190,14 @@ def test_tasks_run_although_every_signal_is_broken(bench: Bench, monkeypatch, fa
     for cls in (Tracing, Prometheus):
         for transition in ("scheduled", "started", "ended", "request_failed", "observer_failed"):
             monkeypatch.setattr(cls, transition, fail)
-    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))
+    app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"))
     assert ask(app).text == '{"answer":"yes"}'
-    assert bench.did == ["mail", "report"]
-    assert bench.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
+    assert stage.did == ["mail", "report"]
+    assert stage.outcomes == [("mail", "succeeded"), ("report", "succeeded")]
 
 
 @FAULTS
-def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, caplog, fault):
+def test_a_story_survives_a_fault_of_our_own_parts(stage: InProcessStage, monkeypatch, caplog, fault):
     """A fault in finding the route is counted as ours, said once, and costs the route only."""
     from afterword._starlette import state as request
 
@@ -205,9 +205,9 @@ def test_a_story_survives_a_fault_of_our_own_parts(bench: Bench, monkeypatch, ca
         raise fault("broken")
 
     monkeypatch.setattr(request, "route_template", fail)
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     for _ in range(2):
         assert ask(app).status == 200
-    bench.assert_story(succeeded("mail"), succeeded("mail"))
-    assert bench.observer_errors("afterword") >= 2
+    stage.assert_story(succeeded("mail"), succeeded("mail"))
+    assert stage.observer_errors("afterword") >= 2
     assert len([record for record in caplog.records if "afterword.route" in record.getMessage()]) == 1

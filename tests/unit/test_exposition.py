@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
 from tests.support.asgi import ask, call, with_header
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 OPENMETRICS = with_header("accept", "application/openmetrics-text; version=1.0.0")
 PROMETHEUS = with_header(
@@ -23,9 +23,9 @@ PROMETHEUS = with_header(
 SCHEDULED = "background_task_scheduled_total"
 
 
-def worked(bench: Bench, **options) -> FastAPI:
+def worked(stage: InProcessStage, **options) -> FastAPI:
     """Return an application in which a task of each kind has run."""
-    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"), bench.fails("audit"), **options)
+    app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"), stage.fails("audit"), **options)
     ask(app)
     return app
 
@@ -36,9 +36,9 @@ def samples(families) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("headers", [[], with_header("accept", "*/*"), with_header("accept", "text/html")])
-def test_text_is_the_default(bench: Bench, headers):
+def test_text_is_the_default(stage: InProcessStage, headers):
     """Without a wish for OpenMetrics the answer is Prometheus's text format, and can be parsed."""
-    scrape = ask(worked(bench), "/metrics", headers=headers)
+    scrape = ask(worked(stage), "/metrics", headers=headers)
     assert scrape.status == 200
     assert scrape.headers["content-type"].startswith("text/plain; version=")
     parsed = samples(parse_text(scrape.text))
@@ -46,9 +46,9 @@ def test_text_is_the_default(bench: Bench, headers):
 
 
 @pytest.mark.parametrize("headers", [OPENMETRICS, PROMETHEUS])
-def test_openmetrics_when_asked_for(bench: Bench, headers):
+def test_openmetrics_when_asked_for(stage: InProcessStage, headers):
     """Who accepts OpenMetrics gets it, complete and parseable."""
-    scrape = ask(worked(bench), "/metrics", headers=headers)
+    scrape = ask(worked(stage), "/metrics", headers=headers)
     assert scrape.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert scrape.text.endswith("# EOF\n")
     parsed = samples(parse_openmetrics(scrape.text))
@@ -56,28 +56,28 @@ def test_openmetrics_when_asked_for(bench: Bench, headers):
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=many", ";;;", "\u00ff", "a" * 5000])
-def test_a_strange_wish_gets_text(bench: Bench, accept):
+def test_a_strange_wish_gets_text(stage: InProcessStage, accept):
     """An accept header that makes no sense is answered in some format, not with an error."""
-    scrape = ask(worked(bench), "/metrics", headers=[(b"accept", accept.encode("latin-1"))])
+    scrape = ask(worked(stage), "/metrics", headers=[(b"accept", accept.encode("latin-1"))])
     assert (scrape.status, scrape.error) == (200, None)
     assert SCHEDULED in scrape.text
 
 
-def test_compression_when_accepted(bench: Bench):
+def test_compression_when_accepted(stage: InProcessStage):
     """Who accepts gzip gets it, with the same content."""
-    app = worked(bench)
+    app = worked(stage)
     scrape = ask(app, "/metrics", headers=with_header("accept-encoding", "gzip"))
     assert scrape.headers["content-encoding"] == "gzip"
     assert SCHEDULED.encode() in gzip.decompress(scrape.body)
     assert "content-encoding" not in ask(app, "/metrics").headers
 
 
-def test_exemplars_link_to_the_trace(bench: Bench):
+def test_exemplars_link_to_the_trace(stage: InProcessStage):
     """In OpenMetrics the histograms carry the trace and span of a run; text has none."""
-    app = bench.app_with(bench.works_in_thread("report"))
+    app = stage.app_with(stage.works_in_thread("report"))
     ask(app)
     text = ask(app, "/metrics", headers=OPENMETRICS).text
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     exemplars = {
         sample.name: sample.exemplar.labels
         for family in parse_openmetrics(text)
@@ -94,14 +94,14 @@ def test_exemplars_link_to_the_trace(bench: Bench):
 
 
 @pytest.mark.parametrize("headers", [[], OPENMETRICS])
-def test_there_are_no_created_series(bench: Bench, headers):
+def test_there_are_no_created_series(stage: InProcessStage, headers):
     """Half of the series would be times of creation, which nobody asked for."""
-    assert "_created" not in ask(worked(bench), "/metrics", headers=headers).text
+    assert "_created" not in ask(worked(stage), "/metrics", headers=headers).text
 
 
-def test_a_filter_by_name(bench: Bench):
+def test_a_filter_by_name(stage: InProcessStage):
     """`name[]` restricts the answer to the named series; several may be named."""
-    app = worked(bench)
+    app = worked(stage)
     one = ask(app, f"/metrics?name[]={SCHEDULED}").text
     assert {sample.name for family in parse_text(one) for sample in family.samples} == {SCHEDULED}
     two = ask(app, f"/metrics?name[]={SCHEDULED}&name[]=background_task_pending").text
@@ -110,25 +110,25 @@ def test_a_filter_by_name(bench: Bench):
     assert ask(app, "/metrics?name[]=nothing").text == ""
 
 
-def test_the_users_own_metrics_are_there(bench: Bench):
+def test_the_users_own_metrics_are_there(stage: InProcessStage):
     """The whole registry is exposed, the user's metrics included."""
-    Counter("orders", "Orders.", registry=bench.accounts.prometheus.registry).inc(7)
-    assert "orders_total 7.0" in ask(worked(bench), "/metrics").text
+    Counter("orders", "Orders.", registry=stage.accounts.prometheus.registry).inc(7)
+    assert "orders_total 7.0" in ask(worked(stage), "/metrics").text
 
 
-def test_dependencies_guard_it(bench: Bench):
+def test_dependencies_guard_it(stage: InProcessStage):
     """The application's own dependencies hold for `/metrics` as for any route."""
 
     async def with_key(request: Request) -> None:
         if request.headers.get("x-key") != "open":
             raise HTTPException(401, "no key")
 
-    app = bench.instrument(bench.fastapi(dependencies=[Depends(with_key)]))
+    app = stage.instrument(stage.fastapi(dependencies=[Depends(with_key)]))
     assert ask(app, "/metrics").status == 401
     assert ask(app, "/metrics", headers=with_header("x-key", "open")).status == 200
 
 
-def test_middleware_is_around_it(bench: Bench):
+def test_middleware_is_around_it(stage: InProcessStage):
     """`/metrics` is inside the application's middleware."""
 
     class Closed:
@@ -138,36 +138,36 @@ def test_middleware_is_around_it(bench: Bench):
         async def __call__(self, scope, receive, send) -> None:
             await PlainTextResponse("closed", 403)(scope, receive, send)
 
-    app = bench.instrument(bench.fastapi(middleware=[Middleware(Closed)]))
+    app = stage.instrument(stage.fastapi(middleware=[Middleware(Closed)]))
     assert ask(app, "/metrics").status == 403
 
 
-def test_it_is_not_in_the_schema(bench: Bench):
+def test_it_is_not_in_the_schema(stage: InProcessStage):
     """The OpenAPI schema does not mention it."""
-    assert "/metrics" not in bench.app(lambda: None).openapi()["paths"]
+    assert "/metrics" not in stage.app(lambda: None).openapi()["paths"]
 
 
 @pytest.mark.parametrize("make", ["native", "fastapi"])
-def test_scrapes_are_in_no_account(bench: Bench, make):
+def test_scrapes_are_in_no_account(stage: InProcessStage, make):
     """Scraping opens no span, writes no line, counts nothing."""
-    app = bench.instrument(getattr(bench, make)())
-    bench.accounts.lines.entries.clear()
+    app = stage.instrument(getattr(stage, make)())
+    stage.accounts.lines.entries.clear()
 
     async def scrapes() -> list[str]:
         return [(await call(app, "/metrics")).text for _ in range(3)]
 
     _, before, after = asyncio.run(scrapes())
     assert before == after
-    assert bench.accounts.spans.all() == ()
-    assert bench.accounts.lines.entries == []
+    assert stage.accounts.spans.all() == ()
+    assert stage.accounts.lines.entries == []
 
 
-def test_only_get_is_answered(bench: Bench):
+def test_only_get_is_answered(stage: InProcessStage):
     """Other methods are refused, and are no failure that would be reported."""
-    assert ask(bench.app(), "/metrics", method="POST").status == 405
+    assert ask(stage.app(), "/metrics", method="POST").status == 405
 
 
-def test_a_collector_that_raises_what_is_no_error(bench: Bench):
+def test_a_collector_that_raises_what_is_no_error(stage: InProcessStage):
     """A user's collector that raises, say, what a cancelled future of its own raises fails its scrape, no more."""
 
     class Odd(Collector):
@@ -177,10 +177,10 @@ def test_a_collector_that_raises_what_is_no_error(bench: Bench):
         def collect(self) -> list[Metric]:
             raise asyncio.CancelledError
 
-    app = worked(bench)
-    bench.settings["registry"].register(Odd())
+    app = worked(stage)
+    stage.settings["registry"].register(Odd())
     scrape = ask(app, "/metrics")
     assert scrape.status == 500
     assert "CancelledError" in str(scrape.error)
-    bench.settings["registry"]._collector_to_names.clear()
+    stage.settings["registry"]._collector_to_names.clear()
     assert ask(app, "/").status == 200

@@ -24,7 +24,7 @@ from afterword._starlette import scheduling as births
 from afterword._starlette.state import RequestScope
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.story import succeeded
 from tests.support.waiting import wait_until
 
@@ -82,29 +82,29 @@ def with_empty_cell(original):
     return wrapper
 
 
-def busy_app(bench: Bench):
+def busy_app(stage: InProcessStage):
     """Make an instrumented application with an endpoint that works and one that fails."""
 
     async def fails(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("dropped"))
+        background.add_task(stage.works("dropped"))
         raise KeyError("boom")
 
-    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))
+    app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"))
     app.add_exception_handler(Exception, lambda request, exc: PlainTextResponse("no", 500))
     app.get("/fails")(fails)
     return app
 
 
 @pytest.mark.parametrize("patch", hooks._patches, ids=lambda patch: f"{patch.cls.__name__}.{patch.name}")
-def test_a_hook_left_behind_calls_straight_through(bench: Bench, patch):
+def test_a_hook_left_behind_calls_straight_through(stage: InProcessStage, patch):
     """A hook that another tool has wrapped stays when we go, and does nothing any more."""
-    app = busy_app(bench)
+    app = busy_app(stage)
     hook = patch.cls.__dict__[patch.name]
     wrapper = wrapped(hook)
     setattr(patch.cls, patch.name, wrapper)
     try:
         ask(app)
-        bench.assert_story(succeeded("mail"), succeeded("report"))
+        stage.assert_story(succeeded("mail"), succeeded("report"))
         afterword.uninstrument(app)
         assert patch.cls.__dict__[patch.name] is wrapper
         assert ask(app).text == '{"answer":"yes"}'
@@ -112,81 +112,83 @@ def test_a_hook_left_behind_calls_straight_through(bench: Bench, patch):
     finally:
         afterword.uninstrument(app)
         setattr(patch.cls, patch.name, original_of(wrapper))
-    assert bench.did == ["mail", "report"] * 2
-    bench.assert_story(succeeded("mail"), succeeded("report"))
+    assert stage.did == ["mail", "report"] * 2
+    stage.assert_story(succeeded("mail"), succeeded("report"))
 
 
-def test_a_wrapper_with_an_empty_cell_below(bench: Bench):
+def test_a_wrapper_with_an_empty_cell_below(stage: InProcessStage):
     """A closure of another tool with a variable that has no value yet is no obstacle."""
     original = BackgroundTask.__call__
     wrapper = with_empty_cell(original)
     BackgroundTask.__call__ = wrapper
     try:
-        app = bench.app_with(bench.works("mail"))
+        app = stage.app_with(stage.works("mail"))
         ask(app)
         afterword.uninstrument(app)
         assert BackgroundTask.__call__ is wrapper
     finally:
         BackgroundTask.__call__ = original
-    bench.assert_story(succeeded("mail"))
+    stage.assert_story(succeeded("mail"))
 
 
 @pytest.mark.parametrize("kind", ["fastapi", "native"])
-def test_a_fault_at_birth_costs_only_the_account(bench: Bench, monkeypatch, kind, broken):
+def test_a_fault_at_birth_costs_only_the_account(stage: InProcessStage, monkeypatch, kind, broken):
     """If we fail when a task is made, the task still runs and the fault is counted."""
-    app = getattr(bench, kind)()
+    app = getattr(stage, kind)()
 
     @app.get("/")
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
-    bench.instrument(app)
+    stage.instrument(app)
     monkeypatch.setattr(births, "task_born", broken)
     monkeypatch.setattr(births, "batch_born", broken)
     assert ask(app).status == 200
-    assert bench.did == ["mail"]
-    assert bench.observer_errors("afterword") == 2
+    assert stage.did == ["mail"]
+    assert stage.observer_errors("afterword") == 2
 
 
-def test_a_fault_outside_of_any_request(bench: Bench, monkeypatch, caplog, broken):
+def test_a_fault_outside_of_any_request(stage: InProcessStage, monkeypatch, caplog, broken):
     """If we fail at the birth of a task in a thread that knows of no request, it runs, and the fault is logged."""
     monkeypatch.setattr(births, "task_born", broken)
 
     async def endpoint(background: BackgroundTasks) -> None:
-        thread = threading.Thread(target=background.add_task, args=(bench.works("mail"),))
+        thread = threading.Thread(target=background.add_task, args=(stage.works("mail"),))
         thread.start()
         thread.join()
 
-    assert ask(bench.app(endpoint)).error is None
-    assert bench.did == ["mail"]
+    assert ask(stage.app(endpoint)).error is None
+    assert stage.did == ["mail"]
     assert len(faults(caplog)) == 1
 
 
-def test_a_fault_at_the_beginning_costs_only_the_account(bench: Bench, monkeypatch, caplog, broken):
+def test_a_fault_at_the_beginning_costs_only_the_account(stage: InProcessStage, monkeypatch, caplog, broken):
     """If we fail when a task is called, the task still runs and the fault is counted."""
     from afterword._starlette import execution as calls
 
-    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    app = stage.app_with(stage.works("mail"), metrics_path=None)
     monkeypatch.setattr(calls, "_open", broken)
     assert ask(app).error is None
-    assert bench.did == ["mail"]
-    assert bench.observer_errors("afterword") == 1
+    assert stage.did == ["mail"]
+    assert stage.observer_errors("afterword") == 1
     assert len(faults(caplog)) == 1
 
 
 @pytest.mark.parametrize("step", ["enter", "leave"])
-def test_a_context_that_cannot_be_followed_costs_only_that(bench: Bench, monkeypatch, caplog, broken, step):
+def test_a_context_that_cannot_be_followed_costs_only_that(
+    stage: InProcessStage, monkeypatch, caplog, broken, step
+):
     """If what was bound cannot be bound again, the task runs and is accounted for, and a fault says so."""
 
     async def endpoint(background: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(user="ada")
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
     monkeypatch.setattr(context.Seen, step, broken)
-    assert ask(bench.app(endpoint)).error is None
-    assert bench.did == ["mail"]
-    bench.assert_story(succeeded("mail"))
-    assert bench.observer_errors("afterword") == 1
+    assert ask(stage.app(endpoint)).error is None
+    assert stage.did == ["mail"]
+    stage.assert_story(succeeded("mail"))
+    assert stage.observer_errors("afterword") == 1
     [fault] = faults(caplog)
     assert "afterword.following the context failed" in fault
 
@@ -201,28 +203,28 @@ def test_a_fault_while_draining_stops_nothing(caplog, broken):
     assert len(faults(caplog)) == 1
 
 
-def test_a_fault_at_the_end_costs_only_the_account(bench: Bench, monkeypatch, broken):
+def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkeypatch, broken):
     """If we fail when a task has returned, its request ends as ever, and the fault is counted."""
-    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    app = stage.app_with(stage.works("mail"), metrics_path=None)
     with monkeypatch.context() as patched:
         patched.setattr(ledger.Ledger, "finish", broken)
         assert ask(app).error is None
-    assert bench.did == ["mail"]
+    assert stage.did == ["mail"]
     assert afterword.current() is None
-    assert bench.observer_errors("afterword") == 1
+    assert stage.observer_errors("afterword") == 1
     [left] = ledger.running()
     app_account = account_of(app)
     assert app_account is not None
     assert app_account.ledger.finish(left, Outcome.SUCCEEDED)
 
 
-def test_a_fault_at_the_end_of_a_request(bench: Bench, monkeypatch, broken):
+def test_a_fault_at_the_end_of_a_request(stage: InProcessStage, monkeypatch, broken):
     """If we fail when a request is settled, its answer is out and the next request is served."""
-    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    app = stage.app_with(stage.works("mail"), metrics_path=None)
     monkeypatch.setattr(RequestScope, "settle", broken)
     for _ in range(2):
-        assert (ask(app).status, bench.did) == (200, ["mail"] * len(bench.did))
-    assert bench.observer_errors("afterword") == 2
+        assert (ask(app).status, stage.did) == (200, ["mail"] * len(stage.did))
+    assert stage.observer_errors("afterword") == 2
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, SystemExit, Odd])
@@ -240,13 +242,13 @@ def test_the_sweeper_goes_on(caplog, fault):
     assert wait_until(lambda: settled == ["next"])
 
 
-def test_a_fault_in_wrapping_handlers(bench: Bench, monkeypatch, broken):
+def test_a_fault_in_wrapping_handlers(stage: InProcessStage, monkeypatch, broken):
     """If the exception handlers cannot be wrapped, they are called as they are."""
     monkeypatch.setattr(errors, "Handlers", broken)
-    app = busy_app(bench)
+    app = busy_app(stage)
     assert ask(app).text == '{"answer":"yes"}'
     assert ask(app, "/missing").status == 404
-    assert bench.observer_errors("afterword") == 2
+    assert stage.observer_errors("afterword") == 2
 
 
 def new_run() -> TaskRun:

@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import JSONResponse
 
 from tests.support.asgi import ask, call
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.versions import NATIVE_TELEMETRY
 from tests.support.waiting import wait_until
 
@@ -104,26 +104,28 @@ def add_endpoints(app: FastAPI, looks: Looks) -> None:
 @pytest.mark.parametrize("signals", [{}, SILENT, {"new_trace": True}], ids=["signals", "silent", "new trace"])
 @pytest.mark.parametrize("place", ["async", "def", "response", "dependency"])
 @pytest.mark.parametrize("make", MAKERS)
-def test_what_is_bound_where_a_task_is_scheduled_is_bound_in_it(bench: Bench, looks, make, place, signals):
+def test_what_is_bound_where_a_task_is_scheduled_is_bound_in_it(
+    stage: InProcessStage, looks, make, place, signals
+):
     """A task sees what its endpoint or dependency has bound, on the loop and in a thread, signals or not."""
-    app = getattr(bench, make)()
+    app = getattr(stage, make)()
     add_endpoints(app, looks)
-    bench.instrument(app, **signals)
+    stage.instrument(app, **signals)
     ask(app, f"/{place}/ada")
     assert looks.seen == [thrice(user="ada")] * 2
 
 
 @pytest.mark.parametrize("mounted", [False, True])
-def test_nothing_reaches_the_next_request(bench: Bench, looks, mounted):
+def test_nothing_reaches_the_next_request(stage: InProcessStage, looks, mounted):
     """On one connection of a real server each task sees its own request's values, and then none."""
-    app = inner = bench.fastapi()
+    app = inner = stage.fastapi()
     if mounted:
-        app = bench.fastapi()
+        app = stage.fastapi()
         app.mount("/inner", inner)
     add_endpoints(inner, looks)
-    bench.instrument(app)
+    stage.instrument(app)
     prefix = "/inner" if mounted else ""
-    with bench.serve(app) as server, httpx.Client(base_url=server.url) as client:
+    with stage.serve(app) as server, httpx.Client(base_url=server.url) as client:
         for path in ("/def/ada", "/async/bob", "/response/eve", "/dependency/joe", "/nothing"):
             expected = len(looks.seen) + 2
             assert client.get(prefix + path).status_code == 200
@@ -132,16 +134,16 @@ def test_nothing_reaches_the_next_request(bench: Bench, looks, mounted):
     assert looks.seen[0::2] == [*(thrice(user=user) for user in ("ada", "bob", "eve", "joe")), thrice()]
 
 
-def test_a_task_leaves_no_trace_in_its_own_request(bench: Bench, looks):
+def test_a_task_leaves_no_trace_in_its_own_request(stage: InProcessStage, looks):
     """What is put back for a task is gone when it has ended, also when it failed."""
     after = []
 
     def endpoint(background: BackgroundTasks) -> None:
         bind(user="ada")
         background.add_task(looks.on_loop)
-        background.add_task(bench.fails("mail"))
+        background.add_task(stage.fails("mail"))
 
-    app = bench.app(endpoint, traces=False)
+    app = stage.app(endpoint, traces=False)
 
     async def outer(scope, receive, send) -> None:
         bind(tenant="shop")
@@ -156,9 +158,9 @@ def test_a_task_leaves_no_trace_in_its_own_request(bench: Bench, looks):
 
 
 @pytest.mark.parametrize("kind", ["async", "def"])
-def test_behind_a_function_middleware(bench: Bench, looks, kind):
+def test_behind_a_function_middleware(stage: InProcessStage, looks, kind):
     """Through `@app.middleware("http")` a task sees what the middleware bound and what its endpoint bound."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     add_endpoints(app, looks)
 
     @app.middleware("http")
@@ -166,18 +168,18 @@ def test_behind_a_function_middleware(bench: Bench, looks, kind):
         bind(tenant="shop")
         return await call_next(request)
 
-    bench.instrument(app, traces=False)
+    stage.instrument(app, traces=False)
     ask(app, f"/{kind}/ada")
     assert looks.seen == [thrice(user="ada", tenant="shop")] * 2
 
 
-def test_a_task_of_a_middleware(bench: Bench, looks):
+def test_a_task_of_a_middleware(stage: InProcessStage, looks):
     """A task that a middleware hangs on the response sees what the middleware bound, not what the endpoint did."""
 
     def endpoint() -> None:
         bind(user="ada")
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/")(endpoint)
 
     @app.middleware("http")
@@ -187,19 +189,19 @@ def test_a_task_of_a_middleware(bench: Bench, looks):
         response.background = BackgroundTask(looks.on_loop)
         return response
 
-    bench.instrument(app)
+    stage.instrument(app)
     ask(app)
     assert looks.seen == [thrice(tenant="shop")]
 
 
-def test_what_the_task_has_is_kept(bench: Bench, looks):
+def test_what_the_task_has_is_kept(stage: InProcessStage, looks):
     """Where a value is bound already in the task's surroundings, it stays; only what is missing is added."""
 
     def endpoint(background: BackgroundTasks) -> None:
         bind(user="ada", tenant="changed in the thread")
         background.add_task(looks.on_loop)
 
-    app = bench.app(endpoint, traces=False)
+    app = stage.app(endpoint, traces=False)
 
     async def outer(scope, receive, send) -> None:
         bind(tenant="shop")
@@ -209,7 +211,7 @@ def test_what_the_task_has_is_kept(bench: Bench, looks):
     assert looks.seen == [thrice(user="ada", tenant="shop")]
 
 
-def test_what_a_dependency_has_unbound_meanwhile(bench: Bench, looks):
+def test_what_a_dependency_has_unbound_meanwhile(stage: InProcessStage, looks):
     """What was bound only around the scheduling, on the event loop, is bound again while the task runs."""
 
     async def endpoint(background: BackgroundTasks) -> None:
@@ -218,11 +220,11 @@ def test_what_a_dependency_has_unbound_meanwhile(bench: Bench, looks):
             background.add_task(looks.on_loop)
         otel.detach(token)
 
-    ask(bench.app(endpoint))
+    ask(stage.app(endpoint))
     assert looks.seen == [({"user": "ada"}, {}, {"user": "ada"})]
 
 
-def test_suppression_does_not_follow(bench: Bench):
+def test_suppression_does_not_follow(stage: InProcessStage):
     """A task that was scheduled where instrumentation is suppressed is itself not suppressed."""
     seen = []
 
@@ -233,13 +235,13 @@ def test_suppression_does_not_follow(bench: Bench):
         with suppress_instrumentation():
             background.add_task(look)
 
-    ask(bench.app(endpoint))
+    ask(stage.app(endpoint))
     assert seen == [True]
 
 
-def test_the_span_follows_without_spans_of_ours(bench: Bench):
+def test_the_span_follows_without_spans_of_ours(stage: InProcessStage):
     """With `traces=False` the spans that a task opens still belong to the span it was scheduled in."""
-    tracer = bench.settings["tracer_provider"].get_tracer("user")
+    tracer = stage.settings["tracer_provider"].get_tracer("user")
     spans = []
 
     def look() -> None:
@@ -250,7 +252,7 @@ def test_the_span_follows_without_spans_of_ours(bench: Bench):
             spans.append(span)
             background.add_task(look)
 
-    ask(bench.app(endpoint, traces=False))
+    ask(stage.app(endpoint, traces=False))
     scheduling, running = spans
     assert running is scheduling
 
@@ -263,46 +265,46 @@ class FromBaggage(SpanProcessor):
 
 
 @pytest.mark.parametrize("new_trace", [False, True])
-def test_a_span_of_ours_starts_with_the_baggage(bench: Bench, looks, new_trace):
+def test_a_span_of_ours_starts_with_the_baggage(stage: InProcessStage, looks, new_trace):
     """A processor that copies baggage on spans finds on ours what a `def` endpoint has put there."""
-    bench.settings["tracer_provider"].add_span_processor(FromBaggage())
-    app = bench.fastapi()
+    stage.settings["tracer_provider"].add_span_processor(FromBaggage())
+    app = stage.fastapi()
     add_endpoints(app, looks)
-    bench.instrument(app, new_trace=new_trace)
+    stage.instrument(app, new_trace=new_trace)
     ask(app, "/def/ada")
-    users = [span.attributes["user"] for span in bench.accounts.spans.of_runs()]
+    users = [span.attributes["user"] for span in stage.accounts.spans.of_runs()]
     assert users == ["ada", "ada"]
 
 
-def test_a_run_that_never_ran_is_told_as_it_was_scheduled(bench: Bench):
+def test_a_run_that_never_ran_is_told_as_it_was_scheduled(stage: InProcessStage):
     """The line of a dropped task carries what was bound when it was scheduled, though other values came after."""
 
     async def endpoint(background: BackgroundTasks) -> None:
         for user in ("ada", "bob"):
             structlog.contextvars.bind_contextvars(user=user)
-            background.add_task(bench.works("mail"))
+            background.add_task(stage.works("mail"))
         structlog.contextvars.bind_contextvars(user="eve")
         raise HTTPException(404)
 
-    ask(bench.app(endpoint))
-    assert sorted(line["user"] for line in bench.lines("background_task.dropped")) == ["ada", "bob"]
+    ask(stage.app(endpoint))
+    assert sorted(line["user"] for line in stage.lines("background_task.dropped")) == ["ada", "bob"]
 
 
-def test_a_lost_task_is_told_without_a_stranger_s_context(bench: Bench):
+def test_a_lost_task_is_told_without_a_stranger_s_context(stage: InProcessStage):
     """A task that is found abandoned while another request runs carries nothing of that request."""
     kept: list[BackgroundTasks] = []
 
     def abandon(background: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(user="ada")
         tasks = BackgroundTasks()
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         kept.append(tasks)
 
     async def find() -> None:
         structlog.contextvars.bind_contextvars(tenant="another")
         kept.clear()
 
-    app = bench.app(abandon)
+    app = stage.app(abandon)
     app.get("/find")(find)
 
     async def scenario() -> None:
@@ -310,6 +312,6 @@ def test_a_lost_task_is_told_without_a_stranger_s_context(bench: Bench):
         await call(app, "/find")
 
     asyncio.run(scenario())
-    [line] = bench.lines("background_task.abandoned")
+    [line] = stage.lines("background_task.abandoned")
     assert line["user"] == "ada"
     assert "tenant" not in line

@@ -13,7 +13,7 @@ import pytest
 from afterword._common import foreign
 from afterword._common.semconv import function_name
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.stage import named
 
 
@@ -50,29 +50,31 @@ QUEUES = [
 
 
 @pytest.mark.parametrize(("module", "qualname", "remedy"), QUEUES, ids=[module for module, _, _ in QUEUES])
-def test_a_task_of_a_queue_is_added_as_a_function(bench: Bench, caplog, module: str, qualname: str, remedy: str):
+def test_a_task_of_a_queue_is_added_as_a_function(
+    stage: InProcessStage, caplog, module: str, qualname: str, remedy: str
+):
     """A task of a queue that is added runs here; that is said once for its name, with what was probably meant."""
     kind = of_class(module, qualname)
     subclass = type("send_mail", (kind,), {"__module__": "shop"})  # as Celery makes one for each task
 
     @named("send_mail")
     def send_mail(*_: Any) -> None:
-        bench.did.append("send_mail")
+        stage.did.append("send_mail")
 
-    app = bench.app_with(kind(send_mail), subclass(send_mail), partial(kind(send_mail), 1))
+    app = stage.app_with(kind(send_mail), subclass(send_mail), partial(kind(send_mail), 1))
     with caplog.at_level(logging.WARNING, "afterword"):
         ask(app)
         ask(app)
-    assert bench.did == ["send_mail"] * 6
-    assert {outcome for _, outcome in bench.outcomes} == {"succeeded"}
+    assert stage.did == ["send_mail"] * 6
+    assert {outcome for _, outcome in stage.outcomes} == {"succeeded"}
     [warning] = [record.getMessage() for record in caplog.records if record.name == "afterword"]
     assert "shop.send_mail" in warning
     assert f"add_task({remedy}, ...)" in warning
 
 
-def test_what_sends_to_a_queue_is_added(bench: Bench, caplog):
+def test_what_sends_to_a_queue_is_added(stage: InProcessStage, caplog):
     """A queue's own way of sending, or a function around it, is an ordinary task: nothing is said."""
-    task = of_class("celery.app.task", "Task")(bench.works_in_thread("mail"))
+    task = of_class("celery.app.task", "Task")(stage.works_in_thread("mail"))
 
     @named("send_later")
     def send_later() -> None:
@@ -80,7 +82,7 @@ def test_what_sends_to_a_queue_is_added(bench: Bench, caplog):
 
     send_later.__dict__["__wrapped__"] = task
     with caplog.at_level(logging.WARNING, "afterword"):
-        ask(bench.app_with(task.delay, send_later))
+        ask(stage.app_with(task.delay, send_later))
     assert not [record for record in caplog.records if record.name == "afterword"]
 
 
@@ -111,33 +113,33 @@ def taskflow(func: Callable[..., Any], store: Any, task_id: str = "1") -> Any:
     return _wrapped
 
 
-def test_a_task_is_named_through_the_wrapper_of_taskflow(bench: Bench):
+def test_a_task_is_named_through_the_wrapper_of_taskflow(stage: InProcessStage):
     """The wrapper of fastapi-taskflow, which carries no ``__wrapped__``, is looked through."""
-    assert function_name(taskflow(bench.works("mail"), Store())) == "shop.mail"
+    assert function_name(taskflow(stage.works("mail"), Store())) == "shop.mail"
 
 
-def test_taskflow_catches_the_error_of_a_task(bench: Bench):
+def test_taskflow_catches_the_error_of_a_task(stage: InProcessStage):
     """A task whose error fastapi-taskflow has caught is failed, and alerts are raised; what is behind it runs."""
     store, alerts = Store(), []
 
     def alert(run: Any, exc: BaseException | None) -> None:
         alerts.append((run.name, exc))
 
-    tasks = [taskflow(bench.fails("mail"), store, "1"), taskflow(bench.works("audit"), store, "2")]
-    assert ask(bench.app_with(*tasks, on_task_failure=[alert])).error is None
-    outcomes = [(name, outcome) for name, outcome in bench.outcomes if name != "alert"]
+    tasks = [taskflow(stage.fails("mail"), store, "1"), taskflow(stage.works("audit"), store, "2")]
+    assert ask(stage.app_with(*tasks, on_task_failure=[alert])).error is None
+    outcomes = [(name, outcome) for name, outcome in stage.outcomes if name != "alert"]
     assert sorted(outcomes) == [("audit", "succeeded"), ("mail", "failed")]
     assert alerts == [("shop.mail", None)]
-    run = bench.accounts.recorder.run("mail")
+    run = stage.accounts.recorder.run("mail")
     assert (run.reason, "fastapi-taskflow" in run.detail) == ("exception", True)
 
 
-def test_a_store_of_taskflow_that_is_built_differently(bench: Bench):
+def test_a_store_of_taskflow_that_is_built_differently(stage: InProcessStage):
     """Where nothing can be learned of fastapi-taskflow, a task that returned has succeeded."""
 
     class Other(Store):
         def get(self, task_id: str) -> Any:
             raise LookupError(task_id)
 
-    assert ask(bench.app_with(taskflow(bench.works("mail"), Other()))).error is None
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert ask(stage.app_with(taskflow(stage.works("mail"), Other()))).error is None
+    assert stage.outcomes == [("mail", "succeeded")]

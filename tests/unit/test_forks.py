@@ -22,17 +22,17 @@ from afterword import task
 from afterword._ledger import runs as ledger
 from afterword._ledger import deferred as lifetimes
 from tests.support.asgi import call
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.stage import named
 
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
-bench = Bench()
-bench.accounts.lines.configure()
-recorder = bench.accounts.recorder
+stage = InProcessStage()
+stage.accounts.lines.configure()
+recorder = stage.accounts.recorder
 
 def numbers():
-    samples = list(bench.accounts.prometheus.samples()) + list(bench.accounts.meter.samples())
+    samples = list(stage.accounts.prometheus.samples()) + list(stage.accounts.meter.samples())
     counted = ("background_task_scheduled", "background_task_started", "background_task_ended",
                "background_task_pending", "background_task_running", "background_task_oldest_age",
                "background_task_failures", "afterword_worker_thread_busy")
@@ -44,11 +44,11 @@ def numbers():
 
 def told():
     return [len(recorder.scheduled_runs), len(recorder.started_runs), len(recorder.ended_runs),
-            len(recorder.failed_requests), len(bench.accounts.lines.entries), len(bench.accounts.spans.of_runs())]
+            len(recorder.failed_requests), len(stage.accounts.lines.entries), len(stage.accounts.spans.of_runs())]
 
 def account():
-    bench.accounts.prometheus.assert_law(settled=False)
-    bench.accounts.meter.assert_law(settled=False)
+    stage.accounts.prometheus.assert_law(settled=False)
+    stage.accounts.meter.assert_law(settled=False)
     names = [[run.name for run in runs] for runs in (ledger.pending(), ledger.running())]
     return {"held": names, "numbers": numbers()}
 
@@ -107,19 +107,19 @@ def scenario(on_loop):
 
     async def endpoint(background: BackgroundTasks):
         mine = BackgroundTasks()
-        mine.add_task(bench.works("report"))  # held by the program until the fork
+        mine.add_task(stage.works("report"))  # held by the program until the fork
         batches.append(mine)
         del mine
-        background.add_task(bench.works_in_thread("first"))
+        background.add_task(stage.works_in_thread("first"))
         background.add_task(function)
-        background.add_task(bench.works("last"))
+        background.add_task(stage.works("last"))
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     asyncio.run(call(app))
     batches.clear()
     gc.collect()
     lifetimes.drain()
-    said["end"] = [sorted(bench.outcomes), told()]
+    said["end"] = [sorted(stage.outcomes), told()]
     print(json.dumps(said))
 """
 
@@ -147,9 +147,9 @@ def test_a_child_that_serves():
 
     async def endpoint(background: BackgroundTasks):
         background.add_task(used)
-        background.add_task(bench.works_in_thread("report"))
+        background.add_task(stage.works_in_thread("report"))
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     for _ in range(3):
         asyncio.run(call(app))
 
@@ -157,7 +157,7 @@ def test_a_child_that_serves():
         at_first = numbers()
         for _ in range(2):
             asyncio.run(call(app))
-        known = {l["background_task_name"] for n, l, v in bench.accounts.prometheus.samples()
+        known = {l["background_task_name"] for n, l, v in stage.accounts.prometheus.samples()
                  if n == "background_task_scheduled_total"}
         return {"at first": at_first, "numbers": numbers(), "known": sorted(known), "held": account()["held"]}
 
@@ -193,8 +193,8 @@ def test_a_child_of_multiprocessing():
         process.join()
         said["exitcode"] = process.exitcode
 
-    asyncio.run(call(bench.app_with(starts)))
-    print(json.dumps([inbox.get(), said["exitcode"], bench.outcomes, told()]))
+    asyncio.run(call(stage.app_with(starts)))
+    print(json.dumps([inbox.get(), said["exitcode"], stage.outcomes, told()]))
     """
     child, exitcode, outcomes, told = run(program)
     assert child == {"held": [[], []], "numbers": {}, "told": [0] * 6, "current": "shop.mail"}
@@ -229,12 +229,12 @@ def test_a_child_that_exits_through_the_request(where: str):
 
     async def endpoint(background: BackgroundTasks):
         background.add_task(mail)
-        background.add_task(bench.works("last"))
+        background.add_task(stage.works("last"))
         if {where == "endpoint"}:
             fork()
 
-    asyncio.run(call(bench.app(endpoint)))
-    print(json.dumps([said["child"], bench.outcomes, told()]))
+    asyncio.run(call(stage.app(endpoint)))
+    print(json.dumps([said["child"], stage.outcomes, told()]))
     """
     child, outcomes, told = run(program)
     assert child == [0] * 6
@@ -249,15 +249,15 @@ def test_a_fork_while_threads_hold_our_locks():
     sys.setswitchinterval(1e-6)
     over = threading.Event()
     # of the locks of others, which a child may find held, the child needs none
-    ours = {"traces": False, "logs": False, "registry": bench.settings["registry"],
+    ours = {"traces": False, "logs": False, "registry": stage.settings["registry"],
             "meter_provider": NoOpMeterProvider(), "metrics_path": None}
 
     def made():
-        app = bench.fastapi()
+        app = stage.fastapi()
 
         @app.get("/")
         async def endpoint(background: BackgroundTasks):
-            for task in (bench.works("mail"), bench.works_in_thread("report")):
+            for task in (stage.works("mail"), stage.works_in_thread("report")):
                 background.add_task(task)
 
         return app
@@ -272,7 +272,7 @@ def test_a_fork_while_threads_hold_our_locks():
 
     def instrument():
         while not over.is_set():
-            app = bench.fastapi()
+            app = stage.fastapi()
             afterword.instrument(app, traces=False, metrics=False, logs=False)
             afterword.uninstrument(app)
 
@@ -301,19 +301,19 @@ def test_the_sweeper_of_a_child():
 
     async def endpoint():
         tasks = BackgroundTasks()
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         held.append(tasks)
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     asyncio.run(call(app))
     held.clear()
-    assert wait_until(lambda: bench.outcomes == [("mail", "abandoned")])
+    assert wait_until(lambda: stage.outcomes == [("mail", "abandoned")])
 
     def drop():
         asyncio.run(call(app))
         held.clear()
-        wait_until(lambda: len(bench.outcomes) == 2)
-        return bench.outcomes[1:]
+        wait_until(lambda: len(stage.outcomes) == 2)
+        return stage.outcomes[1:]
 
     print(json.dumps(in_child(drop)))
     """

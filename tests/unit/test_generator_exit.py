@@ -16,7 +16,7 @@ from afterword._ledger import deferred as lifetimes
 from afterword._starlette import batch as batches
 from afterword._starlette import state as request
 from tests.support.asgi import ask, call
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.stage import named
 from tests.support.story import abandoned, cancelled, skipped, succeeded
 from tests.support.versions import NATIVE_TELEMETRY
@@ -55,9 +55,9 @@ def asked(app: Any, task: Callable[..., Any]) -> None:
 
 @RAISING
 @MAKERS
-def test_the_caller_goes_on_as_before(bench: Bench, task: Callable[..., Any], make: str):
+def test_the_caller_goes_on_as_before(stage: InProcessStage, task: Callable[..., Any], make: str):
     """An endpoint that awaits a task which raises it finds no run, no span and no variables of that task."""
-    app = getattr(bench, make)()
+    app = getattr(stage, make)()
     seen = []
 
     def scheduled_elsewhere() -> BackgroundTask:
@@ -66,40 +66,42 @@ def test_the_caller_goes_on_as_before(bench: Bench, task: Callable[..., Any], ma
 
     @app.get("/")
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("audit"))
+        background.add_task(stage.works("audit"))
         made = scheduled_elsewhere()
         seen.append(here())
         with pytest.raises(GeneratorExit):
             await made()
         seen.append(here())
 
-    bench.instrument(app)
+    stage.instrument(app)
     asked(app, task)
     assert seen[0] == seen[1]
     lifetimes.drain()
     # out of a thread it does not reach the endpoint alone, which can hold it: it closes the whole request
-    bench.assert_story(
+    stage.assert_story(
         cancelled("mail"), succeeded("audit") if task is raises_on_loop else abandoned("audit", "unknown")
     )
-    assert "raised GeneratorExit itself" in bench.accounts.recorder.run("mail").detail
+    assert "raised GeneratorExit itself" in stage.accounts.recorder.run("mail").detail
 
 
 @RAISING
 @pytest.mark.parametrize("mounted", [False, True])
-def test_the_application_s_caller_goes_on_as_before(bench: Bench, task: Callable[..., Any], mounted: bool):
+def test_the_application_s_caller_goes_on_as_before(
+    stage: InProcessStage, task: Callable[..., Any], mounted: bool
+):
     """Behind a response it leaves the application as it is; nothing of the request stays with the caller."""
-    inner = bench.fastapi()
+    inner = stage.fastapi()
 
     @inner.get("/")
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(task)
-        background.add_task(bench.works("audit"))
+        background.add_task(stage.works("audit"))
 
     app = inner
     if mounted:
-        app = bench.fastapi()
+        app = stage.fastapi()
         app.mount("/inner", inner)
-    bench.instrument(app)
+    stage.instrument(app)
 
     async def scenario() -> None:
         before = here()
@@ -109,13 +111,13 @@ def test_the_application_s_caller_goes_on_as_before(bench: Bench, task: Callable
 
     asyncio.run(scenario())
     lifetimes.drain()
-    bench.assert_story(cancelled("mail"), skipped("audit", "earlier_task_cancelled"))
+    stage.assert_story(cancelled("mail"), skipped("audit", "earlier_task_cancelled"))
 
 
 @RAISING
-def test_an_application_that_is_not_instrumented(bench: Bench, task: Callable[..., Any]):
+def test_an_application_that_is_not_instrumented(stage: InProcessStage, task: Callable[..., Any]):
     """A stranger called inside a request that raises it leaves the request where it was."""
-    stranger, seen = bench.fastapi(), []
+    stranger, seen = stage.fastapi(), []
 
     @stranger.get("/")
     async def inside(background: BackgroundTasks) -> None:
@@ -127,7 +129,7 @@ def test_an_application_that_is_not_instrumented(bench: Bench, task: Callable[..
             await call(stranger)
         seen.append(here())
 
-    asked(bench.app(endpoint), task)
+    asked(stage.app(endpoint), task)
     assert seen[0] == seen[1]
 
 
@@ -139,7 +141,7 @@ forever = named("mail")(_forever)
 
 
 @pytest.mark.parametrize("where", ["same context", "copy", "another context"])
-def test_a_coroutine_that_is_closed(bench: Bench, where: str):
+def test_a_coroutine_that_is_closed(stage: InProcessStage, where: str):
     """A task driven by hand and closed half way is told as cancelled, and leaves nothing in any context."""
     seen = []
 
@@ -159,14 +161,14 @@ def test_a_coroutine_that_is_closed(bench: Bench, where: str):
             driven.close()
         seen.append(here())
 
-    assert ask(bench.app(endpoint)).status == 200
+    assert ask(stage.app(endpoint)).status == 200
     assert len(set(map(repr, seen))) == 1
     lifetimes.drain()
-    bench.assert_story(cancelled("mail"))
+    stage.assert_story(cancelled("mail"))
 
 
 @pytest.mark.parametrize("hook", ["on_request_error", "on_task_failure"])
-def test_a_request_that_is_closed_in_a_user_s_hook(bench: Bench, hook: str):
+def test_a_request_that_is_closed_in_a_user_s_hook(stage: InProcessStage, hook: str):
     """A request that is destroyed while a function of the user's is awaited ends without an error of ours."""
 
     @named("hook")
@@ -174,11 +176,11 @@ def test_a_request_that_is_closed_in_a_user_s_hook(bench: Bench, hook: str):
         await asyncio.Event().wait()
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.fails("mail"))
+        background.add_task(stage.fails("mail"))
         if hook == "on_request_error":
             raise KeyError("boom")
 
-    app = bench.app(endpoint, **{hook: [waits]})
+    app = stage.app(endpoint, **{hook: [waits]})
 
     async def scenario() -> None:
         driven = call(app)
@@ -192,7 +194,7 @@ def test_a_request_that_is_closed_in_a_user_s_hook(bench: Bench, hook: str):
 
     asyncio.run(scenario())
     lifetimes.drain()
-    assert ("hook", "cancelled") in bench.outcomes
-    assert bench.observer_errors("afterword") is None
-    bench.accounts.prometheus.assert_law()
-    assert len(bench.lines("request.failed")) == (hook == "on_request_error")
+    assert ("hook", "cancelled") in stage.outcomes
+    assert stage.observer_errors("afterword") is None
+    stage.accounts.prometheus.assert_law()
+    assert len(stage.lines("request.failed")) == (hook == "on_request_error")

@@ -9,17 +9,17 @@ from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.story import dropped, request_error
 from tests.unit.test_error_path import app_that_raises, notifiers
 
 
-def handlers(bench: Bench):
+def handlers(stage: InProcessStage):
     """Make exception handlers of every kind, by the name of what they return."""
     constant = JSONResponse({"handled": "constant"}, 418)
 
     async def returns_response(request: Request, exc: Exception):
-        return JSONResponse({"handled": str(exc)}, 418, background=BackgroundTask(bench.works("own")))
+        return JSONResponse({"handled": str(exc)}, 418, background=BackgroundTask(stage.works("own")))
 
     def returns_constant(request: Request, exc: Exception):
         return constant
@@ -44,29 +44,29 @@ HANDLERS = ["returns_response", "returns_constant", "returns_none", "returns_app
 
 @pytest.mark.parametrize("kind", [KeyError, Exception, StarletteHTTPException], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("handler", HANDLERS)
-def test_responses_are_the_same_to_the_byte(bench: Bench, handler, kind):
+def test_responses_are_the_same_to_the_byte(stage: InProcessStage, handler, kind):
     """Whatever a handler returns, the client gets what it would have got; the error is reported once."""
     answers, exc = [], HTTPException(404) if kind is StarletteHTTPException else KeyError("boom")
     for watched in (False, True):
-        app = app_that_raises(bench, exc)
-        app.add_exception_handler(kind, handlers(bench)[handler])
+        app = app_that_raises(stage, exc)
+        app.add_exception_handler(kind, handlers(stage)[handler])
         if watched:
-            bench.instrument(app, on_request_error=notifiers(bench))
+            stage.instrument(app, on_request_error=notifiers(stage))
         answers += [ask(app), ask(app)]
     assert [a.messages for a in answers[2:]] == [a.messages for a in answers[:2]]
     assert [repr(a.error) for a in answers[2:]] == [repr(a.error) for a in answers[:2]]
-    assert len(bench.accounts.recorder.failed_requests) == 2
-    assert [did[0] for did in bench.did if did != "own"] == ["notify", "page"] * 2
-    assert bench.outcomes.count(("mail", "dropped")) == 2
+    assert len(stage.accounts.recorder.failed_requests) == 2
+    assert [did[0] for did in stage.did if did != "own"] == ["notify", "page"] * 2
+    assert stage.outcomes.count(("mail", "dropped")) == 2
 
 
 @pytest.mark.parametrize("accept", [b"text/html", b"text/plain"])
-def test_the_debug_page_is_kept(bench: Bench, accept):
+def test_the_debug_page_is_kept(stage: InProcessStage, accept):
     """In debug mode the traceback page comes as ever, and the error is reported."""
-    app = bench.instrument(app_that_raises(bench, KeyError("boom"), debug=True))
+    app = stage.instrument(app_that_raises(stage, KeyError("boom"), debug=True))
     answer = ask(app, headers=[(b"accept", accept)])
     assert answer.status == 500
     assert "KeyError" in answer.text
     assert "Traceback" in answer.text
     assert "afterword/probe" not in answer.text
-    bench.assert_story(dropped("mail"), request_error(500, "KeyError"))
+    stage.assert_story(dropped("mail"), request_error(500, "KeyError"))

@@ -12,15 +12,15 @@ from starlette.background import BackgroundTask
 import afterword
 from afterword._starlette import patches as hooks
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import named
 from tests.support.story import succeeded
 
 
-def contrib(bench: Bench, app) -> None:
+def contrib(stage: InProcessStage, app) -> None:
     """Apply OpenTelemetry contrib's instrumentation to an application."""
-    providers = {key: bench.settings[key] for key in ("tracer_provider", "meter_provider")}
+    providers = {key: stage.settings[key] for key in ("tracer_provider", "meter_provider")}
     FastAPIInstrumentor.instrument_app(app, **providers)
 
 
@@ -41,30 +41,30 @@ def wrap_call(notes: list):
     return restore
 
 
-def test_instrumenting_many_times_leaves_the_classes_as_they_were(bench: Bench):
+def test_instrumenting_many_times_leaves_the_classes_as_they_were(stage: InProcessStage):
     """After any number of rounds the classes are untouched, and in each round every task counts once."""
     for _ in range(20):
-        app = bench.app_with(bench.works("mail"))
+        app = stage.app_with(stage.works("mail"))
         ask(app)
         afterword.uninstrument(app)
         assert_originals_are_back()
-    bench.assert_story(*[succeeded("mail")] * 20)
+    stage.assert_story(*[succeeded("mail")] * 20)
 
 
-def test_hooks_are_installed_once_for_several_applications(bench: Bench):
+def test_hooks_are_installed_once_for_several_applications(stage: InProcessStage):
     """A second application adds no second layer, and the first to go takes none away."""
-    first = bench.app_with(bench.works("mail"))
+    first = stage.app_with(stage.works("mail"))
     hook = BackgroundTask.__call__
-    second = bench.app_with(bench.works("mail"))
+    second = stage.app_with(stage.works("mail"))
     assert BackgroundTask.__call__ is hook
     afterword.uninstrument(second)
     ask(first)
-    bench.assert_story(succeeded("mail"))
+    stage.assert_story(succeeded("mail"))
 
 
-def test_hooks_look_like_what_they_replace(bench: Bench):
+def test_hooks_look_like_what_they_replace(stage: InProcessStage):
     """A patched method has the name and the documentation of the original, and leads to it."""
-    bench.app()
+    stage.app()
     for patch in hooks._patches:
         hook = patch.cls.__dict__[patch.name]
         assert hook.__wrapped__ is patch.original
@@ -73,95 +73,95 @@ def test_hooks_look_like_what_they_replace(bench: Bench):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_contrib_beside_us(bench: Bench, when):
+def test_contrib_beside_us(stage: InProcessStage, when):
     """With contrib's instrumentation before or after ours, each task has one span and is counted once."""
-    app = bench.fastapi()
-    app.get("/")(scheduling(bench))
+    app = stage.fastapi()
+    app.get("/")(scheduling(stage))
     if when == "before":
-        contrib(bench, app)
-    bench.instrument(app)
+        contrib(stage, app)
+    stage.instrument(app)
     if when == "after":
-        contrib(bench, app)
+        contrib(stage, app)
     ask(app)
-    bench.assert_story(succeeded("mail"))
+    stage.assert_story(succeeded("mail"))
     FastAPIInstrumentor.uninstrument_app(app)
 
 
-def scheduling(bench: Bench):
+def scheduling(stage: InProcessStage):
     """Make an endpoint that schedules one task."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
     return endpoint
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_contrib_taken_out_in_the_middle(bench: Bench, when):
+def test_contrib_taken_out_in_the_middle(stage: InProcessStage, when):
     """When contrib restores what it found, our hook is back with the next request, and contrib's patch is not."""
-    app, other = bench.fastapi(), bench.fastapi()
-    app.get("/")(scheduling(bench))
+    app, other = stage.fastapi(), stage.fastapi()
+    app.get("/")(scheduling(stage))
     if when == "before":
-        contrib(bench, other)
-    bench.instrument(app)
+        contrib(stage, other)
+    stage.instrument(app)
     if when == "after":
-        contrib(bench, other)
+        contrib(stage, other)
     ask(app)
     FastAPIInstrumentor.uninstrument_app(other)
     for _ in range(2):
         ask(app)
-    assert bench.outcomes == [("mail", "succeeded")] * 3
-    assert len(bench.accounts.spans.of_runs()) == 3
+    assert stage.outcomes == [("mail", "succeeded")] * 3
+    assert len(stage.accounts.spans.of_runs()) == 3
     afterword.uninstrument(app)
     assert_originals_are_back()
 
 
-def test_a_hook_lost_between_a_request_and_its_tasks(bench: Bench):
+def test_a_hook_lost_between_a_request_and_its_tasks(stage: InProcessStage):
     """If our hook is taken out while a request runs, its tasks are accounted for, and the hook returns."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         BackgroundTask.__call__ = BackgroundTask.__call__.__wrapped__
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     ask(app)
-    assert bench.did == ["mail"]
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.did == ["mail"]
+    assert stage.outcomes == [("mail", "succeeded")]
     assert BackgroundTask.__call__ is hooks._call_patch.hook
 
 
-def test_a_hook_is_put_back_so_often_only(bench: Bench):
+def test_a_hook_is_put_back_so_often_only(stage: InProcessStage):
     """A tool that takes our hook out again and again has the last word, and every task still runs."""
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     original = BackgroundTask.__call__.__wrapped__
     for _ in range(30):
         BackgroundTask.__call__ = original
         ask(app)
     assert BackgroundTask.__call__ is original
-    assert len(bench.did) == 30
-    bench.accounts.prometheus.assert_law()
+    assert len(stage.did) == 30
+    stage.accounts.prometheus.assert_law()
 
 
-def test_a_wrapper_above_ours_stays(bench: Bench):
+def test_a_wrapper_above_ours_stays(stage: InProcessStage):
     """Another tool's wrapper around our hook is called, and is left where it is when we go."""
     notes = []
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     restore = wrap_call(notes)
     try:
         for _ in range(2):
             ask(app)
         assert notes == ["other tool"] * 2
-        bench.assert_story(succeeded("mail"), succeeded("mail"))
+        stage.assert_story(succeeded("mail"), succeeded("mail"))
         above = BackgroundTask.__call__
         afterword.uninstrument(app)
         assert BackgroundTask.__call__ is above
         ask(app)
         assert notes == ["other tool"] * 3
-        assert bench.did == ["mail"] * 3
+        assert stage.did == ["mail"] * 3
     finally:
         restore()
         BackgroundTask.__call__ = original_of(BackgroundTask.__call__)
-    bench.assert_story(succeeded("mail"), succeeded("mail"))
+    stage.assert_story(succeeded("mail"), succeeded("mail"))
 
 
 class Compact:
@@ -179,9 +179,9 @@ class Compact:
         await self.below(task)
 
 
-def test_a_wrapper_that_cannot_be_referred_to(bench: Bench):
+def test_a_wrapper_that_cannot_be_referred_to(stage: InProcessStage):
     """Whatever another tool puts above our hook, requests are answered and tasks accounted for."""
-    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"))
+    app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"))
     hook = BackgroundTask.__call__
     BackgroundTask.__call__ = Compact(hook)
     try:
@@ -189,7 +189,7 @@ def test_a_wrapper_that_cannot_be_referred_to(bench: Bench):
             assert ask(app).text == '{"answer":"yes"}'
     finally:
         BackgroundTask.__call__ = hook
-    bench.assert_story(*[succeeded("mail"), succeeded("report")] * 2)
+    stage.assert_story(*[succeeded("mail"), succeeded("report")] * 2)
 
 
 def original_of(function):
@@ -199,49 +199,49 @@ def original_of(function):
     return function
 
 
-def test_a_wrapper_above_ours_that_is_removed(bench: Bench):
+def test_a_wrapper_above_ours_that_is_removed(stage: InProcessStage):
     """When another tool removes its wrapper properly, ours is on top again and nothing is counted twice."""
     notes = []
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     restore = wrap_call(notes)
     ask(app)
     restore()
     ask(app)
     assert notes == ["other tool"]
-    bench.assert_story(succeeded("mail"), succeeded("mail"))
+    stage.assert_story(succeeded("mail"), succeeded("mail"))
 
 
-def test_instrumenting_again_under_a_wrapper(bench: Bench):
+def test_instrumenting_again_under_a_wrapper(stage: InProcessStage):
     """A hook that stayed behind under another tool's wrapper calls straight through; the new one counts once."""
-    first = bench.app_with(bench.works("mail"))
+    first = stage.app_with(stage.works("mail"))
     restore = wrap_call([])
     afterword.uninstrument(first)
-    app = bench.app_with(bench.works("report"))
+    app = stage.app_with(stage.works("report"))
     ask(app)
     ask(first)
-    assert bench.did == ["report", "mail"]
-    bench.assert_story(succeeded("report"))
+    assert stage.did == ["report", "mail"]
+    stage.assert_story(succeeded("report"))
     afterword.uninstrument(app)
     restore()
     BackgroundTask.__call__ = original_of(BackgroundTask.__call__)
 
 
-def test_a_patch_that_was_removed_is_never_resurrected(bench: Bench):
+def test_a_patch_that_was_removed_is_never_resurrected(stage: InProcessStage):
     """A patch that its owner has taken out below us does not come back when we go."""
     notes = []
     original = BackgroundTask.__call__
     restore = wrap_call(notes)
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     restore()
     ask(app)
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
     afterword.uninstrument(app)
     assert BackgroundTask.__call__ is original
     ask(app)
     assert notes == []
 
 
-def test_a_task_behind_one_that_takes_everything_out(bench: Bench):
+def test_a_task_behind_one_that_takes_everything_out(stage: InProcessStage):
     """When contrib's patch and ours are taken out while a task runs, the one behind it is still accounted for."""
 
     @named("audit")
@@ -251,25 +251,25 @@ def test_a_task_behind_one_that_takes_everything_out(bench: Bench):
 
     async def endpoint(tasks: BackgroundTasks) -> None:
         tasks.add_task(take_out)
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/")(endpoint)
-    contrib(bench, app)
-    bench.instrument(app)
+    contrib(stage, app)
+    stage.instrument(app)
     ask(app)
-    bench.assert_story(succeeded("audit"), succeeded("mail"))
-    assert bench.accounts.recorder.run("mail").detail is None
+    stage.assert_story(succeeded("audit"), succeeded("mail"))
+    assert stage.accounts.recorder.run("mail").detail is None
 
 
-def test_the_lifespan_passes_through(bench: Bench):
+def test_the_lifespan_passes_through(stage: InProcessStage):
     """Startup and shutdown of an instrumented application are its own."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app):
-        bench.did.append("up")
+        stage.did.append("up")
         yield
-        bench.did.append("down")
+        stage.did.append("down")
 
     async def live() -> None:
         messages = asyncio.Queue()
@@ -282,6 +282,6 @@ def test_the_lifespan_passes_through(bench: Bench):
             "lifespan.shutdown.complete",
         ]
 
-    app = bench.instrument(bench.fastapi(lifespan=lifespan))
+    app = stage.instrument(stage.fastapi(lifespan=lifespan))
     asyncio.run(live())
-    assert bench.did == ["up", "down"]
+    assert stage.did == ["up", "down"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from afterword._common.text import clean, http_method, is_clean, logfmt
 from tests.support.asgi import ask, with_header
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 KNOWN = ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"]
 WORD = re.compile(r'([a-z_.]+)=("(?:[^"\\]|\\.)*"|[^\s"=]+)')
@@ -28,33 +28,33 @@ def words(line: str) -> dict[str, str]:
 # --- methods ----------------------------------------------------------------------------------------------------
 
 
-def test_made_up_methods_are_one_series(bench: Bench):
+def test_made_up_methods_are_one_series(stage: InProcessStage):
     """Methods that clients make up are `_OTHER` in every signal, so they make one series, not one each."""
-    app = bench.app(lambda: None)
+    app = stage.app(lambda: None)
     for number in range(50):
         ask(app, method=f"MADE-UP-{number}")
     ask(app, method="get")
-    bench.accounts.lines.entries.clear()
+    stage.accounts.lines.entries.clear()
     ask(app, method="\ud800")
-    for account in (bench.accounts.prometheus, bench.accounts.meter):
+    for account in (stage.accounts.prometheus, stage.accounts.meter):
         methods = [labels[METHOD] for name, labels, _ in account.samples() if METHOD in labels]
         assert methods == ["_OTHER"]
-    assert bench.lines("request.failed")[0]["http_method"] == "_OTHER"
-    assert {error.method for error in bench.accounts.recorder.failed_requests} == {"_OTHER"}
+    assert stage.lines("request.failed")[0]["http_method"] == "_OTHER"
+    assert {error.method for error in stage.accounts.recorder.failed_requests} == {"_OTHER"}
 
 
 @pytest.mark.parametrize("method", KNOWN)
-def test_known_methods_are_told(bench: Bench, method):
+def test_known_methods_are_told(stage: InProcessStage, method):
     """The methods that OpenTelemetry knows are told as they are."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.api_route("/", methods=[method])(endpoint)
-    bench.instrument(app)
+    stage.instrument(app)
     ask(app, method=method)
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     assert run.request.method == method
 
 
@@ -80,9 +80,9 @@ def stdlib_lines(caplog):
 FORGED = 'a outcome=succeeded task=forged "x\n2026-11-21 INFO all is well'
 
 
-def test_a_request_id_forges_no_key(bench: Bench, stdlib_lines):
+def test_a_request_id_forges_no_key(stage: InProcessStage, stdlib_lines):
     """A request id is one word, on a line of the standard library and anywhere else."""
-    app = bench.app_with(bench.works("mail"), metrics_path=None)
+    app = stage.app_with(stage.works("mail"), metrics_path=None)
     ask(app, headers=[(b"x-request-id", FORGED.encode())])
     [line] = stdlib_lines()
     event, _, rest = line.partition(" ")
@@ -91,18 +91,18 @@ def test_a_request_id_forges_no_key(bench: Bench, stdlib_lines):
         *("task", "task_run", "http_method", "http_route", "request_id", "trace_id", "span_id", "outcome"),
         *("wait_s", "duration_s"),
     }
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     assert not re.search(r"\s", run.request.request_id)
 
 
-def test_prose_is_quoted_on_a_plain_line(bench: Bench, stdlib_lines, monkeypatch):
+def test_prose_is_quoted_on_a_plain_line(stage: InProcessStage, stdlib_lines, monkeypatch):
     """The prose of an outcome is one value on a line of the standard library, and so is the list of errors."""
     monkeypatch.setenv("AFTERWORD_CLIENT_ERROR_LEVEL", "info")
 
     async def endpoint(number: int, background: BackgroundTasks) -> None:
-        BackgroundTasks().add_task(bench.works("mail"))
+        BackgroundTasks().add_task(stage.works("mail"))
 
-    app = bench.app(endpoint, metrics_path=None)
+    app = stage.app(endpoint, metrics_path=None)
     ask(app, "/?number=1")
     ask(app)
     abandoned, failed = (words(line.partition(" ")[2]) for line in stdlib_lines())
@@ -154,15 +154,15 @@ class Filters(BaseModel):
     page: int = 1
 
 
-def as_json(bench: Bench, endpoint, body: str, path: str = "/", headers=()):
+def as_json(stage: InProcessStage, endpoint, body: str, path: str = "/", headers=()):
     """Post JSON to an endpoint and return the one line of the failed request, and all of what was written."""
-    output = bench.render()
-    app = bench.fastapi()
+    output = stage.render()
+    app = stage.fastapi()
     app.post("/")(endpoint)
-    bench.instrument(app)
+    stage.instrument(app)
     sent = [*with_header("content-type", "application/json"), *headers]
     assert ask(app, path, method="POST", headers=sent, body=body.encode()).status == 422
-    [line] = bench.lines("request.failed")
+    [line] = stage.lines("request.failed")
     return line["errors"], output.getvalue()
 
 
@@ -194,14 +194,14 @@ async def takes_filters(filters: Annotated[Filters, Query()]) -> None:
         (takes_filters, "", f"/?{KEY}=1&page=x", ["query.page: int_parsing", "query.*: extra_forbidden"]),
     ],
 )
-def test_keys_of_the_client_are_not_told(bench: Bench, endpoint, body, path, errors):
+def test_keys_of_the_client_are_not_told(stage: InProcessStage, endpoint, body, path, errors):
     """Of a place, only names are told that the application has declared; a key of the client's is an asterisk."""
-    told, output = as_json(bench, endpoint, body, path)
+    told, output = as_json(stage, endpoint, body, path)
     assert sorted(told) == sorted(errors)
     assert KEY not in output
 
 
-def test_declared_parameters_are_told(bench: Bench):
+def test_declared_parameters_are_told(stage: InProcessStage):
     """Parameters of the route and of its dependencies are told by the name that the client sees."""
 
     async def dependency(number: Annotated[int, Header(alias="X-Num")], tag: Annotated[int, Cookie()]) -> None: ...
@@ -211,23 +211,23 @@ def test_declared_parameters_are_told(bench: Bench):
     ): ...
 
     headers = [*with_header("x-num", "x"), *with_header("cookie", "tag=x")]
-    told, _ = as_json(bench, endpoint, "", "/?q=x&p=x", headers)
+    told, _ = as_json(stage, endpoint, "", "/?q=x&p=x", headers)
     assert sorted(place.partition(":")[0].lower() for place in told) == [
         *("cookie.tag", "header.x-num", "query.p", "query.q")
     ]
 
 
-def test_a_huge_key_is_no_huge_line(bench: Bench):
+def test_a_huge_key_is_no_huge_line(stage: InProcessStage):
     """A key of a megabyte does not get into the log, and neither do a thousand keys."""
     body = ", ".join([f'"{"k" * 1_000_000}": "x"', *(f'"{number}": "x"' for number in range(1000))])
-    told, output = as_json(bench, takes_counts, f"{{{body}}}")
+    told, output = as_json(stage, takes_counts, f"{{{body}}}")
     assert set(told) == {"body.*: int_parsing"}
     assert len(output) < 5000
 
 
-def test_a_place_is_not_deeper_than_anybody_reads(bench: Bench):
+def test_a_place_is_not_deeper_than_anybody_reads(stage: InProcessStage):
     """Where a recursive model nests a hundred times, the place is cut."""
-    told, _ = as_json(bench, takes_node, '{"below": ' * 100 + '"x"' + "}" * 100)
+    told, _ = as_json(stage, takes_node, '{"below": ' * 100 + '"x"' + "}" * 100)
     assert told == ["body." + "below." * 9 + "...: model_attributes_type"]
 
 

@@ -13,7 +13,7 @@ from starlette.background import BackgroundTask
 
 from afterword._ledger import deferred as lifetimes
 from tests.support.asgi import ask, call, websocket
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.stage import named
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
 
@@ -39,9 +39,9 @@ class RetryUnsent:
             await send(message)
 
 
-def retried(bench: Bench, first, second, **options) -> FastAPI:
+def retried(stage: InProcessStage, first, second, **options) -> FastAPI:
     """Make an application whose endpoint does one thing, and another when it is tried again."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.add_middleware(RetryUnsent)
     attempts = [first, second]
 
@@ -49,7 +49,7 @@ def retried(bench: Bench, first, second, **options) -> FastAPI:
     async def endpoint(tasks: BackgroundTasks):
         return await attempts.pop(0)(tasks)
 
-    return bench.instrument(app, **options)
+    return stage.instrument(app, **options)
 
 
 async def unavailable(tasks: BackgroundTasks) -> JSONResponse:
@@ -68,61 +68,61 @@ async def broken_off(tasks: BackgroundTasks) -> StreamingResponse:
 
 
 @pytest.mark.parametrize("first", [unavailable, broken_off])
-def test_a_second_attempt_has_not_begun_to_answer(bench: Bench, first):
+def test_a_second_attempt_has_not_begun_to_answer(stage: InProcessStage, first):
     """An alert of a task that a second attempt awaits comes after the response, as in a first one."""
 
     @named("alert")
     async def alert(run, exc) -> None:
-        bench.did.append("alert")
+        stage.did.append("alert")
 
     async def second(tasks: BackgroundTasks) -> dict:
         with suppress(ValueError):
-            await BackgroundTask(bench.fails("mail"))()
-        bench.did.append("caught")
+            await BackgroundTask(stage.fails("mail"))()
+        stage.did.append("caught")
         return {}
 
-    assert ask(retried(bench, first, second, on_task_failure=[alert])).status == 200
-    assert bench.did == ["mail fails", "caught", "alert"]
+    assert ask(retried(stage, first, second, on_task_failure=[alert])).status == 200
+    assert stage.did == ["mail fails", "caught", "alert"]
 
 
-def test_a_second_attempt_may_fail_by_a_task(bench: Bench):
+def test_a_second_attempt_may_fail_by_a_task(stage: InProcessStage):
     """A task that fails in a second attempt fails its request, although the first one was answered to its end."""
 
     async def second(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("audit"))
-        await BackgroundTask(bench.fails("mail"))()
+        tasks.add_task(stage.works("audit"))
+        await BackgroundTask(stage.fails("mail"))()
 
-    ask(retried(bench, unavailable, second))
-    bench.assert_story(failed("mail"), dropped("audit"), request_error(500, "ValueError"))
+    ask(retried(stage, unavailable, second))
+    stage.assert_story(failed("mail"), dropped("audit"), request_error(500, "ValueError"))
 
 
-def test_a_second_attempt_may_be_answered_with_a_redirect(bench: Bench):
+def test_a_second_attempt_may_be_answered_with_a_redirect(stage: InProcessStage):
     """An error that is answered with a redirect is no failed request, in a second attempt either."""
 
     async def second(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         raise KeyError("elsewhere")
 
-    app = retried(bench, unavailable, second)
+    app = retried(stage, unavailable, second)
     app.add_exception_handler(KeyError, lambda request, exc: RedirectResponse("/login"))
     assert ask(app).status == 307
-    bench.assert_story(dropped("mail"))
+    stage.assert_story(dropped("mail"))
 
 
-def test_what_failed_in_a_first_attempt_does_not_excuse_the_second(bench: Bench):
+def test_what_failed_in_a_first_attempt_does_not_excuse_the_second(stage: InProcessStage):
     """A task that fails behind a first answer is not taken for the cause of what a second attempt raises."""
 
     async def first(tasks: BackgroundTasks) -> JSONResponse:
-        return JSONResponse({}, 503, background=BackgroundTask(bench.fails("mail", LookupError("no mail"))))
+        return JSONResponse({}, 503, background=BackgroundTask(stage.fails("mail", LookupError("no mail"))))
 
     async def second(tasks: BackgroundTasks) -> None:
         raise KeyError("boom")
 
-    ask(retried(bench, first, second))
-    bench.assert_story(failed("mail", "LookupError"), request_error(500, "KeyError"))
+    ask(retried(stage, first, second))
+    stage.assert_story(failed("mail", "LookupError"), request_error(500, "KeyError"))
 
 
-def test_a_task_that_ran_after_all_keeps_no_exception(bench: Bench):
+def test_a_task_that_ran_after_all_keeps_no_exception(stage: InProcessStage):
     """A task that an error doomed, and that somebody runs all the same, does not keep the error alive."""
 
     class Boom(Exception):
@@ -140,7 +140,7 @@ def test_a_task_that_ran_after_all_keeps_no_exception(bench: Bench):
             await kept[0]()
 
     async def endpoint() -> None:
-        kept.append(BackgroundTask(bench.works("mail")))
+        kept.append(BackgroundTask(stage.works("mail")))
         error = Boom()
         errors.append(weakref.ref(error))
         raise error
@@ -148,16 +148,16 @@ def test_a_task_that_ran_after_all_keeps_no_exception(bench: Bench):
     async def handler(request, exc) -> JSONResponse:
         return JSONResponse({}, 500)
 
-    app = bench.app(endpoint, logs=False)
+    app = stage.app(endpoint, logs=False)
     app.add_exception_handler(Boom, handler)
     app.add_middleware(RunsItAnyway)
     ask(app)
     gc.collect()
-    assert bench.outcomes == [("mail", "succeeded")]
+    assert stage.outcomes == [("mail", "succeeded")]
     assert errors[0]() is None
 
 
-def test_an_error_task_that_fails_does_not_hide_the_next_error(bench: Bench):
+def test_an_error_task_that_fails_does_not_hide_the_next_error(stage: InProcessStage):
     """What a middleware raises after a failed error task is reported as what it is: the request's next error."""
 
     class RaisesAfterwards:
@@ -171,29 +171,29 @@ def test_an_error_task_that_fails_does_not_hide_the_next_error(bench: Bench):
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    app = bench.app(endpoint, on_request_error=[bench.fails("notify")])
+    app = stage.app(endpoint, on_request_error=[stage.fails("notify")])
     app.add_exception_handler(KeyError, lambda request, exc: JSONResponse({}, 500))
     app.add_middleware(RaisesAfterwards)
     assert type(ask(app).error) is RuntimeError
-    told = [(line["error_type"], line["http_status"]) for line in bench.lines("request.failed")]
+    told = [(line["error_type"], line["http_status"]) for line in stage.lines("request.failed")]
     assert told == [("KeyError", 500), ("RuntimeError", 500)]
 
 
-def test_a_member_put_in_by_hand_stops_what_is_added_later(bench: Bench):
+def test_a_member_put_in_by_hand_stops_what_is_added_later(stage: InProcessStage):
     """A task that was appended to a batch's list is a member: when it fails, what is added later is skipped."""
     kept: list[BackgroundTasks] = []
 
     async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.tasks.append(BackgroundTask(bench.fails("mail")))
+        tasks.tasks.append(BackgroundTask(stage.fails("mail")))
         kept.append(tasks)
 
-    ask(bench.app(endpoint, logs=False))
-    bench.accounts.recorder.exceptions.clear()  # their frames, and the batch with them
-    kept[0].add_task(bench.works("audit"))
+    ask(stage.app(endpoint, logs=False))
+    stage.accounts.recorder.exceptions.clear()  # their frames, and the batch with them
+    kept[0].add_task(stage.works("audit"))
     kept.clear()
     gc.collect()
     lifetimes.drain()
-    assert [(run.name, run.reason) for run in bench.ended] == [
+    assert [(run.name, run.reason) for run in stage.ended] == [
         ("mail", "exception"),
         ("audit", "earlier_task_failed"),
     ]
@@ -212,20 +212,20 @@ def cancelled_while(app: FastAPI, waits: asyncio.Event) -> None:
     asyncio.run(scenario())
 
 
-def test_a_cancelled_request_has_not_failed(bench: Bench):
+def test_a_cancelled_request_has_not_failed(stage: InProcessStage):
     """A request that is cancelled before its answer is no failed request; its tasks are dropped."""
     waits = asyncio.Event()
 
     async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         waits.set()
         await asyncio.Event().wait()
 
-    cancelled_while(bench.app(endpoint, on_request_error=[bench.works("notify")]), waits)
-    bench.assert_story(dropped("mail"))
+    cancelled_while(stage.app(endpoint, on_request_error=[stage.works("notify")]), waits)
+    stage.assert_story(dropped("mail"))
 
 
-def test_a_cancelled_second_attempt_has_not_failed(bench: Bench):
+def test_a_cancelled_second_attempt_has_not_failed(stage: InProcessStage):
     """The answer of a first attempt that nobody got does not make a failed request of a cancelled second one."""
     waits = asyncio.Event()
 
@@ -233,11 +233,11 @@ def test_a_cancelled_second_attempt_has_not_failed(bench: Bench):
         waits.set()
         await asyncio.Event().wait()
 
-    cancelled_while(retried(bench, unavailable, second), waits)
-    bench.assert_story()
+    cancelled_while(retried(stage, unavailable, second), waits)
+    stage.assert_story()
 
 
-def test_nobody_is_called_while_a_request_is_cancelled(bench: Bench):
+def test_nobody_is_called_while_a_request_is_cancelled(stage: InProcessStage):
     """A cancellation is not held up by `on_request_error`; the error from before it is told all the same."""
     waits = asyncio.Event()
 
@@ -253,44 +253,44 @@ def test_nobody_is_called_while_a_request_is_cancelled(bench: Bench):
                 await asyncio.Event().wait()
 
     async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         raise KeyError("boom")
 
-    app = bench.app(endpoint, on_request_error=[bench.works("notify")])
+    app = stage.app(endpoint, on_request_error=[stage.works("notify")])
     app.add_middleware(TakesItsTime)
     cancelled_while(app, waits)
-    assert bench.did == []
-    bench.assert_story(dropped("mail"), request_error(500, "KeyError"))
+    assert stage.did == []
+    stage.assert_story(dropped("mail"), request_error(500, "KeyError"))
 
 
-def test_a_shared_batch_inside_another_is_planned_once(bench: Bench):
+def test_a_shared_batch_inside_another_is_planned_once(stage: InProcessStage):
     """A batch of a module that is added to those of requests runs each time, and leaves no run over."""
     shared = BackgroundTasks()
-    shared.add_task(bench.works("mail"))
-    shared.add_task(bench.works_in_thread("audit"))
+    shared.add_task(stage.works("mail"))
+    shared.add_task(stage.works_in_thread("audit"))
 
     async def endpoint(tasks: BackgroundTasks) -> None:
         inner = BackgroundTasks()
         inner.add_task(shared)
-        tasks.add_task(bench.works("report"))
+        tasks.add_task(stage.works("report"))
         tasks.add_task(inner)
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     for _ in range(2):
         ask(app)
-    assert bench.did == ["report", "mail", "audit"] * 2
-    bench.assert_story(*[succeeded("report"), succeeded("mail"), succeeded("audit")] * 2)
+    assert stage.did == ["report", "mail", "audit"] * 2
+    stage.assert_story(*[succeeded("report"), succeeded("mail"), succeeded("audit")] * 2)
 
 
-def test_a_lost_task_of_a_living_websocket_is_told(bench: Bench):
+def test_a_lost_task_of_a_living_websocket_is_told(stage: InProcessStage):
     """What nothing will call is told while the connection lives, not hours later when it ends."""
     told: list = []
-    app = bench.fastapi()
+    app = stage.fastapi()
 
     @app.websocket("/talk")
     async def talk(socket: WebSocket) -> None:
         await socket.accept()
-        BackgroundTasks().add_task(bench.works("mail"))
+        BackgroundTasks().add_task(stage.works("mail"))
         gc.collect()
         await socket.send_text("forgotten")
         with suppress(WebSocketDisconnect):
@@ -299,13 +299,13 @@ def test_a_lost_task_of_a_living_websocket_is_told(bench: Bench):
     async def look(say, hear) -> None:
         await hear()
         lifetimes.drain()
-        told.extend(bench.outcomes)
+        told.extend(stage.outcomes)
 
-    asyncio.run(websocket(bench.instrument(app), "/talk", look))
+    asyncio.run(websocket(stage.instrument(app), "/talk", look))
     assert told == [("mail", "abandoned")]
 
 
-def test_an_error_task_gets_the_request_that_the_handler_got(bench: Bench):
+def test_an_error_task_gets_the_request_that_the_handler_got(stage: InProcessStage):
     """What a handler has read or noted on its request is there in `on_request_error`."""
     seen: list = []
 
@@ -316,31 +316,31 @@ def test_an_error_task_gets_the_request_that_the_handler_got(bench: Bench):
         seen.append(request)
         return JSONResponse({}, 500)
 
-    app = bench.app(endpoint, on_request_error=[lambda request, exc: seen.append(request)])
+    app = stage.app(endpoint, on_request_error=[lambda request, exc: seen.append(request)])
     app.add_exception_handler(KeyError, handler)
     assert ask(app).error is None
     first, second = seen
     assert first is second
 
 
-def test_a_batch_that_a_task_runs_by_hand_skips_its_rest_each_time(bench: Bench):
+def test_a_batch_that_a_task_runs_by_hand_skips_its_rest_each_time(stage: InProcessStage):
     """A batch of a module that a task calls itself is accounted for whole, also when it is called again."""
     shared = BackgroundTasks()
-    shared.add_task(bench.fails("mail"))
-    shared.add_task(bench.works("audit"))
+    shared.add_task(stage.fails("mail"))
+    shared.add_task(stage.works("audit"))
 
     @named("report")
     async def report() -> None:
         with suppress(ValueError):
             await shared()
 
-    app = bench.app_with(report)
+    app = stage.app_with(report)
     for _ in range(2):
         ask(app)
-    bench.assert_story(*[failed("mail"), skipped("audit"), succeeded("report")] * 2)
+    stage.assert_story(*[failed("mail"), skipped("audit"), succeeded("report")] * 2)
 
 
-def test_a_task_that_is_torn_down_is_told_as_any_other(bench: Bench, caplog):
+def test_a_task_that_is_torn_down_is_told_as_any_other(stage: InProcessStage, caplog):
     """Its line has what the endpoint bound, the skipped one names it, and no context is mixed up with another."""
 
     @named("mail")
@@ -350,14 +350,14 @@ def test_a_task_that_is_torn_down_is_told_as_any_other(bench: Bench, caplog):
     async def endpoint(tasks: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(user="ada")
         tasks.add_task(mail)
-        tasks.add_task(bench.works("audit"))
+        tasks.add_task(stage.works("audit"))
 
     with pytest.raises(GeneratorExit):
-        ask(bench.app(endpoint))
+        ask(stage.app(endpoint))
     lifetimes.drain()
-    assert bench.outcomes == [("mail", "cancelled"), ("audit", "skipped")]
-    [line] = bench.lines("background_task.cancelled")
+    assert stage.outcomes == [("mail", "cancelled"), ("audit", "skipped")]
+    [line] = stage.lines("background_task.cancelled")
     assert line["user"] == "ada"
-    [line] = bench.lines("background_task.skipped")
+    [line] = stage.lines("background_task.skipped")
     assert line["detail"].startswith("shop.mail was cancelled before it")
     assert caplog.records == []

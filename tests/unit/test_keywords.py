@@ -21,7 +21,7 @@ from afterword._starlette import patching as patch
 from afterword._starlette import scheduling as births
 from afterword._starlette import task_proxy as probe
 from tests.support.asgi import ask, call
-from tests.support.in_process import Bench, plain_app
+from tests.support.in_process import InProcessStage, plain_app
 
 
 def names_of_ours() -> set[str]:
@@ -83,7 +83,7 @@ def add_partial(tasks: BackgroundTasks, function: Callable[..., Any], keywords: 
 WAYS = [add_injected, add_by_keyword, add_starlettes, add_made, add_own, add_partial]
 
 
-def visited(bench: Bench, way: Callable[..., None], kind: str, *, instrumented: bool) -> list[Any]:
+def visited(stage: InProcessStage, way: Callable[..., None], kind: str, *, instrumented: bool) -> list[Any]:
     """Schedule the same function once with every keyword; return what arrived, and what was refused."""
     told: list[Any] = []
 
@@ -101,10 +101,10 @@ def visited(bench: Bench, way: Callable[..., None], kind: str, *, instrumented: 
         except TypeError as exc:
             told.append((keyword, str(exc)))
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/{keyword}")(endpoint)
     if instrumented:
-        bench.instrument(app, metrics_path=None)
+        stage.instrument(app, metrics_path=None)
 
     async def ask_for_all() -> None:
         for keyword in KEYWORDS:
@@ -133,20 +133,20 @@ def patched_by_another_tool() -> Iterator[None]:
 @pytest.mark.parametrize("surroundings", [nullcontext, patched_by_another_tool], ids=["alone", "patched"])
 @pytest.mark.parametrize("kind", ["loop", "thread"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-def test_every_keyword_reaches_the_function(bench: Bench, way, kind, surroundings):
+def test_every_keyword_reaches_the_function(stage: InProcessStage, way, kind, surroundings):
     """Instrumented, each keyword arrives or is refused exactly as with bare Starlette, in the same words."""
     with surroundings():
-        bare = visited(bench, way, kind, instrumented=False)
-        watched = visited(bench, way, kind, instrumented=True)
-        afterword.uninstrument(bench.instrumented[-1])
+        bare = visited(stage, way, kind, instrumented=False)
+        watched = visited(stage, way, kind, instrumented=True)
+        afterword.uninstrument(stage.instrumented[-1])
     assert len(bare) > len(KEYWORDS)
     assert watched == bare
-    bench.accounts.prometheus.assert_law()
-    assert bench.observer_errors("afterword") is None
+    stage.accounts.prometheus.assert_law()
+    assert stage.observer_errors("afterword") is None
 
 
 @pytest.mark.parametrize("keyword", ["self", "tasks", "batch"])
-def test_the_arguments_of_a_batch(bench: Bench, keyword):
+def test_the_arguments_of_a_batch(stage: InProcessStage, keyword):
     """`BackgroundTasks` takes by keyword what it takes without us, and refuses the rest in the same words."""
 
     def endpoint(request) -> PlainTextResponse:
@@ -157,5 +157,5 @@ def test_the_arguments_of_a_batch(bench: Bench, keyword):
 
     app = plain_app("/", endpoint)
     bare = ask(app).text
-    bench.instrument(app)
+    stage.instrument(app)
     assert ask(app).text == bare

@@ -9,18 +9,18 @@ from fastapi import BackgroundTasks
 
 from afterword.logs import ReportedFilter, add_context
 from tests.support.asgi import ask, call
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 
-def with_context(bench: Bench) -> None:
+def with_context(stage: InProcessStage) -> None:
     """Configure structlog as the README says."""
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, add_context, bench.accounts.lines],
+        processors=[structlog.contextvars.merge_contextvars, add_context, stage.accounts.lines],
         cache_logger_on_first_use=False,
     )
 
 
-def app_that_logs(bench: Bench):
+def app_that_logs(stage: InProcessStage):
     """Return an application whose endpoint and tasks write lines of their own."""
     log = structlog.get_logger()
 
@@ -35,37 +35,37 @@ def app_that_logs(bench: Bench):
         background.add_task(on_loop)
         background.add_task(in_thread)
 
-    app = bench.native()
+    app = stage.native()
     app.get("/")(endpoint)
-    return bench.instrument(app)
+    return stage.instrument(app)
 
 
-def test_lines_of_an_endpoint_carry_the_trace(bench: Bench):
+def test_lines_of_an_endpoint_carry_the_trace(stage: InProcessStage):
     """A line written in an endpoint has the ids of the current span, and no task."""
-    with_context(bench)
-    ask(app_that_logs(bench))
-    [line] = bench.lines("in endpoint")
-    traces = {f"{span.context.trace_id:032x}" for span in bench.accounts.spans.all()}
+    with_context(stage)
+    ask(app_that_logs(stage))
+    [line] = stage.lines("in endpoint")
+    traces = {f"{span.context.trace_id:032x}" for span in stage.accounts.spans.all()}
     assert {line["trace_id"]} == traces
     assert not {"task", "task_run"} & set(line)
 
 
 @pytest.mark.parametrize(("event", "task"), [("in task", "on_loop"), ("in thread", "in_thread")])
-def test_lines_of_a_task_carry_the_task(bench: Bench, event, task):
+def test_lines_of_a_task_carry_the_task(stage: InProcessStage, event, task):
     """A line written in a task has the ids of the task's span and of its run, also in a worker thread."""
-    with_context(bench)
-    ask(app_that_logs(bench))
-    [line] = bench.lines(event)
-    run = bench.accounts.recorder.run(task)
+    with_context(stage)
+    ask(app_that_logs(stage))
+    [line] = stage.lines(event)
+    run = stage.accounts.recorder.run(task)
     assert (line["task"], line["task_run"]) == (run.name, run.id)
     assert (line["trace_id"], line["span_id"]) == (run.trace_id, run.span_id)
 
 
-def test_nothing_is_added_outside(bench: Bench):
+def test_nothing_is_added_outside(stage: InProcessStage):
     """A line written outside of any request and task is left alone."""
-    with_context(bench)
+    with_context(stage)
     structlog.get_logger().info("outside")
-    assert set(bench.lines("outside")[0]) == {"event", "log_level"}
+    assert set(stage.lines("outside")[0]) == {"event", "log_level"}
 
 
 def test_what_is_on_the_line_stays():
@@ -119,38 +119,38 @@ def messages(records: list[logging.LogRecord]) -> list[str]:
 REST = ["a message without an exception", "an exception of somebody else"]
 
 
-def test_a_failed_request_is_printed_once(bench: Bench, server_log):
+def test_a_failed_request_is_printed_once(stage: InProcessStage, server_log):
     """The traceback of an error that was reported is taken out, and nothing else."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    bench.render()
-    asyncio.run(serve_once(bench.app(endpoint), ValueError("earlier")))
+    stage.render()
+    asyncio.run(serve_once(stage.app(endpoint), ValueError("earlier")))
     assert messages(server_log) == ["Exception of another kind", *REST]
-    assert len(bench.lines("request.failed")) == 1
+    assert len(stage.lines("request.failed")) == 1
 
 
-def test_a_failed_task_is_printed_once(bench: Bench, server_log):
+def test_a_failed_task_is_printed_once(stage: InProcessStage, server_log):
     """The traceback of a failed task is taken out of the server's log as well."""
-    bench.render()
-    asyncio.run(serve_once(bench.app_with(bench.fails("mail"))))
+    stage.render()
+    asyncio.run(serve_once(stage.app_with(stage.fails("mail"))))
     assert messages(server_log) == REST
-    assert len(bench.lines("background_task.failed")) == 1
+    assert len(stage.lines("background_task.failed")) == 1
 
 
-def test_an_error_of_a_mounted_application_is_printed_once(bench: Bench, server_log):
+def test_an_error_of_a_mounted_application_is_printed_once(stage: InProcessStage, server_log):
     """What an application mounted inside has logged by its own settings is taken out as well."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    bench.render()
-    outer = bench.app()
-    outer.mount("/inner", bench.app(endpoint))
+    stage.render()
+    outer = stage.app()
+    outer.mount("/inner", stage.app(endpoint))
     asyncio.run(serve_once(outer, path="/inner/"))
     assert messages(server_log) == REST
-    assert len(bench.lines("request.failed")) == 1
+    assert len(stage.lines("request.failed")) == 1
 
 
 def drop(*_):
@@ -169,28 +169,28 @@ def too_late(*_):
     [(drop,), (too_late,), (structlog.processors.JSONRenderer(),)],
     ids=["dropped", "faulty", "without traceback"],
 )
-def test_a_line_that_did_not_go_out_reports_nothing(bench: Bench, server_log, what, renderers):
+def test_a_line_that_did_not_go_out_reports_nothing(stage: InProcessStage, server_log, what, renderers):
     """If our line was dropped, could not be written or had no traceback, the server's traceback stays."""
-    bench.render(*renderers)
-    asyncio.run(serve_once(failing(bench, what)))
+    stage.render(*renderers)
+    asyncio.run(serve_once(failing(stage, what)))
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
-def failing(bench: Bench, what: str):
+def failing(stage: InProcessStage, what: str):
     """Make an application whose task or whose endpoint fails."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    return bench.app(endpoint) if what == "request" else bench.app_with(bench.fails("mail"))
+    return stage.app(endpoint) if what == "request" else stage.app_with(stage.fails("mail"))
 
 
 @pytest.mark.parametrize("what", ["task", "request"])
-def test_a_level_that_is_off_reports_nothing(bench: Bench, server_log, what):
+def test_a_level_that_is_off_reports_nothing(stage: InProcessStage, server_log, what):
     """If errors are below the level of the log, the server's traceback stays."""
-    bench.render()
+    stage.render()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    asyncio.run(serve_once(failing(bench, what)))
+    asyncio.run(serve_once(failing(stage, what)))
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
@@ -202,7 +202,7 @@ class Deaf(logging.Handler):
 
 
 @pytest.fixture(params=["", "structlog"])
-def stdlib_log(request, bench):
+def stdlib_log(request, stage):
     """Provide the stdlib logger `afterword`, cut off from all others: used by itself, or at structlog's end."""
     structlog.reset_defaults()
     if request.param:
@@ -219,31 +219,31 @@ def stdlib_log(request, bench):
 
 
 @pytest.mark.parametrize("handler", [logging.NullHandler, Deaf])
-def test_a_logger_nobody_listens_to_reports_nothing(bench: Bench, server_log, stdlib_log, handler):
+def test_a_logger_nobody_listens_to_reports_nothing(stage: InProcessStage, server_log, stdlib_log, handler):
     """If no handler of the standard library writes our line, the server's traceback stays."""
     stdlib_log.handlers = [handler()]
-    asyncio.run(serve_once(failing(bench, "task")))
+    asyncio.run(serve_once(failing(stage, "task")))
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
-def test_a_stdlib_level_that_is_off_reports_nothing(bench: Bench, server_log, stdlib_log):
+def test_a_stdlib_level_that_is_off_reports_nothing(stage: InProcessStage, server_log, stdlib_log):
     """If the logger of the standard library is set above errors, the server's traceback stays."""
     stdlib_log.handlers = [Kept()]
     stdlib_log.setLevel(logging.CRITICAL)
-    asyncio.run(serve_once(failing(bench, "task")))
+    asyncio.run(serve_once(failing(stage, "task")))
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
-def test_a_line_of_the_standard_library_reports(bench: Bench, server_log, stdlib_log):
+def test_a_line_of_the_standard_library_reports(stage: InProcessStage, server_log, stdlib_log):
     """If a handler of the standard library writes our line, the traceback is printed once."""
     handler = Kept()
     stdlib_log.handlers = [handler]
-    asyncio.run(serve_once(failing(bench, "task")))
+    asyncio.run(serve_once(failing(stage, "task")))
     assert messages(server_log) == REST
     assert [record.exc_info[0] for record in handler.records if record.exc_info] == [ValueError]
 
 
-def test_the_line_of_an_error_task_reports_itself_only(bench: Bench, server_log):
+def test_the_line_of_an_error_task_reports_itself_only(stage: InProcessStage, server_log):
     """A logged failure of a user's error task does not stand for the error of the request."""
 
     async def endpoint() -> None:
@@ -254,40 +254,40 @@ def test_the_line_of_an_error_task_reports_itself_only(bench: Bench, server_log)
             raise structlog.DropEvent
         return str(entry) + "test_log_helpers.py stage.py"
 
-    bench.render(only_tasks)
-    asyncio.run(serve_once(bench.app(endpoint, on_request_error=[bench.fails("notify")])))
-    assert len(bench.lines("background_task.failed")) == 1
+    stage.render(only_tasks)
+    asyncio.run(serve_once(stage.app(endpoint, on_request_error=[stage.fails("notify")])))
+    assert len(stage.lines("background_task.failed")) == 1
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
-def test_without_our_lines_the_server_prints(bench: Bench, server_log):
+def test_without_our_lines_the_server_prints(stage: InProcessStage, server_log):
     """If our own log is off, the server's traceback is the only one and stays."""
-    asyncio.run(serve_once(bench.app_with(bench.fails("mail"), logs=False)))
+    asyncio.run(serve_once(stage.app_with(stage.fails("mail"), logs=False)))
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
-def test_other_applications_are_not_filtered(bench: Bench, server_log):
+def test_other_applications_are_not_filtered(stage: InProcessStage, server_log):
     """An error of an application that is not instrumented is printed by the server."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    bench.app()
-    foreign = bench.fastapi()
+    stage.app()
+    foreign = stage.fastapi()
     foreign.get("/")(endpoint)
     asyncio.run(serve_once(foreign))
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 
-def test_a_vanished_client_is_not_filtered(bench: Bench, server_log):
+def test_a_vanished_client_is_not_filtered(stage: InProcessStage, server_log):
     """What we did not log is not taken out: an error that is no failed request, say."""
     from starlette.requests import ClientDisconnect
 
     async def endpoint() -> None:
         raise ClientDisconnect
 
-    asyncio.run(serve_once(bench.app(endpoint)))
-    assert bench.lines("request.failed") == []
+    asyncio.run(serve_once(stage.app(endpoint)))
+    assert stage.lines("request.failed") == []
     assert messages(server_log) == ["Exception in ASGI application", *REST]
 
 

@@ -9,107 +9,107 @@ import structlog
 from fastapi import BackgroundTasks
 
 from tests.support.asgi import ask, call, with_header
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 IDS = {"trace_id", "span_id"}
 
 
-def level_of(bench: Bench, event: str) -> str:
+def level_of(stage: InProcessStage, event: str) -> str:
     """Return how loud the one line of an event is."""
-    [line] = bench.lines(event)
+    [line] = stage.lines(event)
     return line["log_level"]
 
 
-def test_every_transition_has_its_level(bench: Bench):
+def test_every_transition_has_its_level(stage: InProcessStage):
     """What is normal is quiet, what somebody must look at is a warning or an error."""
-    ask(bench.app_with(bench.works("mail"), bench.fails("report"), bench.works("audit")))
-    assert {line["log_level"] for line in bench.lines("background_task.scheduled")} == {"debug"}
-    assert {line["log_level"] for line in bench.lines("background_task.started")} == {"debug"}
-    assert level_of(bench, "background_task.succeeded") == "info"
-    assert level_of(bench, "background_task.failed") == "error"
-    assert level_of(bench, "background_task.skipped") == "warning"
+    ask(stage.app_with(stage.works("mail"), stage.fails("report"), stage.works("audit")))
+    assert {line["log_level"] for line in stage.lines("background_task.scheduled")} == {"debug"}
+    assert {line["log_level"] for line in stage.lines("background_task.started")} == {"debug"}
+    assert level_of(stage, "background_task.succeeded") == "info"
+    assert level_of(stage, "background_task.failed") == "error"
+    assert level_of(stage, "background_task.skipped") == "warning"
 
 
-def test_the_keys_of_a_success(bench: Bench):
+def test_the_keys_of_a_success(stage: InProcessStage):
     """A success says what, in which request, how long; what is unknown is not on the line."""
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     ask(app, headers=with_header("x-request-id", "r-1"))
-    [line] = bench.lines("background_task.succeeded")
+    [line] = stage.lines("background_task.succeeded")
     assert set(line) - IDS == {
         *("event", "log_level", "task", "task_run", "outcome"),
         *("wait_s", "duration_s", "http_method", "http_route", "request_id"),
     }
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     assert (line["task"], line["task_run"], line["outcome"]) == ("shop.mail", run.id, "succeeded")
     assert (line["http_method"], line["http_route"], line["request_id"]) == ("GET", "/", "r-1")
     assert (line["trace_id"], line["span_id"]) == (run.trace_id, run.span_id)
 
 
-def test_a_sync_task_tells_its_wait_for_a_thread(bench: Bench):
+def test_a_sync_task_tells_its_wait_for_a_thread(stage: InProcessStage):
     """`thread_wait_s` is on the lines of sync tasks only; all times are rounded to microseconds."""
-    ask(bench.app_with(bench.works_in_thread("report"), bench.works("mail")))
-    report, mail = bench.lines("background_task.succeeded")
+    ask(stage.app_with(stage.works_in_thread("report"), stage.works("mail")))
+    report, mail = stage.lines("background_task.succeeded")
     assert "thread_wait_s" not in mail
     for key in ("wait_s", "thread_wait_s", "duration_s"):
         assert report[key] == round(report[key], 6) >= 0
 
 
-def test_a_failure_has_a_traceback_and_a_reason(bench: Bench):
+def test_a_failure_has_a_traceback_and_a_reason(stage: InProcessStage):
     """A failure carries the exception itself, its type and the reason, and no prose beside the traceback."""
-    ask(bench.app_with(bench.fails("mail")))
-    [line] = bench.lines("background_task.failed")
+    ask(stage.app_with(stage.fails("mail")))
+    [line] = stage.lines("background_task.failed")
     assert line["exc_info"][0] is ValueError
     assert (line["error_type"], line["reason"]) == ("ValueError", "exception")
     assert not {"exception", "status", "detail"} & set(line)
 
 
-def test_a_warning_says_what_to_do(bench: Bench):
+def test_a_warning_says_what_to_do(stage: InProcessStage):
     """A task that did not run is told with what happened and what to do."""
 
     async def endpoint() -> None:
-        BackgroundTasks().add_task(bench.works("mail"))
+        BackgroundTasks().add_task(stage.works("mail"))
 
-    ask(bench.app(endpoint))
-    [line] = bench.lines("background_task.abandoned")
+    ask(stage.app(endpoint))
+    [line] = stage.lines("background_task.abandoned")
     assert "return Response(" in line["detail"]
     assert line["log_level"] == "warning"
     assert "duration_s" not in line
 
 
-def test_no_line_carries_nothing(bench: Bench):
+def test_no_line_carries_nothing(stage: InProcessStage):
     """No key of ours is on a line with the value `None`."""
-    ask(bench.app_with(bench.works("mail"), bench.fails("report"), bench.works("audit"), traces=False))
-    assert bench.accounts.lines.entries
-    assert not [line for line in bench.accounts.lines.entries if None in line.values()]
-    assert not IDS & set(bench.accounts.lines.entries[0])
+    ask(stage.app_with(stage.works("mail"), stage.fails("report"), stage.works("audit"), traces=False))
+    assert stage.accounts.lines.entries
+    assert not [line for line in stage.accounts.lines.entries if None in line.values()]
+    assert not IDS & set(stage.accounts.lines.entries[0])
 
 
 @pytest.mark.parametrize("key", ["task", "request_id", "trace_id", "outcome", "reason"])
-def test_what_the_user_has_bound_stays(bench: Bench, key):
+def test_what_the_user_has_bound_stays(stage: InProcessStage, key):
     """A key that the user has bound as a context variable keeps the user's value on our lines."""
 
     async def endpoint(background: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(**{key: "mine"})
-        background.add_task(bench.fails("mail"))
+        background.add_task(stage.fails("mail"))
 
-    ask(bench.app(endpoint), headers=with_header("x-request-id", "r-1"))
-    [line] = bench.lines("background_task.failed")
+    ask(stage.app(endpoint), headers=with_header("x-request-id", "r-1"))
+    [line] = stage.lines("background_task.failed")
     assert line[key] == "mine"
 
 
-def test_a_variable_that_was_unbound_is_ours_again(bench: Bench):
+def test_a_variable_that_was_unbound_is_ours_again(stage: InProcessStage):
     """A key that the user has bound and unbound again carries our value."""
 
     async def endpoint(background: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(task="mine")
         structlog.contextvars.unbind_contextvars("task")
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
-    ask(bench.app(endpoint))
-    assert bench.lines("background_task.succeeded")[0]["task"] == "shop.mail"
+    ask(stage.app(endpoint))
+    assert stage.lines("background_task.succeeded")[0]["task"] == "shop.mail"
 
 
-def test_variables_of_a_def_endpoint_reach_the_task(bench: Bench):
+def test_variables_of_a_def_endpoint_reach_the_task(stage: InProcessStage):
     """What a `def` endpoint binds is on the task's lines, and in the task, though the thread's context is gone."""
     seen = []
 
@@ -119,17 +119,17 @@ def test_variables_of_a_def_endpoint_reach_the_task(bench: Bench):
     def endpoint(background: BackgroundTasks) -> None:
         structlog.contextvars.bind_contextvars(user="ada")
         background.add_task(look)
-        background.add_task(bench.fails("mail"))
-        background.add_task(bench.works("audit"))
+        background.add_task(stage.fails("mail"))
+        background.add_task(stage.works("audit"))
 
-    ask(bench.app(endpoint))
+    ask(stage.app(endpoint))
     assert seen == ["ada"]
-    assert bench.lines("background_task.succeeded")[0]["user"] == "ada"
-    assert bench.lines("background_task.failed")[0]["user"] == "ada"
-    assert bench.lines("background_task.skipped")[0]["user"] == "ada"
+    assert stage.lines("background_task.succeeded")[0]["user"] == "ada"
+    assert stage.lines("background_task.failed")[0]["user"] == "ada"
+    assert stage.lines("background_task.skipped")[0]["user"] == "ada"
 
 
-def test_variables_do_not_leak_into_the_next_request(bench: Bench):
+def test_variables_do_not_leak_into_the_next_request(stage: InProcessStage):
     """On one connection, as a server reuses it, the next request knows nothing of the former's variables."""
     users = iter(["ada", None])
     seen = []
@@ -148,12 +148,12 @@ def test_variables_do_not_leak_into_the_next_request(bench: Bench):
             await call(app)
         assert structlog.contextvars.get_contextvars() == {}
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     asyncio.run(scenario())
     assert seen == ["ada", None]
 
 
-def test_variables_that_the_task_has_are_kept(bench: Bench):
+def test_variables_that_the_task_has_are_kept(stage: InProcessStage):
     """Only what is missing in the task's context is carried over; what a middleware bound there stays."""
     seen = []
 
@@ -168,16 +168,16 @@ def test_variables_that_the_task_has_are_kept(bench: Bench):
         structlog.contextvars.bind_contextvars(tenant="shop")
         await app(scope, receive, send)
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     ask(outer)
     assert seen == [{"user": "ada", "tenant": "shop"}]
 
 
-def test_without_structlog_lines_go_to_the_standard_library(bench: Bench, caplog):
+def test_without_structlog_lines_go_to_the_standard_library(stage: InProcessStage, caplog):
     """If structlog is not configured, the stdlib logger `afterword` gets one readable line per event."""
     structlog.reset_defaults()
     caplog.set_level(logging.DEBUG, "afterword")
-    ask(bench.app_with(bench.works("mail"), bench.fails("report"), metrics_path=None))
+    ask(stage.app_with(stage.works("mail"), stage.fails("report"), metrics_path=None))
     records = {record.getMessage().split()[0]: record for record in caplog.records if record.name == "afterword"}
     assert "task=shop.mail" in records["background_task.succeeded"].getMessage()
     assert records["background_task.succeeded"].levelno == logging.INFO
@@ -186,7 +186,7 @@ def test_without_structlog_lines_go_to_the_standard_library(bench: Bench, caplog
     assert "%" not in records["background_task.failed"].msg.replace("%s", "")
 
 
-def test_structlog_on_top_of_the_standard_library(bench: Bench, caplog):
+def test_structlog_on_top_of_the_standard_library(stage: InProcessStage, caplog):
     """With structlog's stdlib factory the lines arrive at the stdlib logger `afterword`, rendered by the user."""
     structlog.configure(
         processors=[
@@ -201,7 +201,7 @@ def test_structlog_on_top_of_the_standard_library(bench: Bench, caplog):
         cache_logger_on_first_use=False,
     )
     caplog.set_level(logging.INFO, "afterword")
-    ask(bench.app_with(bench.works("mail"), bench.fails("report"), metrics_path=None))
+    ask(stage.app_with(stage.works("mail"), stage.fails("report"), metrics_path=None))
     lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "afterword"]
     assert [line["event"] for line in lines] == ["background_task.succeeded", "background_task.failed"]
     assert [line["level"] for line in lines] == ["info", "error"]
@@ -210,39 +210,39 @@ def test_structlog_on_top_of_the_standard_library(bench: Bench, caplog):
 
 
 @pytest.mark.parametrize("wrapper", [structlog.stdlib.AsyncBoundLogger, structlog.BoundLogger])
-def test_loggers_of_other_kinds(bench: Bench, caplog, wrapper):
+def test_loggers_of_other_kinds(stage: InProcessStage, caplog, wrapper):
     """With structlog's asynchronous or generic logger every line is written once, and nothing else."""
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, bench.accounts.lines],
+        processors=[structlog.contextvars.merge_contextvars, stage.accounts.lines],
         wrapper_class=wrapper,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
     caplog.set_level(logging.DEBUG, "afterword")
-    ask(bench.app_with(bench.works("mail"), metrics_path=None))
-    events = [line["event"] for line in bench.accounts.lines.entries]
+    ask(stage.app_with(stage.works("mail"), metrics_path=None))
+    events = [line["event"] for line in stage.accounts.lines.entries]
     assert events == [f"background_task.{event}" for event in ("scheduled", "started", "succeeded")]
 
 
-def test_a_level_that_is_off_in_the_standard_library(bench: Bench, caplog):
+def test_a_level_that_is_off_in_the_standard_library(stage: InProcessStage, caplog):
     """Lines below the level of the stdlib logger `afterword` are not even put together."""
     structlog.configure(
-        processors=[bench.accounts.lines],
+        processors=[stage.accounts.lines],
         wrapper_class=structlog.stdlib.BoundLogger,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
     caplog.set_level(logging.INFO, "afterword")
-    ask(bench.app_with(bench.works("mail"), metrics_path=None))
-    assert [line["event"] for line in bench.accounts.lines.entries] == ["background_task.succeeded"]
+    ask(stage.app_with(stage.works("mail"), metrics_path=None))
+    assert [line["event"] for line in stage.accounts.lines.entries] == ["background_task.succeeded"]
 
 
-def test_a_filtering_logger_filters(bench: Bench):
+def test_a_filtering_logger_filters(stage: InProcessStage):
     """A level that the user has switched off is not written."""
     structlog.configure(
-        processors=[bench.accounts.lines],
+        processors=[stage.accounts.lines],
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
         cache_logger_on_first_use=False,
     )
-    ask(bench.app_with(bench.works("mail"), bench.fails("report")))
-    assert [line["event"] for line in bench.accounts.lines.entries] == ["background_task.failed"]
+    ask(stage.app_with(stage.works("mail"), stage.fails("report")))
+    assert [line["event"] for line in stage.accounts.lines.entries] == ["background_task.failed"]

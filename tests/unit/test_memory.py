@@ -16,7 +16,7 @@ from afterword._ledger import runs as ledger
 from afterword._starlette import state as request
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask, websocket
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.versions import NATIVE_TELEMETRY
 
 TASKS = 10_000
@@ -32,11 +32,11 @@ class Counts(afterword.TaskObserver):
         self.ended_runs += 1
 
 
-def silent(bench: Bench, app, observers=()) -> Counts:
+def silent(stage: InProcessStage, app, observers=()) -> Counts:
     """Instrument an application so that nothing but a counter and these observers are told."""
     counts = Counts()
     afterword.instrument(app, observers=[counts, *observers], traces=False, metrics=False, logs=False)
-    bench.instrumented.append(app)
+    stage.instrumented.append(app)
     return counts
 
 
@@ -49,7 +49,7 @@ async def schedules_nothing(background: BackgroundTasks) -> None:
     background.add_task(nothing)
 
 
-def test_a_task_object_is_not_kept_alive(bench: Bench):
+def test_a_task_object_is_not_kept_alive(stage: InProcessStage):
     """When the application lets go of a task, it is gone, and its run is accounted for."""
     alive = []
 
@@ -59,12 +59,12 @@ def test_a_task_object_is_not_kept_alive(bench: Bench):
         del task
         alive.append(alive[0]() is None)
 
-    ask(bench.app(endpoint))
+    ask(stage.app(endpoint))
     assert alive[1] is True
-    assert bench.outcomes == [("nothing", "abandoned")]
+    assert stage.outcomes == [("nothing", "abandoned")]
 
 
-def test_nothing_is_written_on_a_task(bench: Bench):
+def test_nothing_is_written_on_a_task(stage: InProcessStage):
     """A task has the attributes it would have without us."""
     seen = []
 
@@ -72,11 +72,11 @@ def test_nothing_is_written_on_a_task(bench: Bench):
         background.add_task(nothing)
         seen.append((set(vars(background)), set(vars(background.tasks[0]))))
 
-    ask(bench.app(endpoint))
+    ask(stage.app(endpoint))
     assert seen == [({"tasks"}, {"func", "args", "kwargs", "is_async"})]
 
 
-def test_nothing_is_left_after_a_request(bench: Bench):
+def test_nothing_is_left_after_a_request(stage: InProcessStage):
     """No run, no task and no batch is remembered when requests of all kinds have ended."""
 
     async def broken(background: BackgroundTasks) -> None:
@@ -84,21 +84,21 @@ def test_nothing_is_left_after_a_request(bench: Bench):
         BackgroundTasks().add_task(nothing)
         raise KeyError("boom")
 
-    app = bench.app_with(bench.works("mail"), bench.fails("report"), bench.works("audit"))
+    app = stage.app_with(stage.works("mail"), stage.fails("report"), stage.works("audit"))
     app.get("/broken")(broken)
     gc.collect()
     of_others = len(lifetimes._tasks), len(lifetimes._batches)
     for path in ("/", "/broken", "/missing"):
         ask(app, path)
-    bench.accounts.lines.entries.clear()  # with the tracebacks
-    bench.accounts.recorder.exceptions.clear()
+    stage.accounts.lines.entries.clear()  # with the tracebacks
+    stage.accounts.recorder.exceptions.clear()
     gc.collect()
     assert not ledger.unended()
     assert (len(lifetimes._tasks), len(lifetimes._batches)) <= of_others
     assert lifetimes._deferred.empty()
 
 
-def test_a_long_websocket_holds_no_ended_runs(bench: Bench):
+def test_a_long_websocket_holds_no_ended_runs(stage: InProcessStage):
     """Ten thousand tasks that a WebSocket endpoint runs itself leave nothing in its request."""
     held = []
 
@@ -117,15 +117,15 @@ def test_a_long_websocket_holds_no_ended_runs(bench: Bench):
         await say("stop")
 
     of_others = len(lifetimes._tasks)
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.websocket("/ws")(endpoint)
-    counts = silent(bench, app)
+    counts = silent(stage, app)
     asyncio.run(websocket(app, "/ws", conversation))
     assert counts.ended_runs == TASKS
     assert held == [(0, True)] * 10
 
 
-def test_a_long_stream_holds_no_ended_runs(bench: Bench):
+def test_a_long_stream_holds_no_ended_runs(stage: InProcessStage):
     """Ten thousand tasks that are scheduled and abandoned in a stream leave nothing in its request."""
     held = []
 
@@ -140,15 +140,15 @@ def test_a_long_stream_holds_no_ended_runs(bench: Bench):
     async def endpoint() -> StreamingResponse:
         return StreamingResponse(numbers())
 
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/")(endpoint)
-    counts = silent(bench, app)
+    counts = silent(stage, app)
     assert ask(app).body == b"." * 10
     assert counts.ended_runs == TASKS
     assert max(held) <= 1  # the sweeping thread may be at work on one
 
 
-def test_a_run_keeps_no_exception(bench: Bench):
+def test_a_run_keeps_no_exception(stage: InProcessStage):
     """A run that an observer keeps does not keep its exception, nor the frames of the task."""
     held, recorder = [], Recorder()
 
@@ -160,13 +160,13 @@ def test_a_run_keeps_no_exception(bench: Bench):
         held.append(weakref.ref(error))
         raise error
 
-    app = bench.fastapi()
+    app = stage.fastapi()
 
     @app.get("/")
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(fails)
 
-    silent(bench, app, observers=[KeepsRuns(recorder)])
+    silent(stage, app, observers=[KeepsRuns(recorder)])
     assert type(ask(app).error) is Boom
     gc.collect()
     assert held[0]() is None
@@ -184,11 +184,11 @@ class KeepsRuns(afterword.TaskObserver):
         self.recorder.ended_runs.append(run)
 
 
-def made_and_used(bench: Bench, *, uninstrumented: bool, **options) -> weakref.ref:
+def made_and_used(stage: InProcessStage, *, uninstrumented: bool, **options) -> weakref.ref:
     """Make an application, instrument it, use it, let go of it; return a reference to see whether it is gone."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/")(schedules_nothing)
-    afterword.instrument(app, **bench.settings, **options)
+    afterword.instrument(app, **stage.settings, **options)
     ask(app)
     if uninstrumented:
         afterword.uninstrument(app)
@@ -200,37 +200,37 @@ UNINSTRUMENTED = pytest.mark.parametrize("uninstrumented", [True, False], ids=["
 
 @pytest.mark.slow
 @UNINSTRUMENTED
-def test_an_application_per_test_does_not_add_up(bench: Bench, uninstrumented):
+def test_an_application_per_test_does_not_add_up(stage: InProcessStage, uninstrumented):
     """Fifty applications on one registry, each used and dropped, leave no more than FastAPI's small caches."""
 
     def objects_after(rounds: int) -> int:
         for _ in range(rounds):
             # contrib, which traces the requests of an old FastAPI, keeps every application it has seen
-            made_and_used(bench, uninstrumented=uninstrumented, traces=NATIVE_TELEMETRY)
-            bench.accounts.spans.exporter.clear()
-            bench.accounts.lines.entries.clear()
+            made_and_used(stage, uninstrumented=uninstrumented, traces=NATIVE_TELEMETRY)
+            stage.accounts.spans.exporter.clear()
+            stage.accounts.lines.entries.clear()
         gc.collect()
         return len(gc.get_objects())
 
     before = objects_after(5)
     grown = objects_after(50) - before
-    ask(bench.fastapi())  # the next request of any application gives the classes back
+    ask(stage.fastapi())  # the next request of any application gives the classes back
     assert grown < 50 * 15, f"{grown} objects more after 50 applications"
 
 
 @UNINSTRUMENTED
-def test_an_application_is_collected(bench: Bench, uninstrumented):
+def test_an_application_is_collected(stage: InProcessStage, uninstrumented):
     """An instrumented application that nobody holds any more is gone with its account."""
-    app = made_and_used(bench, uninstrumented=uninstrumented)
+    app = made_and_used(stage, uninstrumented=uninstrumented)
     gc.collect()
     survivor = app()
     if survivor is not None:
         afterword.uninstrument(survivor)
     assert survivor is None
-    ask(bench.fastapi())  # the next request of any application gives the classes back
+    ask(stage.fastapi())  # the next request of any application gives the classes back
 
 
-def test_a_middleware_for_every_request_is_not_kept(bench: Bench):
+def test_a_middleware_for_every_request_is_not_kept(stage: InProcessStage):
     """Of exception middleware that an application makes anew for each request, only some are ever held."""
 
     class Fresh:
@@ -246,7 +246,7 @@ def test_a_middleware_for_every_request_is_not_kept(bench: Bench):
         """Do nothing."""
 
     alive: weakref.WeakSet[ExceptionMiddleware] = weakref.WeakSet()
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     app.add_middleware(Fresh)
     for _ in range(200):
         ask(app)

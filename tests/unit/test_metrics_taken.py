@@ -8,7 +8,7 @@ from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 
 from tests.support.asgi import ask, with_header
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.versions import NATIVE_TELEMETRY
 
 SERIES = "afterword_info"
@@ -93,43 +93,43 @@ def follow(app: FastAPI) -> str:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("who", USERS)
-def test_an_endpoint_of_the_users_wins(bench: Bench, who: str, when: str):
+def test_an_endpoint_of_the_users_wins(stage: InProcessStage, who: str, when: str):
     """What the user answers at our address stays the user's, wherever it stands and whenever it came."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     if when == "before":
         USERS[who](app)
-    bench.instrument(app)
+    stage.instrument(app)
     assert when == "before" or SERIES in ask(app, "/metrics").text
     if when == "after":
         USERS[who](app)
     assert follow(app) == "mine"
 
 
-def test_one_that_comes_later_into_an_included_router_wins(bench: Bench):
+def test_one_that_comes_later_into_an_included_router_wins(stage: InProcessStage):
     """Routes are asked at each scrape: a router may get an endpoint after it was included."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     inner = Starlette()
     app.mount("/", inner)
-    bench.instrument(app)
+    stage.instrument(app)
     assert SERIES in ask(app, "/metrics").text
     inner.router.add_route("/metrics", mine)
     assert ask(app, "/metrics").text == "mine"
 
 
 @pytest.mark.parametrize("who", OURS)
-def test_what_only_might_answer_does_not_win(bench: Bench, who: str):
+def test_what_only_might_answer_does_not_win(stage: InProcessStage, who: str):
     """A pattern, another address, and an application whose routes nobody can see leave `/metrics` to us."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     OURS[who](app)
-    bench.instrument(app)
+    stage.instrument(app)
     assert SERIES in ask(app, "/metrics").text
 
 
-def test_each_host_has_its_own(bench: Bench):
+def test_each_host_has_its_own(stage: InProcessStage):
     """The user's endpoint of one host takes nothing from another."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.router.routes.append(Host("mine.example", Router([Route("/metrics", mine)])))
-    bench.instrument(app)
+    stage.instrument(app)
 
     async def as_mine(scope, receive, send) -> None:
         await app(scope | {"headers": with_header("host", "mine.example")}, receive, send)
@@ -138,36 +138,36 @@ def test_each_host_has_its_own(bench: Bench):
     assert ask(as_mine, "/metrics").text == "mine"
 
 
-def test_another_method_of_the_users_is_the_users(bench: Bench):
+def test_another_method_of_the_users_is_the_users(stage: InProcessStage):
     """Where the user takes only POST at our address, a GET is refused as it always was."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.include_router(router(methods=("POST",)))
-    bench.instrument(app)
+    stage.instrument(app)
     assert ask(app, "/metrics").status == 405
     assert ask(app, "/metrics", method="POST").text == "mine"
 
 
-def test_under_a_prefix_of_the_server(bench: Bench):
+def test_under_a_prefix_of_the_server(stage: InProcessStage):
     """Behind a proxy's prefix the addresses are the same."""
 
     async def prefixed(scope, receive, send) -> None:
         await app(scope | {"root_path": "/api"}, receive, send)
 
-    app = bench.instrument(bench.fastapi())
+    app = stage.instrument(stage.fastapi())
     assert SERIES in ask(prefixed, "/api/metrics").text
     app.include_router(router())
     assert ask(prefixed, "/api/metrics").text == "mine"
 
 
-def test_a_given_path_that_an_included_router_has_is_an_error(bench: Bench):
+def test_a_given_path_that_an_included_router_has_is_an_error(stage: InProcessStage):
     """Who names a path that is taken anywhere is told so."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.include_router(router("/numbers"))
     with pytest.raises(ValueError, match=r"^metrics_path: '/numbers'"):
-        bench.instrument(app, metrics_path="/numbers")
+        stage.instrument(app, metrics_path="/numbers")
 
 
-def test_the_users_function_for_ids_is_not_called_for_our_route(bench: Bench):
+def test_the_users_function_for_ids_is_not_called_for_our_route(stage: InProcessStage):
     """FastAPI's own recipe for client generation fails on a route without tags: it never sees ours."""
     seen: list[str] = []
 
@@ -175,18 +175,18 @@ def test_the_users_function_for_ids_is_not_called_for_our_route(bench: Bench):
         seen.append(route.path)
         return f"{route.tags[0]}-{route.name}"
 
-    app = bench.fastapi(generate_unique_id_function=unique_id)
+    app = stage.fastapi(generate_unique_id_function=unique_id)
     app.get("/orders", tags=["orders"])(lambda: [])
-    bench.instrument(app)
+    stage.instrument(app)
     assert SERIES in ask(app, "/metrics").text
     assert list(app.openapi()["paths"]) == ["/orders"]
     assert "/metrics" not in seen
 
 
 @pytest.mark.parametrize("make", ["fastapi", "plain"])
-def test_a_route_of_the_users_that_has_our_functions_name_is_found(bench: Bench, make: str):
+def test_a_route_of_the_users_that_has_our_functions_name_is_found(stage: InProcessStage, make: str):
     """`url_path_for("metrics")` finds the user's route of that name, not ours in front of it."""
-    app = bench.fastapi() if make == "fastapi" else Starlette()
+    app = stage.fastapi() if make == "fastapi" else Starlette()
     app.router.add_route("/numbers", mine, name="metrics")
-    bench.instrument(app)
+    stage.instrument(app)
     assert app.url_path_for("metrics") == "/numbers"

@@ -12,7 +12,7 @@ import afterword
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 METRICS = [value for value in vars(names).values() if isinstance(value, names.Metric)]
 COUNTERS = {
@@ -140,7 +140,7 @@ def test_names_are_bounded():
     assert bounds.TASK_NAMES.admit("task 7") == "task 7"
 
 
-def test_the_law_holds_with_10_000_names(bench: Bench):
+def test_the_law_holds_with_10_000_names(stage: InProcessStage):
     """Names beyond the bound are counted as `other`, and nothing is missing from the account."""
 
     def unique(number: int):
@@ -149,15 +149,15 @@ def test_the_law_holds_with_10_000_names(bench: Bench):
         task.__qualname__ = f"task_{number}"
         return task
 
-    app = bench.app_with(*map(unique, range(10_000)), traces=False, logs=False)
+    app = stage.app_with(*map(unique, range(10_000)), traces=False, logs=False)
     assert ask(app).status == 200
-    samples = [s for s in bench.accounts.prometheus.samples() if s[0] == "background_task_scheduled_total"]
+    samples = [s for s in stage.accounts.prometheus.samples() if s[0] == "background_task_scheduled_total"]
     assert len(samples) == 101
     assert sum(value for _, _, value in samples) == 10_000
-    assert bench.sample("background_task_scheduled_total", background_task_name="other") == 9_900
-    bench.accounts.prometheus.assert_law()
-    bench.accounts.meter.assert_law()
-    assert {run.function.rpartition(".")[2] for run in bench.accounts.recorder.ended_runs} == {
+    assert stage.sample("background_task_scheduled_total", background_task_name="other") == 9_900
+    stage.accounts.prometheus.assert_law()
+    stage.accounts.meter.assert_law()
+    assert {run.function.rpartition(".")[2] for run in stage.accounts.recorder.ended_runs} == {
         f"task_{number}" for number in range(10_000)
     }
 

@@ -19,72 +19,72 @@ from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 NAME = {"background_task_name": "shop.mail"}
 
 
-def test_all_outcomes_start_at_zero(bench: Bench):
+def test_all_outcomes_start_at_zero(stage: InProcessStage):
     """The first time a task is scheduled all six outcomes have a series, so that a rate sees the first failure."""
-    ask(bench.app_with(bench.works("mail")))
+    ask(stage.app_with(stage.works("mail")))
     values = {
-        outcome: bench.sample("background_task_ended_total", **NAME, background_task_outcome=str(outcome))
+        outcome: stage.sample("background_task_ended_total", **NAME, background_task_outcome=str(outcome))
         for outcome in afterword.Outcome
     }
     assert values == dict.fromkeys(afterword.Outcome, 0.0) | {afterword.Outcome.SUCCEEDED: 1.0}
 
 
-def test_thread_wait_is_for_sync_tasks(bench: Bench):
+def test_thread_wait_is_for_sync_tasks(stage: InProcessStage):
     """Only tasks that run in threads have a wait for one."""
-    ask(bench.app_with(bench.works("mail"), bench.works_in_thread("report")))
+    ask(stage.app_with(stage.works("mail"), stage.works_in_thread("report")))
     count = "background_task_thread_wait_seconds_count"
-    assert bench.sample(count, **NAME) is None
-    assert bench.sample(count, background_task_name="shop.report") == 1
+    assert stage.sample(count, **NAME) is None
+    assert stage.sample(count, background_task_name="shop.report") == 1
 
 
-def test_runs_that_never_ran_have_no_duration(bench: Bench):
+def test_runs_that_never_ran_have_no_duration(stage: InProcessStage):
     """A dropped run is counted, and is in no histogram."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         raise KeyError("boom")
 
-    ask(bench.app(endpoint))
-    assert bench.sample("background_task_ended_total", **NAME, background_task_outcome="dropped") == 1
-    assert bench.sample("background_task_wait_seconds_count", **NAME) == 0
-    assert not [s for s in bench.accounts.prometheus.samples() if s[0] == "background_task_duration_seconds_count"]
+    ask(stage.app(endpoint))
+    assert stage.sample("background_task_ended_total", **NAME, background_task_outcome="dropped") == 1
+    assert stage.sample("background_task_wait_seconds_count", **NAME) == 0
+    assert not [s for s in stage.accounts.prometheus.samples() if s[0] == "background_task_duration_seconds_count"]
 
 
-def test_pending_and_running_are_what_they_say(bench: Bench):
+def test_pending_and_running_are_what_they_say(stage: InProcessStage):
     """While a task runs and another waits, the gauges and the ages say so."""
     seen = {}
 
     def look() -> None:
         for metric in ("background_task_pending", "background_task_running"):
-            seen[metric] = bench.sample(metric, **NAME)
+            seen[metric] = stage.sample(metric, **NAME)
         for state in ("pending", "running"):
-            seen[state] = bench.sample("background_task_oldest_age_seconds", background_task_state=state)
+            seen[state] = stage.sample("background_task_oldest_age_seconds", background_task_state=state)
 
     async def sleeps() -> None:
         await asyncio.sleep(0.03)
         look()
 
-    ask(bench.app_with(sleeps, bench.works("mail")))
+    ask(stage.app_with(sleeps, stage.works("mail")))
     assert seen["background_task_pending"] == 1
     assert seen["background_task_running"] == 0
     assert 0.02 < seen["running"] < 5
     assert 0.02 < seen["pending"] < 5
     for state in ("pending", "running"):
-        assert bench.sample("background_task_oldest_age_seconds", background_task_state=state) == 0
+        assert stage.sample("background_task_oldest_age_seconds", background_task_state=state) == 0
 
 
-def test_the_oldest_age_is_of_the_oldest(bench: Bench):
+def test_the_oldest_age_is_of_the_oldest(stage: InProcessStage):
     """Of several runs in a state the first one counts, and the next one when that has ended."""
     looked: list[tuple[float, float, float]] = []
 
     def look() -> None:
         before = perf_counter()
-        age = bench.sample("background_task_oldest_age_seconds", background_task_state="pending")
+        age = stage.sample("background_task_oldest_age_seconds", background_task_state="pending")
         looked.append((before, age, perf_counter()))
 
     async def looks() -> None:
@@ -92,14 +92,14 @@ def test_the_oldest_age_is_of_the_oldest(bench: Bench):
 
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(looks)
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         await asyncio.sleep(0.01)
         background.add_task(look)
-        background.add_task(bench.works("audit"))
+        background.add_task(stage.works("audit"))
 
-    ask(bench.app(endpoint))
+    ask(stage.app(endpoint))
     for (before, age, after), oldest in zip(looked, ("mail", "audit"), strict=True):
-        scheduled = bench.accounts.recorder.run(oldest)._scheduled_tick
+        scheduled = stage.accounts.recorder.run(oldest)._scheduled_tick
         assert before - scheduled <= age <= after - scheduled
 
 
@@ -112,7 +112,7 @@ def no_other_loops(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     gc.enable()
 
 
-def test_worker_threads_are_counted(bench: Bench, no_other_loops):
+def test_worker_threads_are_counted(stage: InProcessStage, no_other_loops):
     """The use of the worker threads is that of the event loop's own limiter."""
     release, seen = threading.Event(), {}
 
@@ -124,84 +124,84 @@ def test_worker_threads_are_counted(bench: Bench, no_other_loops):
         requests = [asyncio.create_task(call(app)) for _ in range(3)]
         await asyncio.sleep(0.2)
         for state in ("busy", "limit", "waiting"):
-            seen[state] = bench.sample(f"afterword_worker_thread_{state}")
-        seen["metrics"] = {name: value for name, _, value in bench.accounts.meter.samples()}
+            seen[state] = stage.sample(f"afterword_worker_thread_{state}")
+        seen["metrics"] = {name: value for name, _, value in stage.accounts.meter.samples()}
         release.set()
         await asyncio.gather(*requests)
 
-    app = bench.app_with(blocks)
+    app = stage.app_with(blocks)
     asyncio.run(scenario())
     metrics = seen.pop("metrics")
     assert seen == {"busy": 2, "limit": 2, "waiting": 1}
     assert metrics["afterword_worker_thread_waiting"] == 1
 
 
-def test_worker_threads_of_closed_loops_are_not_counted(bench: Bench, no_other_loops):
+def test_worker_threads_of_closed_loops_are_not_counted(stage: InProcessStage, no_other_loops):
     """An event loop that has been closed has no worker threads any more."""
-    app = bench.app_with(bench.works_in_thread("report"))
+    app = stage.app_with(stage.works_in_thread("report"))
     for _ in range(3):
         ask(app)
-    assert bench.sample("afterword_worker_thread_limit") == 0
+    assert stage.sample("afterword_worker_thread_limit") == 0
 
 
-def test_the_version_is_a_series(bench: Bench):
+def test_the_version_is_a_series(stage: InProcessStage):
     """`afterword_info` tells which version is accounting."""
-    bench.app()
-    assert bench.sample("afterword_info", version=afterword.__version__) == 1
+    stage.app()
+    assert stage.sample("afterword_info", version=afterword.__version__) == 1
 
 
-def test_routes_and_error_types_are_bounded(bench: Bench, monkeypatch):
+def test_routes_and_error_types_are_bounded(stage: InProcessStage, monkeypatch):
     """Error types beyond their bound are `other`, in both kinds of metrics."""
     monkeypatch.setattr(bounds.ERROR_TYPES, "limit", 1)
-    ask(bench.app_with(bench.fails("mail"), bench.works("x")))
-    ask(bench.app_with(bench.fails("mail", KeyError("boom"))))
-    assert bench.sample("background_task_failures_total", **NAME, error_type="ValueError") == 1
-    assert bench.sample("background_task_failures_total", **NAME, error_type="other") == 1
-    assert bench.accounts.meter.story().failures == bench.accounts.prometheus.story().failures
+    ask(stage.app_with(stage.fails("mail"), stage.works("x")))
+    ask(stage.app_with(stage.fails("mail", KeyError("boom"))))
+    assert stage.sample("background_task_failures_total", **NAME, error_type="ValueError") == 1
+    assert stage.sample("background_task_failures_total", **NAME, error_type="other") == 1
+    assert stage.accounts.meter.story().failures == stage.accounts.prometheus.story().failures
 
 
-def test_unsampled_spans_give_no_exemplar(bench: Bench):
+def test_unsampled_spans_give_no_exemplar(stage: InProcessStage):
     """An exemplar must not link to a span that nobody keeps."""
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
-    app = bench.app_with(bench.works("mail"), tracer_provider=provider)
+    app = stage.app_with(stage.works("mail"), tracer_provider=provider)
     ask(app)
-    families = bench.accounts.prometheus.registry.collect()
+    families = stage.accounts.prometheus.registry.collect()
     assert not [s for family in families for s in family.samples if getattr(s, "exemplar", None)]
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     assert (run.sampled, len(run.trace_id)) == (False, 32)
 
 
-def test_otel_histograms_have_exemplars_and_our_buckets(bench: Bench):
+def test_otel_histograms_have_exemplars_and_our_buckets(stage: InProcessStage):
     """The OpenTelemetry histograms use the advised buckets and link to the run's span."""
-    ask(bench.app_with(bench.works_in_thread("mail")))
-    [run] = bench.accounts.recorder.ended_runs
-    points = {metric.name: metric.data.data_points for metric in bench.accounts.meter._metrics()}
+    ask(stage.app_with(stage.works_in_thread("mail")))
+    [run] = stage.accounts.recorder.ended_runs
+    points = {metric.name: metric.data.data_points for metric in stage.accounts.meter._metrics()}
     for name in ("background_task.duration", "background_task.wait", "background_task.thread_wait"):
         [point] = points[name]
         assert tuple(point.explicit_bounds) == names.BUCKETS
         assert {f"{exemplar.trace_id:032x}" for exemplar in point.exemplars} == {run.trace_id}
 
 
-def test_otel_instruments_are_shared_by_a_provider(bench: Bench):
+def test_otel_instruments_are_shared_by_a_provider(stage: InProcessStage):
     """Two applications on one meter provider count on the same instruments."""
     for _ in range(2):
-        ask(bench.app_with(bench.works("mail")))
-    assert bench.accounts.meter.story().scheduled == {"mail": 2}
+        ask(stage.app_with(stage.works("mail")))
+    assert stage.accounts.meter.story().scheduled == {"mail": 2}
 
 
-def test_the_global_providers_are_the_default(bench: Bench, monkeypatch):
+def test_the_global_providers_are_the_default(stage: InProcessStage, monkeypatch):
     """Without a tracer provider of its own an application uses the global one."""
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", bench.accounts.spans.provider)
-    ask(bench.app_with(bench.works("mail"), tracer_provider=None, meter_provider=None))
-    assert [span.name for span in bench.accounts.spans.of_runs()] == ["background_task shop.mail"]
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", stage.accounts.spans.provider)
+    ask(stage.app_with(stage.works("mail"), tracer_provider=None, meter_provider=None))
+    assert [span.name for span in stage.accounts.spans.of_runs()] == ["background_task shop.mail"]
 
 
-def test_opentelemetry_in_the_same_registry_is_not_doubled(bench: Bench, otel_reader):
+def test_opentelemetry_in_the_same_registry_is_not_doubled(stage: InProcessStage, otel_reader):
     """Where OpenTelemetry exports into the registry, its instruments are the only ones, under the same names."""
-    registry = bench.accounts.prometheus.registry
+    registry = stage.accounts.prometheus.registry
     provider = MeterProvider([otel_reader(registry)], shutdown_on_exit=False)
     try:
-        app = bench.app_with(bench.works("mail"), meter_provider=provider)
+        app = stage.app_with(stage.works("mail"), meter_provider=provider)
         ask(app)
         text = ask(app, "/metrics").text
     finally:
@@ -213,14 +213,14 @@ def test_opentelemetry_in_the_same_registry_is_not_doubled(bench: Bench, otel_re
 
 
 @pytest.mark.parametrize("rounds", [3])
-def test_the_sum_of_all_is_the_number_scheduled(bench: Bench, rounds):
+def test_the_sum_of_all_is_the_number_scheduled(stage: InProcessStage, rounds):
     """Whatever happened, both kinds of metrics keep the law."""
-    app = bench.app_with(bench.works("mail"), bench.fails("report"), bench.works("audit"))
+    app = stage.app_with(stage.works("mail"), stage.fails("report"), stage.works("audit"))
     for _ in range(rounds):
         ask(app)
-    bench.accounts.prometheus.assert_law()
-    bench.accounts.meter.assert_law()
+    stage.accounts.prometheus.assert_law()
+    stage.accounts.meter.assert_law()
     assert (
-        bench.sample("background_task_failures_total", background_task_name="shop.report", error_type="ValueError")
+        stage.sample("background_task_failures_total", background_task_name="shop.report", error_type="ValueError")
         == 3
     )

@@ -12,7 +12,7 @@ from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current
 from afterword._ledger import runs as ledger
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.story import dropped, failed, request_error, succeeded
 
 TRANSITIONS = ("scheduled", "started", "ended")
@@ -101,10 +101,10 @@ def faults(caplog) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name == "afterword" and record.levelno == logging.ERROR]
 
 
-def test_an_observer_is_told_of_every_transition(bench: Bench):
+def test_an_observer_is_told_of_every_transition(stage: InProcessStage):
     """Transitions come in order, each with the run as it is then."""
     notes = Notes()
-    ask(bench.app_with(bench.fails("mail"), observers=[notes]))
+    ask(stage.app_with(stage.fails("mail"), observers=[notes]))
     assert notes.told == [
         ("scheduled", False, None),
         ("started", True, None),
@@ -112,21 +112,21 @@ def test_an_observer_is_told_of_every_transition(bench: Bench):
     ]
 
 
-def test_an_observer_is_told_of_failed_requests(bench: Bench):
+def test_an_observer_is_told_of_failed_requests(stage: InProcessStage):
     """A failed request is told once, with its status and the exception."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
     notes = Notes()
-    ask(bench.app(endpoint, observers=[notes]))
+    ask(stage.app(endpoint, observers=[notes]))
     assert notes.told == [("request_failed", 500, KeyError)]
 
 
-def test_the_base_class_may_be_used_as_it_is(bench: Bench):
+def test_the_base_class_may_be_used_as_it_is(stage: InProcessStage):
     """An observer that overrides nothing hears nothing and raises nothing."""
-    ask(bench.app_with(bench.works("mail"), bench.fails("report"), observers=[TaskObserver()]))
-    assert bench.observer_errors("TaskObserver") is None
+    ask(stage.app_with(stage.works("mail"), stage.fails("report"), observers=[TaskObserver()]))
+    assert stage.observer_errors("TaskObserver") is None
 
 
 FAULTS = [RuntimeError, CancelledError, GeneratorExit, Odd]
@@ -136,104 +136,104 @@ EXITS = [KeyboardInterrupt, SystemExit]
 @pytest.mark.parametrize("error", FAULTS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("kind", [Faulty, FaultyTwice])
-def test_a_faulty_observer_disturbs_nobody(bench: Bench, caplog, transition, kind, error):
+def test_a_faulty_observer_disturbs_nobody(stage: InProcessStage, caplog, transition, kind, error):
     """Whatever it raises, the task runs, the others are told, every fault is counted, and the first is logged."""
     later = Recorder()
-    app = bench.app_with(bench.works("mail"), observers=[kind(transition, error), later])
+    app = stage.app_with(stage.works("mail"), observers=[kind(transition, error), later])
     for _ in range(3):
         assert ask(app).text == '{"answer":"yes"}'
-    assert bench.did == ["mail"] * 3
-    bench.assert_story(*[succeeded("mail")] * 3)
+    assert stage.did == ["mail"] * 3
+    stage.assert_story(*[succeeded("mail")] * 3)
     assert len(later.ended_runs) == 3
-    assert bench.observer_errors(kind.__name__) == 3
+    assert stage.observer_errors(kind.__name__) == 3
     [record] = faults(caplog)
     assert f"{kind.__name__}.{transition}" in record.getMessage()
     assert f"faulty {transition}" in str(record.exc_info[1])
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
-def test_a_faulty_observer_need_not_have_methods(bench: Bench, caplog, transition):
+def test_a_faulty_observer_need_not_have_methods(stage: InProcessStage, caplog, transition):
     """An observer's method may be any callable, such as a test double's; its fault is still only its own."""
-    ask(bench.app_with(bench.works("mail"), observers=[patched_faulty(transition)]))
-    assert bench.did == ["mail"]
-    bench.assert_story(succeeded("mail"))
-    assert bench.observer_errors("TaskObserver") == 1
+    ask(stage.app_with(stage.works("mail"), observers=[patched_faulty(transition)]))
+    assert stage.did == ["mail"]
+    stage.assert_story(succeeded("mail"))
+    assert stage.observer_errors("TaskObserver") == 1
     assert len(faults(caplog)) == 1
 
 
 @pytest.mark.parametrize("error", FAULTS)
-def test_a_faulty_observer_of_failed_requests(bench: Bench, caplog, error):
+def test_a_faulty_observer_of_failed_requests(stage: InProcessStage, caplog, error):
     """The error response is sent and reported although an observer raises when it is told of it."""
 
     async def endpoint() -> None:
         raise KeyError("boom")
 
-    app = bench.app(endpoint, observers=[Faulty("request_failed", error)])
+    app = stage.app(endpoint, observers=[Faulty("request_failed", error)])
     assert ask(app).status == 500
-    bench.assert_story(request_error(500, "KeyError"))
-    assert bench.observer_errors("Faulty") == 1
+    stage.assert_story(request_error(500, "KeyError"))
+    assert stage.observer_errors("Faulty") == 1
     assert len(faults(caplog)) == 1
 
 
-def test_tasks_of_an_observer_are_not_accounted(bench: Bench):
+def test_tasks_of_an_observer_are_not_accounted(stage: InProcessStage):
     """What an observer schedules is its own business."""
-    observer = Schedules(bench.works("chore"))
-    ask(bench.app_with(bench.works("mail"), bench.works("report"), observers=[observer]))
+    observer = Schedules(stage.works("chore"))
+    ask(stage.app_with(stage.works("mail"), stage.works("report"), observers=[observer]))
     assert len(observer.batches) == 2
-    bench.assert_story(succeeded("mail"), succeeded("report"))
+    stage.assert_story(succeeded("mail"), succeeded("report"))
 
 
 @pytest.mark.parametrize("error", FAULTS)
-def test_a_task_that_fails_while_an_observer_is_faulty(bench: Bench, error):
+def test_a_task_that_fails_while_an_observer_is_faulty(stage: InProcessStage, error):
     """The user's exception comes out unchanged, not the observer's."""
-    answer = ask(bench.app_with(bench.fails("mail"), observers=[Faulty("ended", error)]))
+    answer = ask(stage.app_with(stage.fails("mail"), observers=[Faulty("ended", error)]))
     assert type(answer.error) is ValueError
     assert answer.error.__cause__ is answer.error.__context__ is None
-    bench.assert_story(failed("mail"))
+    stage.assert_story(failed("mail"))
 
 
 @pytest.mark.parametrize("error", FAULTS)
-def test_a_faulty_observer_of_a_task_that_never_runs(bench: Bench, error):
+def test_a_faulty_observer_of_a_task_that_never_runs(stage: InProcessStage, error):
     """A dropped task is told to everybody else although an observer raises, and the answer is the same."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         raise KeyError("boom")
 
-    answer = ask(bench.app(endpoint, observers=[Faulty("ended", error)]))
+    answer = ask(stage.app(endpoint, observers=[Faulty("ended", error)]))
     assert (answer.status, type(answer.error)) == (500, KeyError)
-    bench.assert_story(dropped("mail"), request_error(500, "KeyError"))
+    stage.assert_story(dropped("mail"), request_error(500, "KeyError"))
 
 
-def test_a_faulty_observer_in_a_worker_thread(bench: Bench):
+def test_a_faulty_observer_in_a_worker_thread(stage: InProcessStage):
     """A `def` endpoint schedules in a thread; what an observer raises there reaches nobody either."""
 
     def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
-    answer = ask(bench.app(endpoint, observers=[Faulty("scheduled", CancelledError)]))
+    answer = ask(stage.app(endpoint, observers=[Faulty("scheduled", CancelledError)]))
     assert (answer.status, answer.error) == (200, None)
-    bench.assert_story(succeeded("mail"))
+    stage.assert_story(succeeded("mail"))
 
 
 @pytest.mark.parametrize("error", EXITS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
-def test_an_exit_passes(bench: Bench, transition, error):
+def test_an_exit_passes(stage: InProcessStage, transition, error):
     """What ends the process is not held back; should the process live on, the account is still true."""
     observer = Faulty(transition, error)
-    app = bench.app_with(bench.works("mail"), observers=[observer], metrics_path=None)
+    app = stage.app_with(stage.works("mail"), observers=[observer], metrics_path=None)
     with pytest.raises(error):
         ask(app)
     assert current() is None
     observer.transition = None
     assert ask(app).status == 200
-    assert bench.did[-1:] == ["mail"]
+    assert stage.did[-1:] == ["mail"]
     assert ledger.pending() == ledger.running() == []
-    bench.accounts.prometheus.assert_law()
+    stage.accounts.prometheus.assert_law()
 
 
 @pytest.mark.parametrize("error", [OSError, CancelledError, Odd])
-def test_a_broken_log_handler_disturbs_nothing(bench: Bench, error):
+def test_a_broken_log_handler_disturbs_nothing(stage: InProcessStage, error):
     """If even logging the fault raises, the task still runs."""
 
     class Broken(logging.Handler):
@@ -243,11 +243,11 @@ def test_a_broken_log_handler_disturbs_nothing(bench: Bench, error):
     logger, handler = logging.getLogger("afterword"), Broken()
     logger.addHandler(handler)
     try:
-        ask(bench.app_with(bench.works("mail"), observers=[Faulty("started")]))
+        ask(stage.app_with(stage.works("mail"), observers=[Faulty("started")]))
     finally:
         logger.removeHandler(handler)
-    bench.assert_story(succeeded("mail"))
-    assert bench.observer_errors("Faulty") == 1
+    stage.assert_story(succeeded("mail"))
+    assert stage.observer_errors("Faulty") == 1
 
 
 class Whereabouts(TaskObserver):
@@ -275,19 +275,19 @@ class Whereabouts(TaskObserver):
         self.threads.setdefault("request_failed", set()).add(threading.get_ident())
 
 
-def test_the_batch_waits_for_an_observer(bench: Bench):
+def test_the_batch_waits_for_an_observer(stage: InProcessStage):
     """Each hook is called where its text says: the next task begins when the one before has been told of."""
-    did = bench.did
+    did = stage.did
 
     def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
-        background.add_task(bench.works_in_thread("thumbnail"))
-        background.add_task(bench.fails("report"))
-        background.add_task(bench.works("audit"))
+        background.add_task(stage.works("mail"))
+        background.add_task(stage.works_in_thread("thumbnail"))
+        background.add_task(stage.fails("report"))
+        background.add_task(stage.works("audit"))
 
     observer = Whereabouts(did)
     ask(
-        bench.app(endpoint, observers=[observer], on_task_failure=[lambda run, exc: did.append("on_task_failure")])
+        stage.app(endpoint, observers=[observer], on_task_failure=[lambda run, exc: did.append("on_task_failure")])
     )
     assert did == [
         *(("scheduled", name) for name in ("mail", "thumbnail", "report", "audit")),
@@ -311,17 +311,17 @@ def test_the_batch_waits_for_an_observer(bench: Bench):
     assert len(worker) == 1
 
 
-def test_a_failed_request_is_told_before_the_error_tasks(bench: Bench):
+def test_a_failed_request_is_told_before_the_error_tasks(stage: InProcessStage):
     """A dropped task and its failed request are told on the event loop, and then `on_request_error` is called."""
-    did = bench.did
+    did = stage.did
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         raise HTTPException(409)
 
     observer = Whereabouts(did)
     told = [lambda request, exc: did.append("on_request_error")]
-    ask(bench.app(endpoint, observers=[observer], on_request_error=told))
+    ask(stage.app(endpoint, observers=[observer], on_request_error=told))
     assert did.index(("request_failed", "GET /")) < did.index("on_request_error")
     assert ("dropped", "mail") in did
     assert all(threads == {threading.get_ident()} for threads in observer.threads.values())

@@ -18,7 +18,7 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 
 import afterword
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
 
 PLACES: tuple[tuple[Any, str], ...] = (
@@ -62,73 +62,73 @@ class Tool:
 
 
 @pytest.fixture
-def tool(bench: Bench) -> Iterator[Tool]:
-    """Provide another tool, and take it out of the classes before the bench looks at them."""
+def tool(stage: InProcessStage) -> Iterator[Tool]:
+    """Provide another tool, and take it out of the classes before the stage looks at them."""
     tool = Tool()
     yield tool
     tool.remove()
 
 
 @pytest.mark.parametrize("when", ["before", "after", "before, ours again"])
-def test_a_tool_that_patches_with_proxies(bench: Bench, tool: Tool, when: str):
+def test_a_tool_that_patches_with_proxies(stage: InProcessStage, tool: Tool, when: str):
     """Before us or after us, the application works, the account is exact, and the tool sees what it always saw."""
     if when != "after":
         tool.install()
-    app = bench.app_with(bench.works("mail"), bench.works_in_thread("report"), bench.fails("audit"), print)
-    app.get("/dropped")(dropping(bench))
+    app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"), stage.fails("audit"), print)
+    app.get("/dropped")(dropping(stage))
     if when == "after":
         tool.install()
     elif when != "before":
         afterword.uninstrument(app)
-        bench.instrument(app)
+        stage.instrument(app)
     assert ask(app).status == 200
     assert ask(app, "/dropped").status == 500
-    bench.assert_story(
+    stage.assert_story(
         *(succeeded("mail"), succeeded("report"), failed("audit"), skipped("print")),
         *(dropped("mail"), request_error(500, "KeyError", "/dropped")),
     )
-    assert bench.did == ["mail", "report", "audit fails"]
+    assert stage.did == ["mail", "report", "audit fails"]
     assert tool.functions == ["shop.mail", "shop.report", "shop.audit"]
     assert tool.called_for == set(PLACES)
 
 
-def dropping(bench: Bench) -> Callable[..., Any]:
+def dropping(stage: InProcessStage) -> Callable[..., Any]:
     """Make an endpoint that drops its task with its request."""
 
     async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(bench.works("mail"))
+        tasks.add_task(stage.works("mail"))
         raise KeyError("boom")
 
     return endpoint
 
 
-def test_a_tool_is_shown_what_a_task_really_calls(bench: Bench, tool: Tool):
+def test_a_tool_is_shown_what_a_task_really_calls(stage: InProcessStage, tool: Tool):
     """A partial and a callable object are shown to a tool below us under the name of what is called."""
     tool.install()
-    app = bench.app_with(functools.partial(bench.works("mail")), Shredder(bench), Shredder(bench).empty)
+    app = stage.app_with(functools.partial(stage.works("mail")), Shredder(stage), Shredder(stage).empty)
     assert ask(app).status == 200
-    assert bench.did == ["mail", "shredded", "emptied"]
+    assert stage.did == ["mail", "shredded", "emptied"]
     assert tool.functions == ["shop.mail", f"{__name__}.Shredder", f"{__name__}.Shredder.empty"]
 
 
 class Shredder:
     """A callable object with a method."""
 
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
+    def __init__(self, stage: InProcessStage) -> None:
+        self.stage = stage
 
     async def __call__(self) -> None:
-        self.bench.did.append("shredded")
+        self.stage.did.append("shredded")
 
     def empty(self) -> None:
-        self.bench.did.append("emptied")
+        self.stage.did.append("emptied")
 
 
 class Letter:
     """An argument of a task."""
 
 
-def test_nothing_of_a_call_is_left_to_the_collector(bench: Bench, tool: Tool):
+def test_nothing_of_a_call_is_left_to_the_collector(stage: InProcessStage, tool: Tool):
     """What a task was called with is gone when it has run, also where we stand in for the task before a tool."""
     tool.install()
     letters: list[weakref.ref[Letter]] = []
@@ -139,7 +139,7 @@ def test_nothing_of_a_call_is_left_to_the_collector(bench: Bench, tool: Tool):
     async def endpoint(tasks: BackgroundTasks) -> None:
         tasks.add_task(send, Letter())
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     with without_collector():
         assert ask(app).status == 200
         assert [letter() for letter in letters] == [None]

@@ -9,7 +9,7 @@ from starlette.routing import Route
 import afterword
 from afterword import Outcome, Reason, TaskObserver, TaskRun
 from afterword._common.model import full_name
-from tests.support.in_process import SILENT, Bench
+from tests.support.in_process import SILENT, InProcessStage
 
 PUBLIC = [
     "Outcome",
@@ -107,19 +107,19 @@ def test_what_is_no_application_is_refused(function, app):
         function(app)
 
 
-def test_a_refused_argument_leaves_the_settings_in_force(bench: Bench):
+def test_a_refused_argument_leaves_the_settings_in_force(stage: InProcessStage):
     """Calling `instrument` again with a bad argument does not un-instrument the application."""
-    app = bench.app()
+    app = stage.app()
     with pytest.raises(ValueError, match="metrics_path"):
-        bench.instrument(app, metrics_path="metrics")
+        stage.instrument(app, metrics_path="metrics")
     assert [route.path for route in app.routes].count("/metrics") == 1
 
 
-def test_a_taken_metrics_path_leaves_the_settings_in_force(bench: Bench):
+def test_a_taken_metrics_path_leaves_the_settings_in_force(stage: InProcessStage):
     """Calling `instrument` again with a path that is taken does not un-instrument the application."""
-    app = bench.app(lambda: None)
+    app = stage.app(lambda: None)
     with pytest.raises(ValueError, match="metrics_path"):
-        bench.instrument(app, metrics_path="/")
+        stage.instrument(app, metrics_path="/")
     assert [route.path for route in app.routes].count("/metrics") == 1
 
 
@@ -164,8 +164,8 @@ def test_task_refuses_what_it_cannot_describe(thing):
         afterword.task(name="mail")(thing)
 
 
-def test_the_providers_that_are_the_defaults_are_accepted(bench: Bench):
+def test_the_providers_that_are_the_defaults_are_accepted(stage: InProcessStage):
     """The global providers may be passed on explicitly, whatever they are."""
     options = {"tracer_provider": trace.get_tracer_provider(), "meter_provider": metrics.get_meter_provider()}
-    app = bench.app(**options)
+    app = stage.app(**options)
     assert any(route.path == "/metrics" for route in app.routes)

@@ -8,7 +8,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 import afterword
 from afterword._starlette import interop as request_tracing
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.story import succeeded
 from tests.support.versions import NATIVE_TELEMETRY
 
@@ -22,113 +22,113 @@ def no_native(request, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(request_tracing, "has_native", lambda: False)
 
 
-def request_spans(bench: Bench) -> list[str]:
+def request_spans(stage: InProcessStage) -> list[str]:
     """Return the names of the spans that are no run's and have no parent."""
-    return [span.name for span in bench.accounts.spans.all() if span.parent is None]
+    return [span.name for span in stage.accounts.spans.all() if span.parent is None]
 
 
-def test_contrib_traces_the_requests_of_an_old_fastapi(bench: Bench):
+def test_contrib_traces_the_requests_of_an_old_fastapi(stage: InProcessStage):
     """A FastAPI that cannot trace gets contrib's instrumentation, and tasks are in the request's trace."""
-    ask(bench.app_with(bench.works("mail")))
-    assert request_spans(bench) == ["GET /"]
-    assert len({span.context.trace_id for span in bench.accounts.spans.all()}) == 1
-    bench.assert_story(succeeded("mail"))
+    ask(stage.app_with(stage.works("mail")))
+    assert request_spans(stage) == ["GET /"]
+    assert len({span.context.trace_id for span in stage.accounts.spans.all()}) == 1
+    stage.assert_story(succeeded("mail"))
 
 
-def test_contrib_goes_with_us(bench: Bench):
+def test_contrib_goes_with_us(stage: InProcessStage):
     """What we have instrumented we un-instrument; requests are not traced any more."""
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     afterword.uninstrument(app)
     ask(app)
-    assert bench.accounts.spans.all() == ()
+    assert stage.accounts.spans.all() == ()
 
 
-def test_contrib_that_was_there_stays(bench: Bench):
+def test_contrib_that_was_there_stays(stage: InProcessStage):
     """Contrib's instrumentation of the user's own is not applied twice, and not taken away."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/")(lambda: None)
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=bench.settings["tracer_provider"])
-    bench.instrument(app)
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=stage.settings["tracer_provider"])
+    stage.instrument(app)
     ask(app)
-    assert request_spans(bench) == ["GET /"]
+    assert request_spans(stage) == ["GET /"]
     afterword.uninstrument(app)
     ask(app)
-    assert request_spans(bench) == ["GET /"] * 2
+    assert request_spans(stage) == ["GET /"] * 2
     FastAPIInstrumentor.uninstrument_app(app)
 
 
-def test_contrib_that_the_user_removed(bench: Bench):
+def test_contrib_that_the_user_removed(stage: InProcessStage):
     """`uninstrument` does not mind that contrib's instrumentation is gone already."""
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     FastAPIInstrumentor.uninstrument_app(app)
     afterword.uninstrument(app)
     ask(app)
-    assert bench.accounts.spans.all() == ()
+    assert stage.accounts.spans.all() == ()
 
 
-def test_scrapes_are_not_traced_by_contrib(bench: Bench):
+def test_scrapes_are_not_traced_by_contrib(stage: InProcessStage):
     """Our endpoint is excluded, and no address that only looks like it."""
-    app = bench.app_with(bench.works("mail"))
+    app = stage.app_with(stage.works("mail"))
     app.get("/metrics/of/mine")(lambda: None)
     ask(app, "/metrics")
-    assert request_spans(bench) == []
+    assert request_spans(stage) == []
     ask(app, "/metrics/of/mine")
-    assert request_spans(bench) == ["GET /metrics/of/mine"]
+    assert request_spans(stage) == ["GET /metrics/of/mine"]
 
 
 @pytest.mark.parametrize("variable", ["OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"])
 @pytest.mark.parametrize("metrics_path", ["/metrics", None])
-def test_what_the_user_excludes_stays_excluded(bench: Bench, monkeypatch, variable, metrics_path):
+def test_what_the_user_excludes_stays_excluded(stage: InProcessStage, monkeypatch, variable, metrics_path):
     """Addresses that the environment excludes are not traced, beside our own."""
     monkeypatch.setenv(variable, "health")
-    app = bench.app_with(bench.works("mail"), metrics_path=metrics_path)
+    app = stage.app_with(stage.works("mail"), metrics_path=metrics_path)
     app.get("/health")(lambda: None)
     for path in ("/health", "/metrics", "/"):
         ask(app, path)
     traced_scrape = [] if metrics_path else ["GET"]
-    assert request_spans(bench) == [*traced_scrape, "GET /"]
+    assert request_spans(stage) == [*traced_scrape, "GET /"]
 
 
-def test_an_application_that_serves_already_is_warned_about(bench: Bench, caplog):
+def test_an_application_that_serves_already_is_warned_about(stage: InProcessStage, caplog):
     """Contrib cannot be applied to an application that has served; that is said, and tasks are still traced."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/")(lambda: None)
     ask(app)
-    bench.instrument(app)
+    stage.instrument(app)
     [record] = [record for record in caplog.records if "cannot be traced" in record.getMessage()]
     assert record.levelno == logging.WARNING
 
 
-def test_without_traces_nobody_is_asked(bench: Bench):
+def test_without_traces_nobody_is_asked(stage: InProcessStage):
     """With `traces=False` requests are not traced either."""
-    ask(bench.app_with(bench.works("mail"), traces=False))
-    assert bench.accounts.spans.all() == ()
+    ask(stage.app_with(stage.works("mail"), traces=False))
+    assert stage.accounts.spans.all() == ()
 
 
 @native_only
-def test_native_telemetry_keeps_what_the_user_excludes(bench: Bench):
+def test_native_telemetry_keeps_what_the_user_excludes(stage: InProcessStage):
     """Our exclusion goes beside the user's own, and with us again."""
 
     def healthy(scope) -> bool:
         return scope["path"] == "/health"
 
-    app = bench.native(telemetry={"tracer_provider": bench.settings["tracer_provider"], "exclude": healthy})
+    app = stage.native(telemetry={"tracer_provider": stage.settings["tracer_provider"], "exclude": healthy})
     for path in ("/health", "/"):
         app.get(path)(lambda: None)
-    bench.instrument(app)
+    stage.instrument(app)
     for path in ("/health", "/metrics", "/"):
         ask(app, path)
-    assert request_spans(bench) == ["GET /"]
+    assert request_spans(stage) == ["GET /"]
     afterword.uninstrument(app)
     assert app._native_telemetry.config["exclude"] is healthy
 
 
 @native_only
-def test_native_telemetry_is_enough(bench: Bench):
+def test_native_telemetry_is_enough(stage: InProcessStage):
     """A FastAPI that traces itself is not instrumented with contrib as well."""
-    app = bench.native()
+    app = stage.native()
     app.get("/")(lambda: None)
-    bench.instrument(app)
+    stage.instrument(app)
     ask(app)
-    assert request_spans(bench) == ["GET /"]
+    assert request_spans(stage) == ["GET /"]
     assert not getattr(app, "_is_instrumented_by_opentelemetry", False)

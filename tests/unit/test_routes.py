@@ -9,93 +9,93 @@ from starlette.routing import Host, Mount, Route, Router
 
 from afterword._starlette.http_route import route_template
 from tests.support.asgi import ask, http_scope
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 
-def scheduling(bench: Bench):
+def scheduling(stage: InProcessStage):
     """Make an endpoint for FastAPI that schedules a task."""
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
 
     return endpoint
 
 
-def responding(bench: Bench):
+def responding(stage: InProcessStage):
     """Make an endpoint for Starlette whose response carries a task."""
 
     async def endpoint(request) -> PlainTextResponse:
-        return PlainTextResponse("yes", background=BackgroundTask(bench.works("mail")))
+        return PlainTextResponse("yes", background=BackgroundTask(stage.works("mail")))
 
     return endpoint
 
 
-def route_of(bench: Bench, app, path: str) -> str | None:
+def route_of(stage: InProcessStage, app, path: str) -> str | None:
     """Return the route of the one run that a request to this path leaves."""
-    assert ask(bench.instrument(app), path).status == 200
-    [run] = bench.accounts.recorder.ended_runs
+    assert ask(stage.instrument(app), path).status == 200
+    [run] = stage.accounts.recorder.ended_runs
     return run.request.route
 
 
-def test_a_template_with_parameters(bench: Bench):
+def test_a_template_with_parameters(stage: InProcessStage):
     """A path parameter is told by its name, not by its value."""
-    app = bench.fastapi()
-    app.get("/items/{item}")(scheduling(bench))
-    assert route_of(bench, app, "/items/7") == "/items/{item}"
+    app = stage.fastapi()
+    app.get("/items/{item}")(scheduling(stage))
+    assert route_of(stage, app, "/items/7") == "/items/{item}"
 
 
-def test_a_router_that_is_included(bench: Bench):
+def test_a_router_that_is_included(stage: InProcessStage):
     """The prefixes of included routers belong to the template."""
-    inner, outer, app = APIRouter(prefix="/inner"), APIRouter(prefix="/{outer}"), bench.fastapi()
-    inner.get("/{item}")(scheduling(bench))
+    inner, outer, app = APIRouter(prefix="/inner"), APIRouter(prefix="/{outer}"), stage.fastapi()
+    inner.get("/{item}")(scheduling(stage))
     outer.include_router(inner)
     app.include_router(outer, prefix="/api")
-    assert route_of(bench, app, "/api/x/inner/7") == "/api/{outer}/inner/{item}"
+    assert route_of(stage, app, "/api/x/inner/7") == "/api/{outer}/inner/{item}"
 
 
-def test_applications_mounted_in_each_other(bench: Bench):
+def test_applications_mounted_in_each_other(stage: InProcessStage):
     """The templates of the mounts come first, outermost first, with their parameters."""
-    inner, middle, app = bench.fastapi(), bench.fastapi(), bench.fastapi()
-    inner.get("/items/{item}")(scheduling(bench))
+    inner, middle, app = stage.fastapi(), stage.fastapi(), stage.fastapi()
+    inner.get("/items/{item}")(scheduling(stage))
     middle.mount("/b", inner)
     app.mount("/{tenant}/a", middle)
-    assert route_of(bench, app, "/shop/a/b/items/7") == "/{tenant}/a/b/items/{item}"
+    assert route_of(stage, app, "/shop/a/b/items/7") == "/{tenant}/a/b/items/{item}"
 
 
-def test_plain_starlette(bench: Bench):
+def test_plain_starlette(stage: InProcessStage):
     """A Starlette route is told by its template, in a mount and in a nested router as well."""
-    routes = [Mount("/v1", routes=[Mount("/in", Router([Route("/items/{item}", responding(bench))]))])]
-    assert route_of(bench, Starlette(routes=routes), "/v1/in/items/7") == "/v1/in/items/{item}"
+    routes = [Mount("/v1", routes=[Mount("/in", Router([Route("/items/{item}", responding(stage))]))])]
+    assert route_of(stage, Starlette(routes=routes), "/v1/in/items/7") == "/v1/in/items/{item}"
 
 
-def test_fastapi_mounted_in_starlette(bench: Bench):
+def test_fastapi_mounted_in_starlette(stage: InProcessStage):
     """A FastAPI application inside a Starlette one is told with its mount."""
-    inner = bench.fastapi()
-    inner.get("/items/{item}")(scheduling(bench))
-    assert route_of(bench, Starlette(routes=[Mount("/api", inner)]), "/api/items/7") == "/api/items/{item}"
+    inner = stage.fastapi()
+    inner.get("/items/{item}")(scheduling(stage))
+    assert route_of(stage, Starlette(routes=[Mount("/api", inner)]), "/api/items/7") == "/api/items/{item}"
 
 
-def test_a_host_route(bench: Bench):
+def test_a_host_route(stage: InProcessStage):
     """A route behind a `Host` is found, too."""
-    router = Router([Route("/items/{item}", responding(bench))])
-    assert route_of(bench, Starlette(routes=[Host("test", router)]), "/items/7") == "/items/{item}"
+    router = Router([Route("/items/{item}", responding(stage))])
+    assert route_of(stage, Starlette(routes=[Host("test", router)]), "/items/7") == "/items/{item}"
 
 
 @pytest.mark.parametrize("path", ["/missing", "/mounted/missing"])
-def test_no_route_no_address(bench: Bench, path):
+def test_no_route_no_address(stage: InProcessStage, path):
     """Where nothing matched, a made-up address is on no label."""
-    app = bench.fastapi()
-    app.mount("/mounted", bench.fastapi())
-    ask(bench.instrument(app), path)
-    labels = [labels for _, labels, _ in bench.accounts.prometheus.samples()]
+    app = stage.fastapi()
+    app.mount("/mounted", stage.fastapi())
+    ask(stage.instrument(app), path)
+    labels = [labels for _, labels, _ in stage.accounts.prometheus.samples()]
     assert not [value for each in labels for value in each.values() if "missing" in value]
 
 
-def test_a_root_path_is_not_part_of_the_route(bench: Bench):
+def test_a_root_path_is_not_part_of_the_route(stage: InProcessStage):
     """Where a proxy serves the application is not the application's route."""
-    app = bench.fastapi()
-    app.get("/items/{item}")(scheduling(bench))
-    bench.instrument(app)
+    app = stage.fastapi()
+    app.get("/items/{item}")(scheduling(stage))
+    stage.instrument(app)
 
     async def proxied(scope, receive, send) -> None:
         address = {"root_path": "/behind", "path": f"/behind{scope['path']}"}
@@ -103,7 +103,7 @@ def test_a_root_path_is_not_part_of_the_route(bench: Bench):
 
     assert ask(proxied, "/items/7").status == 200
     assert ask(proxied, "/metrics").status == 200
-    [run] = bench.accounts.recorder.ended_runs
+    [run] = stage.accounts.recorder.ended_runs
     assert run.request.route == "/items/{item}"
 
 

@@ -8,7 +8,7 @@ import afterword
 from afterword.logs import OpenTelemetryLogs
 from tests.otlp.sdk_logs import KeptLogs
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.story import dropped, request_error, succeeded
 
 VARIABLE = "AFTERWORD_CLIENT_ERROR_LEVEL"
@@ -16,12 +16,12 @@ NUMBERS = {"debug": 5, "info": 9, "warning": 13, "error": 17}
 HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
 
 
-def levels(bench: Bench) -> list[str]:
+def levels(stage: InProcessStage) -> list[str]:
     """Return how loud the failed requests were."""
-    return [line["log_level"] for line in bench.accounts.lines.of_requests()]
+    return [line["log_level"] for line in stage.accounts.lines.of_requests()]
 
 
-def raising(bench: Bench, status: int, *tasks):
+def raising(stage: InProcessStage, status: int, *tasks):
     """Make an endpoint that schedules tasks and raises."""
 
     async def endpoint(background: BackgroundTasks) -> None:
@@ -32,14 +32,14 @@ def raising(bench: Bench, status: int, *tasks):
     return endpoint
 
 
-def test_a_path_that_does_not_exist(bench: Bench):
+def test_a_path_that_does_not_exist(stage: InProcessStage):
     """A bot's 404 is counted, and is no warning."""
-    ask(bench.app(), "/wp-login.php")
-    assert levels(bench) == ["debug"]
-    bench.assert_story(request_error(404, "starlette.exceptions.HTTPException", ""))
+    ask(stage.app(), "/wp-login.php")
+    assert levels(stage) == ["debug"]
+    stage.assert_story(request_error(404, "starlette.exceptions.HTTPException", ""))
 
 
-def test_a_client_error_that_drops_a_task(bench: Bench):
+def test_a_client_error_that_drops_a_task(stage: InProcessStage):
     """A 4xx that cost a task is a warning, and an observer can tell."""
     told = []
 
@@ -47,44 +47,44 @@ def test_a_client_error_that_drops_a_task(bench: Bench):
         def request_failed(self, info, exc) -> None:
             told.append(info.dropped)
 
-    app = bench.app(raising(bench, 404, bench.works("mail")), observers=[Observer()])
-    app.get("/without")(raising(bench, 404))
+    app = stage.app(raising(stage, 404, stage.works("mail")), observers=[Observer()])
+    app.get("/without")(raising(stage, 404))
     ask(app)
     ask(app, "/without")
-    assert levels(bench) == ["warning", "debug"]
+    assert levels(stage) == ["warning", "debug"]
     assert told == [True, False]
 
 
-def test_a_client_error_whose_tasks_are_rescued(bench: Bench):
+def test_a_client_error_whose_tasks_are_rescued(stage: InProcessStage):
     """A 4xx whose tasks all run has cost none."""
-    rescued = afterword.task(run_on_request_error=True)(bench.works("audit"))
-    ask(bench.app(raising(bench, 404, rescued)))
-    assert levels(bench) == ["debug"]
-    bench.assert_story(succeeded("audit"), request_error(404, HTTP_EXCEPTION))
+    rescued = afterword.task(run_on_request_error=True)(stage.works("audit"))
+    ask(stage.app(raising(stage, 404, rescued)))
+    assert levels(stage) == ["debug"]
+    stage.assert_story(succeeded("audit"), request_error(404, HTTP_EXCEPTION))
 
 
-def test_a_client_error_whose_handler_runs_the_tasks(bench: Bench):
+def test_a_client_error_whose_handler_runs_the_tasks(stage: InProcessStage):
     """A 4xx whose handler answers with the endpoint's tasks has cost none."""
     added = []
 
     async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(bench.works("mail"))
+        background.add_task(stage.works("mail"))
         added.append(background)
         raise HTTPException(404)
 
-    app = bench.app(endpoint)
+    app = stage.app(endpoint)
     app.add_exception_handler(404, lambda request, exc: JSONResponse({}, 404, background=added[0]))
     ask(app)
-    assert levels(bench) == ["debug"]
-    bench.assert_story(succeeded("mail"), request_error(404, HTTP_EXCEPTION))
+    assert levels(stage) == ["debug"]
+    stage.assert_story(succeeded("mail"), request_error(404, HTTP_EXCEPTION))
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_server_error_is_an_error(bench: Bench, monkeypatch, status):
+def test_a_server_error_is_an_error(stage: InProcessStage, monkeypatch, status):
     """A 5xx is an error with its traceback, whatever the level of a 4xx is."""
     monkeypatch.setenv(VARIABLE, "debug")
-    ask(bench.app(raising(bench, status)))
-    [line] = bench.accounts.lines.of_requests()
+    ask(stage.app(raising(stage, status)))
+    [line] = stage.accounts.lines.of_requests()
     assert line["log_level"] == "error"
     assert line["exc_info"]
 
@@ -98,26 +98,26 @@ def test_a_server_error_is_an_error(bench: Bench, monkeypatch, status):
         ("error", "error", "error"),
     ],
 )
-def test_the_level_of_client_errors(bench: Bench, monkeypatch, value, quiet, with_loss):
+def test_the_level_of_client_errors(stage: InProcessStage, monkeypatch, value, quiet, with_loss):
     """One variable says how loud a 4xx is, on lines and on OpenTelemetry's records; none has a traceback."""
     monkeypatch.setenv(VARIABLE, value)
     kept = KeptLogs()
-    app = bench.app(raising(bench, 404), observers=[OpenTelemetryLogs(kept.provider, level="debug")])
-    app.get("/dropping")(raising(bench, 422, bench.works("mail")))
+    app = stage.app(raising(stage, 404), observers=[OpenTelemetryLogs(kept.provider, level="debug")])
+    app.get("/dropping")(raising(stage, 422, stage.works("mail")))
     ask(app)
     ask(app, "/dropping")
-    assert levels(bench) == [quiet, with_loss]
+    assert levels(stage) == [quiet, with_loss]
     records = [record for record in kept.records if record.event == "request.failed"]
     assert [record.severity for record in records] == [NUMBERS[quiet], NUMBERS[with_loss]]
-    assert not any(line.get("exc_info") for line in bench.accounts.lines.of_requests())
+    assert not any(line.get("exc_info") for line in stage.accounts.lines.of_requests())
     assert not any("exception.stacktrace" in record.attributes for record in records)
     kept.provider.shutdown()
 
 
-def test_a_level_that_there_is_not(bench: Bench, monkeypatch, caplog):
+def test_a_level_that_there_is_not(stage: InProcessStage, monkeypatch, caplog):
     """A value that is no level is warned of, and stops no application."""
     monkeypatch.setenv(VARIABLE, "loud")
-    ask(bench.app(raising(bench, 404, bench.works("mail"))))
+    ask(stage.app(raising(stage, 404, stage.works("mail"))))
     [record] = [record for record in caplog.records if VARIABLE in record.getMessage()]
     assert record.levelname == "WARNING"
-    bench.assert_story(dropped("mail"), request_error(404, HTTP_EXCEPTION))
+    stage.assert_story(dropped("mail"), request_error(404, HTTP_EXCEPTION))

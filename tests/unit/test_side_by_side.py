@@ -15,7 +15,7 @@ from afterword import task
 from afterword._common import semconv as names
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 ROUNDS = 100
 
@@ -84,9 +84,9 @@ def test_threads_are_counted_while_event_loops_come_and_go(another_loop):
     assert beside(another_loop, threads.worker_threads) == []
 
 
-def test_a_scrape_while_event_loops_come_and_go(bench: Bench, another_loop):
+def test_a_scrape_while_event_loops_come_and_go(stage: InProcessStage, another_loop):
     """Every scrape is answered while other threads begin and end event loops."""
-    app = bench.app_with(bench.works_in_thread("report"))
+    app = stage.app_with(stage.works_in_thread("report"))
     ask(app)
 
     async def scrape() -> None:
@@ -120,7 +120,7 @@ def test_tasks_are_declared_while_others_are_listed():
     assert beside(declare, lambda: [names.declared() for _ in range(20)]) == []
 
 
-def test_a_request_fails_while_its_threads_schedule(bench: Bench):
+def test_a_request_fails_while_its_threads_schedule(stage: InProcessStage):
     """An error is judged while threads of the same request schedule more tasks; each of them has an outcome."""
 
     async def endpoint(tasks: BackgroundTasks) -> None:
@@ -128,7 +128,7 @@ def test_a_request_fails_while_its_threads_schedule(bench: Bench):
 
         def schedule() -> None:
             while not over.is_set() and len(tasks.tasks) < 2000:
-                tasks.add_task(bench.works("mail"))
+                tasks.add_task(stage.works("mail"))
 
         adding = threading.Thread(target=schedule)
         adding.start()
@@ -139,9 +139,9 @@ def test_a_request_fails_while_its_threads_schedule(bench: Bench):
             over.set()
             adding.join()
 
-    app = bench.app(endpoint, traces=False, logs=False)
+    app = stage.app(endpoint, traces=False, logs=False)
     for _ in range(10):
         assert ask(app).status == 500
-    assert {outcome for _, outcome in bench.outcomes} <= {"dropped"}
-    assert bench.observer_errors("afterword") is None
-    bench.accounts.prometheus.assert_law()
+    assert {outcome for _, outcome in stage.outcomes} <= {"dropped"}
+    assert stage.observer_errors("afterword") is None
+    stage.accounts.prometheus.assert_law()

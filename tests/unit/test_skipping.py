@@ -9,7 +9,7 @@ from starlette.background import BackgroundTasks
 from starlette.responses import Response
 
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 from tests.support.stage import named
 from tests.support.story import cancelled, failed, skipped
 from tests.support.waiting import eventually
@@ -45,37 +45,37 @@ async def raises() -> None:
     ],
     ids=["failed", "cancelled"],
 )
-def test_a_skipped_task_says_what_stopped_its_batch(bench: Bench, cls, task, error, said, advised, fate):
+def test_a_skipped_task_says_what_stopped_its_batch(stage: InProcessStage, cls, task, error, said, advised, fate):
     """Behind a failed task the advice is for an error, behind a cancelled one it is for a shutdown."""
 
     async def endpoint() -> Response:
         background = cls()
         background.add_task(task)
-        background.add_task(bench.works("audit"))
+        background.add_task(stage.works("audit"))
         return Response(background=background)
 
     try:
-        raised = ask(bench.app(endpoint)).error
+        raised = ask(stage.app(endpoint)).error
     except asyncio.CancelledError as exc:
         raised = exc
     assert type(raised) is error
     traceback.clear_frames(raised.__traceback__)  # the recorded exception holds the batch
     gc.collect()
     reason = "earlier_task_failed" if error is ValueError else "earlier_task_cancelled"
-    eventually(lambda: bench.assert_story(fate, skipped("audit", reason)))
-    detail = bench.accounts.recorder.run("audit").detail
+    eventually(lambda: stage.assert_story(fate, skipped("audit", reason)))
+    detail = stage.accounts.recorder.run("audit").detail
     assert f"shop.mail {said}" in detail
     assert advised in detail
     assert ("catch" in detail) == (error is ValueError)
 
 
-def test_a_failing_alert_stops_no_batch(bench: Bench):
+def test_a_failing_alert_stops_no_batch(stage: InProcessStage):
     """What is skipped says which task failed before it, not which alert failed because of that."""
 
     @named("alert")
     async def alert(run, exc) -> None:
         raise OSError("no network")
 
-    ask(bench.app_with(bench.fails("mail"), bench.works("audit"), on_task_failure=[alert]))
-    bench.assert_story(failed("mail"), failed("alert", "OSError"), skipped("audit"))
-    assert "shop.mail failed before it with ValueError" in bench.accounts.recorder.run("audit").detail
+    ask(stage.app_with(stage.fails("mail"), stage.works("audit"), on_task_failure=[alert]))
+    stage.assert_story(failed("mail"), failed("alert", "OSError"), skipped("audit"))
+    assert "shop.mail failed before it with ValueError" in stage.accounts.recorder.run("audit").detail

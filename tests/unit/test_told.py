@@ -18,7 +18,7 @@ from afterword.logs import OpenTelemetryLogs
 from afterword.testing.recorder import Recorder
 from tests.otlp.sdk_logs import KeptLogs
 from tests.support.asgi import ask
-from tests.support.in_process import Bench
+from tests.support.in_process import InProcessStage
 
 SECRET = "hunter2-secret"
 SPOKEN = 20_000
@@ -130,9 +130,9 @@ RENDERERS = {
 }
 
 
-def told_of(bench: Bench, kept: KeptLogs, leak, renderer: str = "json") -> str:
+def told_of(stage: InProcessStage, kept: KeptLogs, leak, renderer: str = "json") -> str:
     """Return all that is told where a task and a request fail by the same error."""
-    output = bench.render(*RENDERERS[renderer])
+    output = stage.render(*RENDERERS[renderer])
 
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(leak)
@@ -141,18 +141,18 @@ def told_of(bench: Bench, kept: KeptLogs, leak, renderer: str = "json") -> str:
         leak()
 
     recorder = Recorder()
-    app = bench.fastapi()
+    app = stage.fastapi()
     app.get("/task")(endpoint)
     app.get("/request")(fails)
-    bench.instrument(app, observers=[OpenTelemetryLogs(kept.provider), recorder])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider), recorder])
     for path in ("/task", "/request"):
         answer = ask(app, path)
         if leak is not of_fastapi:  # which is answered
             assert repr(shape(answer.error)) == repr(shape(raised_by(leak)))
     # a request's span is another's: contrib, which traces an old FastAPI, puts the exception on it as it is
-    spans = [span.to_json() for span in bench.accounts.spans.of_runs()]
-    assert len(bench.lines("background_task.failed")) == 1
-    assert len(bench.lines("request.failed")) == 1
+    spans = [span.to_json() for span in stage.accounts.spans.of_runs()]
+    assert len(stage.lines("background_task.failed")) == 1
+    assert len(stage.lines("request.failed")) == 1
     return "\n".join([output.getvalue(), *spans, repr(kept.records), repr(vars(recorder))])
 
 
@@ -175,36 +175,36 @@ def shape(exc: BaseException | None) -> object:
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.__name__)
-def test_the_input_is_nowhere(bench: Bench, kept, leak, renderer):
+def test_the_input_is_nowhere(stage: InProcessStage, kept, leak, renderer):
     """Wherever a validation error hangs on the error of a task or a request, its input is in no signal."""
-    everything = told_of(bench, kept, leak, renderer)
+    everything = told_of(stage, kept, leak, renderer)
     assert SECRET not in everything
 
 
 @pytest.mark.parametrize("leak", LEAKS[:6], ids=lambda leak: leak.__name__)
-def test_what_was_wrong_is_told(bench: Bench, kept, leak):
+def test_what_was_wrong_is_told(stage: InProcessStage, kept, leak):
     """The rest of it is told: the classes and the texts of the others, and the place of what was wrong."""
-    everything = told_of(bench, kept, leak)
+    everything = told_of(stage, kept, leak)
     assert everything.count("number: int_parsing") >= 4
     assert "pydantic_core._pydantic_core.ValidationError" in everything
     assert leak is as_it_is or "the order is refused" in everything
 
 
-def test_an_adopted_span_of_contrib_does_not_quote(bench: Bench):
+def test_an_adopted_span_of_contrib_does_not_quote(stage: InProcessStage):
     """Where contrib's patch is outside ours, its span says what ours would: neither input nor frames of others."""
-    app = bench.fastapi()
+    app = stage.fastapi()
 
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(as_it_is)
 
     app.get("/")(endpoint)
-    bench.instrument(app)
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=bench.settings["tracer_provider"])
+    stage.instrument(app)
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=stage.settings["tracer_provider"])
     try:
         assert isinstance(ask(app).error, ValidationError)
     finally:
         FastAPIInstrumentor.uninstrument_app(app)
-    span = bench.accounts.spans.of("as_it_is")
+    span = stage.accounts.spans.of("as_it_is")
     [event] = span.events
     assert event.attributes["exception.message"] == "number: int_parsing"
     assert span.status.description == "it raised; see the traceback"
@@ -286,17 +286,17 @@ def caused_by(cause: Exception) -> Exception:
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("harmful", HARMFUL)
-def test_an_error_that_cannot_be_written_is_told(bench: Bench, kept, harmful, renderer):
+def test_an_error_that_cannot_be_written_is_told(stage: InProcessStage, kept, harmful, renderer):
     """The line of a failure is there, bounded and writable, whatever its exception says."""
     exc = HARMFUL[harmful]()
     raw = io.BytesIO()
     output = io.TextIOWrapper(raw, "utf-8", write_through=True)
-    bench.render(*RENDERERS[renderer])
+    stage.render(*RENDERERS[renderer])
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(output))
-    app = bench.app_with(bench.fails("mail", exc), observers=[OpenTelemetryLogs(kept.provider)])
+    app = stage.app_with(stage.fails("mail", exc), observers=[OpenTelemetryLogs(kept.provider)])
     assert ask(app).error is exc
     [record] = kept.records
-    [event] = bench.accounts.spans.of("mail").events
+    [event] = stage.accounts.spans.of("mail").events
     written = raw.getvalue().decode()
     assert written.count("background_task.failed") == 1
     assert "stage.py" in written
@@ -304,17 +304,17 @@ def test_an_error_that_cannot_be_written_is_told(bench: Bench, kept, harmful, re
     for told_text in (written, json.dumps(dict(event.attributes)), json.dumps(record.attributes)):
         assert len(told_text) < 60_000
     "".join([*map(str, event.attributes.values()), *map(str, record.attributes.values())]).encode()
-    assert bench.observer_errors("Logs") is None
+    assert stage.observer_errors("Logs") is None
 
 
-def test_a_fault_that_cannot_be_written_is_told(bench: Bench, caplog):
+def test_a_fault_that_cannot_be_written_is_told(stage: InProcessStage, caplog):
     """A fault of an observer is told with the frames, and without the input that it quotes."""
 
     class Strict(Recorder):
         def scheduled(self, run) -> None:
             as_cause()
 
-    ask(bench.app_with(bench.works("mail"), observers=[Strict()]))
+    ask(stage.app_with(stage.works("mail"), observers=[Strict()]))
     [record] = [record for record in caplog.records if record.name == "afterword"]
     text = "".join(traceback.format_exception(*record.exc_info))
     assert "the order is refused" in text
@@ -347,9 +347,9 @@ def functions(text: str) -> list[str]:
 
 @pytest.mark.parametrize("func", [raises, raises_on_the_loop])
 @pytest.mark.parametrize("where", ["task", "bare task", "request"])
-def test_a_traceback_begins_at_the_users_function(bench: Bench, kept, func, where):
+def test_a_traceback_begins_at_the_users_function(stage: InProcessStage, kept, func, where):
     """In line, span and record a traceback has the user's frames only; the exception keeps all of its own."""
-    app = bench.fastapi()
+    app = stage.fastapi()
     if where == "task":
 
         async def endpoint(background: BackgroundTasks) -> None:
@@ -363,10 +363,10 @@ def test_a_traceback_begins_at_the_users_function(bench: Bench, kept, func, wher
 
     app.get("/")(func if where == "request" else endpoint)
     recorder = Recorder()
-    bench.instrument(app, observers=[OpenTelemetryLogs(kept.provider), recorder])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider), recorder])
     answer = ask(app)
     event = "request.failed" if where == "request" else "background_task.failed"
-    [line] = bench.lines(event)
+    [line] = stage.lines(event)
     assert line["exc_info"][1] is answer.error  # nothing stands in for what can be told as it is
     expected = [func.__name__, "raise_it"]
     assert functions("".join(traceback.format_exception(*line["exc_info"]))) == expected
@@ -374,21 +374,21 @@ def test_a_traceback_begins_at_the_users_function(bench: Bench, kept, func, wher
     assert functions(record.attributes["exception.stacktrace"]) == expected
     assert functions("".join(traceback.format_exception(answer.error)))[0] == "call"  # the server's own frame
     if where != "request":
-        [event] = bench.accounts.spans.of(func.__name__).events
+        [event] = stage.accounts.spans.of(func.__name__).events
         assert functions(event.attributes["exception.stacktrace"]) == expected
         [errors] = recorder.errors.values()
         assert functions("\n".join(errors)) == expected
 
 
-def test_a_traceback_without_a_frame_of_the_users_is_whole(bench: Bench):
+def test_a_traceback_without_a_frame_of_the_users_is_whole(stage: InProcessStage):
     """Where a task cannot even be called, there are the frames of who tried."""
-    ask(bench.app_with(lambda one: None))
-    [line] = bench.lines("background_task.failed")
+    ask(stage.app_with(lambda one: None))
+    [line] = stage.lines("background_task.failed")
     assert line["exc_info"][2] is not None
     assert "missing 1 required positional argument" in str(line["exc_info"][1])
 
 
-def test_a_long_traceback_is_told_at_both_ends(bench: Bench):
+def test_a_long_traceback_is_told_at_both_ends(stage: InProcessStage):
     """Of a runaway recursion the first frames and the last are told, and the exception keeps all."""
 
     def down(depth: int) -> None:
@@ -399,8 +399,8 @@ def test_a_long_traceback_is_told_at_both_ends(bench: Bench):
     async def mail() -> None:
         down(500)
 
-    exc = ask(bench.app_with(mail)).error
-    [line] = bench.lines("background_task.failed")
+    exc = ask(stage.app_with(mail)).error
+    [line] = stage.lines("background_task.failed")
     names = [frame.name for frame in traceback.extract_tb(line["exc_info"][2])]
     assert len(names) == 40
     assert (names[0], names[-1]) == ("mail", "raise_it")

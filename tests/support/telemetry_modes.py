@@ -14,7 +14,7 @@ from tests.support.versions import NATIVE_TELEMETRY
 
 
 @dataclass(frozen=True)
-class Mode:
+class TelemetryMode:
     """One combination; ``contrib`` says when its instrumentor is applied, seen from ours."""
 
     name: str
@@ -65,17 +65,20 @@ def _apply_contrib(app: FastAPI, accounts: Accounts) -> None:
     )
 
 
-_CONTRIB = (Mode("contrib-before", contrib="before"), Mode("contrib-after", contrib="after"))
+_CONTRIB = (TelemetryMode("contrib-before", contrib="before"), TelemetryMode("contrib-after", contrib="after"))
 
-MODES: tuple[Mode, ...] = (
-    (Mode("native-on", native=True), Mode("native-off"), *_CONTRIB)
+MODES: tuple[TelemetryMode, ...] = (
+    (TelemetryMode("native-on", native=True), TelemetryMode("native-off"), *_CONTRIB)
     if NATIVE_TELEMETRY
-    else (Mode("plain"), *_CONTRIB)
+    else (TelemetryMode("plain"), *_CONTRIB)
 )
 """What every scenario runs in."""
 
-COLLISIONS: tuple[Mode, ...] = (
-    (Mode("both-before", native=True, contrib="before"), Mode("both-after", native=True, contrib="after"))
+COLLISIONS: tuple[TelemetryMode, ...] = (
+    (
+        TelemetryMode("both-before", native=True, contrib="before"),
+        TelemetryMode("both-after", native=True, contrib="after"),
+    )
     if NATIVE_TELEMETRY
     else ()
 )

@@ -1,4 +1,4 @@
-"""Plays a scenario twice, bare and instrumented: the application must not notice, the accounts must agree."""
+"""Compares an application with itself, bare and instrumented: it must not notice, the accounts must agree."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fastapi import FastAPI
 
 import afterword
 from tests.support.accounts import Accounts
-from tests.support.modes import Mode
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
 from tests.support.story import Expectation, Story, story_of
+from tests.support.telemetry_modes import TelemetryMode
 from tests.support.visit import Drive, Visit
 from tests.support.waiting import DEADLINE, eventually, wait_until
 
@@ -64,30 +64,32 @@ class ServerErrors(logging.Handler):
 class InstrumentedStage(Stage):
     """A stage on which ``fastapi`` and ``instrument`` do what the telemetry mode asks for."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, comparison: Comparison) -> None:
         super().__init__()
-        self._lab = lab
+        self._comparison = comparison
 
     def fastapi(self, **options: Any) -> FastAPI:
-        return super().fastapi(**self._lab.mode.fastapi_options(self._lab.accounts), **options)
+        return super().fastapi(
+            **self._comparison.telemetry_mode.fastapi_options(self._comparison.accounts), **options
+        )
 
     def instrument(self, app: Any, **options: Any) -> None:
         super().instrument(app, **options)
-        self._lab.instrument(app, **options)
+        self._comparison.instrument(app, **options)
 
 
-class Lab:
-    """One telemetry mode and one set of accounts, for one test."""
+class Comparison:
+    """One scenario, bare and instrumented: one telemetry mode and one set of accounts, for one test."""
 
-    def __init__(self, mode: Mode, bare_behaviours: dict[Any, Behaviour], key: Any) -> None:
-        self.mode = mode
+    def __init__(self, telemetry_mode: TelemetryMode, bare_behaviours: dict[Any, Behaviour], key: Any) -> None:
+        self.telemetry_mode = telemetry_mode
         self.accounts = Accounts()
         self._apps: list[Any] = []
         self._bare_behaviours = bare_behaviours
         self._key = key
 
     def instrument(self, app: Any, **options: Any) -> None:
-        """Instrument an application into this lab's accounts, with contrib's in its place."""
+        """Instrument an application into this comparison's accounts, with contrib's in its place."""
         observers = [self.accounts.recorder, *options.pop("observers", ())]
         options = {
             "tracer_provider": self.accounts.spans.provider,
@@ -99,7 +101,7 @@ class Lab:
             afterword.instrument(app, observers=observers, **options)
 
         self._apps.append(app)
-        self.mode.around(ours, app, self.accounts)
+        self.telemetry_mode.around(ours, app, self.accounts)
 
     def stage(self) -> Stage:
         """Provide a stage for a test that does not let ``verify`` play its scenario."""
@@ -158,24 +160,26 @@ class Lab:
     def close(self) -> None:
         """Take every instrumentation away; nothing of it may be left in anybody's classes."""
         for app in reversed(self._apps):
-            self.mode.undo(lambda app=app: afterword.uninstrument(app), app)
+            self.telemetry_mode.undo(lambda app=app: afterword.uninstrument(app), app)
         self.accounts.shutdown()
         assert_originals_are_back()
 
 
 @contextlib.contextmanager
-def laboratory(mode: Mode, bare_behaviours: dict[Any, Behaviour] | None = None, key: Any = None) -> Iterator[Lab]:
-    """Provide a lab; the process's logging configuration and foreign classes are afterwards as before."""
-    lab = Lab(mode, {} if bare_behaviours is None else bare_behaviours, key)
+def compared_in(
+    mode: TelemetryMode, bare_behaviours: dict[Any, Behaviour] | None = None, key: Any = None
+) -> Iterator[Comparison]:
+    """Provide a comparison; the process's logging configuration and foreign classes are afterwards as before."""
+    comparison = Comparison(mode, {} if bare_behaviours is None else bare_behaviours, key)
     had_configuration, configuration = structlog.is_configured(), structlog.get_config()
-    lab.accounts.lines.configure()
+    comparison.accounts.lines.configure()
     try:
-        yield lab
+        yield comparison
     finally:
         structlog.reset_defaults()
         if had_configuration:
             structlog.configure(**configuration)
-        lab.close()
+        comparison.close()
 
 
 def _play(
