@@ -14,7 +14,7 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
     import starlette.formparsers  # noqa: F401
 
 from afterword._common import cardinality as bounds
-from afterword._common import semconv as names
+from afterword._common import task_names
 from tests.support.comparison import Behaviour, Comparison, compared_in
 from tests.support.in_process import InProcessStage, restored_structlog
 from tests.support.telemetry_modes import MODES, TelemetryMode
@@ -50,7 +50,7 @@ def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every test count its names from zero: the bounds are the process's."""
     for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
         monkeypatch.setattr(bound, "_seen", {})
-    monkeypatch.setattr(names, "_declared", {})
+    monkeypatch.setattr(task_names, "_declared", {})
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ from afterword import instrument
 instrument(app)
 """
 
-from ._common.decorator import task
+from ._common import __version__
+from ._common.context import current_run as current
 from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
 from ._common.settings import RequestErrorCallback, TaskFailureCallback
-from ._common.version import __version__
+from ._common.task_names import task
 from ._ledger.runs import running
 from ._setup.configure import configure
 from ._setup.instrument import instrument, uninstrument
-from ._starlette.execution import current_run as current
 
 __all__ = [
     "Outcome",

@@ -10,10 +10,10 @@ from starlette.applications import Starlette
 
 from ._common.faults import EXITS, log_fault
 from ._common.settings import Settings, from_environment
-from ._ledger import shutdown as flushing
-from ._ledger.instrumentation import Account
-from ._setup import instrument as wiring
-from ._starlette import patches as hooks
+from ._ledger import shutdown
+from ._ledger.instrumentation import Instrumentation
+from ._setup import instrument
+from ._starlette import patches
 
 _SEEN = "_afterword_seen"
 
@@ -35,35 +35,35 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     @staticmethod
     def instrument_app(app: Starlette, **arguments: Any) -> None:
         """Instrument one application; the arguments of ``afterword.instrument`` win over the environment."""
-        if not wiring.switched_off():
-            wiring.apply(app, from_environment(**arguments))
+        if not instrument.switched_off():
+            instrument.apply(app, from_environment(**arguments))
 
     @staticmethod
     def uninstrument_app(app: Starlette) -> None:
         """Take Afterword out of one application."""
-        wiring.uninstrument(app)
+        instrument.uninstrument(app)
 
     def _instrument(self, **arguments: Any) -> None:
-        if wiring.switched_off():
+        if instrument.switched_off():
             return
         self._settings = from_environment(**arguments)
-        if hooks.observable():
-            hooks.on_sight(self._see)
-            hooks.install(self)
-            flushing.flush_global(True)
+        if patches.is_compatible():
+            patches.on_first_call(self._see)
+            patches.install(self)
+            shutdown.flush_global(True)
 
     def _uninstrument(self, **arguments: Any) -> None:
-        flushing.flush_global(False)
-        hooks.off_sight(self._see)
-        hooks.uninstall(self)
+        shutdown.flush_global(False)
+        patches.off_first_call(self._see)
+        patches.uninstall(self)
 
-    def _see(self, app: Any) -> Account | None:
+    def _see(self, app: Any) -> Instrumentation | None:
         """Instrument an application at its first call, unless its code has said something about it."""
         if _SEEN in app.__dict__ or self._settings is None:
             return None
         app.__dict__[_SEEN] = True
         try:
-            return wiring.apply(app, self._settings, trace_requests=False)
+            return instrument.apply(app, self._settings, trace_requests=False)
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from ._common import semconv as names
-from ._common.ids import current_ids
+from ._common import semconv
+from ._common.context import current_ids, current_run
 from ._signals.otel_logs import OpenTelemetryLogs
-from ._starlette.execution import current_run
 from ._starlette.state import reported_exception
 
 __all__ = ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
@@ -21,12 +20,12 @@ def add_context(logger: Any, method: str, event_dict: Any) -> Any:
     """
     trace_id, span_id = current_ids()
     if trace_id is not None:
-        event_dict.setdefault(names.KEY_TRACE_ID, trace_id)
-        event_dict.setdefault(names.KEY_SPAN_ID, span_id)
+        event_dict.setdefault(semconv.KEY_TRACE_ID, trace_id)
+        event_dict.setdefault(semconv.KEY_SPAN_ID, span_id)
     run = current_run()
     if run is not None:
-        event_dict.setdefault(names.KEY_TASK, run.name)
-        event_dict.setdefault(names.KEY_TASK_RUN, run.id)
+        event_dict.setdefault(semconv.KEY_TASK, run.name)
+        event_dict.setdefault(semconv.KEY_TASK_RUN, run.id)
     return event_dict
 
 

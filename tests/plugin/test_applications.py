@@ -102,7 +102,7 @@ def test_by_a_server_that_was_there_before(stage: InProcessStage, aware: bool):
                 assert account["mail"].succeeded == times
             client.get("/")
         # the request that nobody watched may go on for a moment
-    assert aware or accounts.account_of(app) is None
+    assert aware or accounts.get_instrumentation(app) is None
 
 
 def test_several_first_callers(stage: InProcessStage, opened: testing.Account, monkeypatch: pytest.MonkeyPatch):
@@ -130,7 +130,7 @@ def test_several_first_callers(stage: InProcessStage, opened: testing.Account, m
 
 def test_opened_while_a_server_is_still_at_the_last_test(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
     """A request that outlives its test and takes the hooks out with it does not take those of the next test."""
-    unended, is_open, is_over, told = ledger.unended, threading.Event(), threading.Event(), []
+    has_open_runs, is_open, is_over, told = ledger.has_open_runs, threading.Event(), threading.Event(), []
 
     def open_the_next() -> None:
         with testing.account() as account:
@@ -145,11 +145,11 @@ def test_opened_while_a_server_is_still_at_the_last_test(stage: InProcessStage, 
         if next_test.ident is None:
             next_test.start()
             is_open.wait(0.3)  # it comes between this question and what follows from the answer, if it can
-        return unended()
+        return has_open_runs()
 
     with testing.account():
         ask(unaware(stage))
-        monkeypatch.setattr(ledger, "unended", nothing_is_open)
+        monkeypatch.setattr(hooks, "has_open_runs", nothing_is_open)
     is_over.set()
     next_test.join(30)
     assert told == [1]
@@ -217,9 +217,9 @@ def test_everything_is_as_before(stage: InProcessStage):
     before = dict(app.__dict__)
     with testing.account():
         ask(app)
-        assert accounts.account_of(app) is not None
+        assert accounts.get_instrumentation(app) is not None
     assert app.__dict__ == before
-    assert not hooks._on_sight
+    assert not hooks._on_first_call
     assert not accounts._watchers
     assert_originals_are_back()
 
@@ -235,7 +235,7 @@ def test_everything_is_as_before_a_failed_test(stage: InProcessStage):
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert accounts.account_of(app) is None
+    assert accounts.get_instrumentation(app) is None
     assert_originals_are_back()
 
 
@@ -243,12 +243,12 @@ def test_an_instrumented_application_keeps_its_settings(stage: InProcessStage):
     """An application that calls `instrument` tells its signals as ever, and its observers are those it named."""
     app = unaware(stage)
     stage.instrument(app)
-    its_own = accounts.account_of(app)
+    its_own = accounts.get_instrumentation(app)
     observers = its_own.ledger.observers
     with testing.account() as account:
         ask(app)
-        assert accounts.account_of(app) is its_own
-    assert accounts.account_of(app) is its_own
+        assert accounts.get_instrumentation(app) is its_own
+    assert accounts.get_instrumentation(app) is its_own
     assert its_own.ledger.observers == observers
     assert account["mail"].succeeded == 1
     assert stage.outcomes == [("mail", "succeeded")]
@@ -271,9 +271,9 @@ def test_instrumented_during_the_test_is_instrumented_afterwards(stage: InProces
     with testing.account() as account:
         ask(app)
         afterword.instrument(app, traces=False, metrics=False, logs=False, registry=None, metrics_path=None)
-        its_own = accounts.account_of(app)
+        its_own = accounts.get_instrumentation(app)
         ask(app)
-    assert accounts.account_of(app) is its_own
+    assert accounts.get_instrumentation(app) is its_own
     assert account["mail"].succeeded == 2
     afterword.uninstrument(app)
 
@@ -344,7 +344,7 @@ def test_an_application_that_cannot_be_seen(
 
 def test_a_version_that_cannot_be_observed(monkeypatch: pytest.MonkeyPatch):
     """Where no task can be seen, the test does not pass for want of tasks: the account cannot be opened."""
-    monkeypatch.setattr(hooks, "observable", lambda: False)
+    monkeypatch.setattr(hooks, "is_compatible", lambda: False)
     with pytest.raises(RuntimeError, match="cannot observe this version"), testing.account():
         raise AssertionError("opened")
     assert not accounts._watchers

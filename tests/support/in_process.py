@@ -118,9 +118,9 @@ class InProcessStage(Stage):
         for app in reversed(self.instrumented):
             afterword.uninstrument(app)
         self.accounts.shutdown()
-        unended = _forget_unended()
+        has_open_runs = _forget_unended()
         try:
-            assert not unended, f"never ended: {unended}"
+            assert not has_open_runs, f"never ended: {has_open_runs}"
             assert_originals_are_back()
         finally:
             for (cls, name), method in self._methods.items():

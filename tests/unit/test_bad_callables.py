@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from afterword._common.semconv import function_name
+from afterword._common.task_names import function_name
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 

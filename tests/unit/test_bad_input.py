@@ -123,7 +123,7 @@ def test_a_warning_survives_a_broken_log(stage: InProcessStage, broken_stdlib_lo
     app = stage.fastapi()
     ask(app)
     stage.instrument(app, new_trace=True)
-    shapes.say(["a method that only this test lacks"], "nothing follows")
+    shapes.warn_once(["a method that only this test lacks"], "nothing follows")
     assert ask(app, "/metrics").status == 200
 
 
@@ -182,12 +182,12 @@ def test_broken_tracing_costs_no_task(stage: InProcessStage, processor):
 def test_tasks_run_although_every_signal_is_broken(stage: InProcessStage, monkeypatch, fault):
     """If all of our own observers raise all the time, the application's behaviour is still its own."""
     from afterword._signals.prometheus import Prometheus
-    from afterword._signals.traces import Tracing
+    from afterword._signals.traces import Traces
 
     def fail(*_) -> None:
         raise fault("broken")
 
-    for cls in (Tracing, Prometheus):
+    for cls in (Traces, Prometheus):
         for transition in ("scheduled", "started", "ended", "request_failed", "observer_failed"):
             monkeypatch.setattr(cls, transition, fail)
     app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"))
@@ -199,12 +199,12 @@ def test_tasks_run_although_every_signal_is_broken(stage: InProcessStage, monkey
 @FAULTS
 def test_a_story_survives_a_fault_of_our_own_parts(stage: InProcessStage, monkeypatch, caplog, fault):
     """A fault in finding the route is counted as ours, said once, and costs the route only."""
-    from afterword._starlette import state as request
+    from afterword._starlette import http_route
 
     def fail(*_) -> None:
         raise fault("broken")
 
-    monkeypatch.setattr(request, "route_template", fail)
+    monkeypatch.setattr(http_route, "route_template", fail)
     app = stage.app_with(stage.works("mail"))
     for _ in range(2):
         assert ask(app).status == 200

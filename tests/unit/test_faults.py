@@ -17,11 +17,11 @@ from afterword._common import context
 from afterword._common.model import Outcome, Reason, TaskRun
 from afterword._ledger import deferred as lifetimes
 from afterword._ledger import runs as ledger
-from afterword._ledger.instrumentation import account_of
+from afterword._ledger.instrumentation import get_instrumentation
+from afterword._starlette import asgi
 from afterword._starlette import exception_handlers as errors
 from afterword._starlette import patches as hooks
 from afterword._starlette import scheduling as births
-from afterword._starlette.state import RequestScope
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
@@ -141,8 +141,8 @@ def test_a_fault_at_birth_costs_only_the_account(stage: InProcessStage, monkeypa
         background.add_task(stage.works("mail"))
 
     stage.instrument(app)
-    monkeypatch.setattr(births, "task_born", broken)
-    monkeypatch.setattr(births, "batch_born", broken)
+    monkeypatch.setattr(births, "on_task_created", broken)
+    monkeypatch.setattr(births, "on_batch_created", broken)
     assert ask(app).status == 200
     assert stage.did == ["mail"]
     assert stage.observer_errors("afterword") == 2
@@ -150,7 +150,7 @@ def test_a_fault_at_birth_costs_only_the_account(stage: InProcessStage, monkeypa
 
 def test_a_fault_outside_of_any_request(stage: InProcessStage, monkeypatch, caplog, broken):
     """If we fail at the birth of a task in a thread that knows of no request, it runs, and the fault is logged."""
-    monkeypatch.setattr(births, "task_born", broken)
+    monkeypatch.setattr(births, "on_task_created", broken)
 
     async def endpoint(background: BackgroundTasks) -> None:
         thread = threading.Thread(target=background.add_task, args=(stage.works("mail"),))
@@ -174,7 +174,7 @@ def test_a_fault_at_the_beginning_costs_only_the_account(stage: InProcessStage, 
     assert len(faults(caplog)) == 1
 
 
-@pytest.mark.parametrize("step", ["enter", "leave"])
+@pytest.mark.parametrize("step", ["attach_missing", "detach"])
 def test_a_context_that_cannot_be_followed_costs_only_that(
     stage: InProcessStage, monkeypatch, caplog, broken, step
 ):
@@ -184,7 +184,7 @@ def test_a_context_that_cannot_be_followed_costs_only_that(
         structlog.contextvars.bind_contextvars(user="ada")
         background.add_task(stage.works("mail"))
 
-    monkeypatch.setattr(context.Seen, step, broken)
+    monkeypatch.setattr(context.CapturedContext, step, broken)
     assert ask(stage.app(endpoint)).error is None
     assert stage.did == ["mail"]
     stage.assert_story(succeeded("mail"))
@@ -213,7 +213,7 @@ def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkey
     assert afterword.current() is None
     assert stage.observer_errors("afterword") == 1
     [left] = ledger.running()
-    app_account = account_of(app)
+    app_account = get_instrumentation(app)
     assert app_account is not None
     assert app_account.ledger.finish(left, Outcome.SUCCEEDED)
 
@@ -221,7 +221,7 @@ def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkey
 def test_a_fault_at_the_end_of_a_request(stage: InProcessStage, monkeypatch, broken):
     """If we fail when a request is settled, its answer is out and the next request is served."""
     app = stage.app_with(stage.works("mail"), metrics_path=None)
-    monkeypatch.setattr(RequestScope, "settle", broken)
+    monkeypatch.setattr(asgi, "settle", broken)
     for _ in range(2):
         assert (ask(app).status, stage.did) == (200, ["mail"] * len(stage.did))
     assert stage.observer_errors("afterword") == 2
@@ -263,7 +263,7 @@ def test_every_transition_happens_once():
     account.schedule(run)
     assert account.start(run)
     assert not account.start(run)
-    assert not account.give_up(run, Outcome.DROPPED, Reason.UNKNOWN, "too late")
+    assert not account.end_unstarted(run, Outcome.DROPPED, Reason.UNKNOWN, "too late")
     assert account.finish(run, Outcome.SUCCEEDED)
     assert not account.finish(run, Outcome.FAILED)
     assert (len(recorder.started_runs), len(recorder.ended_runs)) == (1, 1)
@@ -275,7 +275,7 @@ def test_a_run_that_was_given_up_does_not_begin():
     recorder, run = Recorder(), new_run()
     account = ledger.Ledger([recorder])
     account.schedule(run)
-    assert account.give_up(run, Outcome.ABANDONED, Reason.NEVER_ATTACHED, "nobody called it")
+    assert account.end_unstarted(run, Outcome.ABANDONED, Reason.NEVER_ATTACHED, "nobody called it")
     assert not account.start(run)
     assert not account.finish(run, Outcome.SUCCEEDED)
     assert recorder.started_runs == []

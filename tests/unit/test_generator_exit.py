@@ -13,8 +13,7 @@ from starlette.background import BackgroundTask
 
 import afterword
 from afterword._ledger import deferred as lifetimes
-from afterword._starlette import batch as batches
-from afterword._starlette import state as request
+from afterword._starlette import batch, state
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
 from tests.support.stage import named
@@ -25,7 +24,7 @@ from tests.support.versions import NATIVE_TELEMETRY
 def here() -> tuple[Any, ...]:
     """Return whatever of ours, and of what follows a task, is set in this context."""
     variables = structlog.contextvars.get_contextvars()
-    return afterword.current(), request.current(), batches.current_plan(), get_current_span(), variables
+    return afterword.current(), state.current_request(), batch.current_batch(), get_current_span(), variables
 
 
 @named("mail")

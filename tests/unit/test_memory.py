@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 import afterword
 from afterword._ledger import deferred as lifetimes
 from afterword._ledger import runs as ledger
-from afterword._starlette import state as request
+from afterword._starlette import state
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask, websocket
 from tests.support.in_process import InProcessStage
@@ -87,14 +87,14 @@ def test_nothing_is_left_after_a_request(stage: InProcessStage):
     app = stage.app_with(stage.works("mail"), stage.fails("report"), stage.works("audit"))
     app.get("/broken")(broken)
     gc.collect()
-    of_others = len(lifetimes._tasks), len(lifetimes._batches)
+    of_others = len(state._tasks), len(state._batches)
     for path in ("/", "/broken", "/missing"):
         ask(app, path)
     stage.accounts.lines.entries.clear()  # with the tracebacks
     stage.accounts.recorder.exceptions.clear()
     gc.collect()
-    assert not ledger.unended()
-    assert (len(lifetimes._tasks), len(lifetimes._batches)) <= of_others
+    assert not ledger.has_open_runs()
+    assert (len(state._tasks), len(state._batches)) <= of_others
     assert lifetimes._deferred.empty()
 
 
@@ -107,7 +107,7 @@ def test_a_long_websocket_holds_no_ended_runs(stage: InProcessStage):
         while (await socket.receive_text()) != "stop":
             for _ in range(TASKS // 10):
                 await BackgroundTask(nothing)()
-            held.append((len(request.current().runs), len(lifetimes._tasks) - of_others < TASKS // 10))
+            held.append((len(state.current_request().runs), len(state._tasks) - of_others < TASKS // 10))
             await socket.send_text("done")
 
     async def conversation(say, hear) -> None:
@@ -116,7 +116,7 @@ def test_a_long_websocket_holds_no_ended_runs(stage: InProcessStage):
             await hear()
         await say("stop")
 
-    of_others = len(lifetimes._tasks)
+    of_others = len(state._tasks)
     app = stage.fastapi()
     app.websocket("/ws")(endpoint)
     counts = silent(stage, app)
@@ -134,7 +134,7 @@ def test_a_long_stream_holds_no_ended_runs(stage: InProcessStage):
             BackgroundTask(nothing)
             if number % 1000 == 0:
                 lifetimes.drain()
-                held.append(len(request.current().runs))
+                held.append(len(state.current_request().runs))
                 yield b"."
 
     async def endpoint() -> StreamingResponse:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 import afterword
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
+from afterword._common import task_names
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 
@@ -88,15 +89,15 @@ def local():
 )
 def test_a_task_is_named_after_what_runs(func, name):
     """A task is named by module and qualified name of what really runs; a method by its object's class."""
-    assert names.function_name(func) == f"{HERE}.{name}"
+    assert task_names.function_name(func) == f"{HERE}.{name}"
 
 
 def test_builtins_have_names():
     """Functions and methods written in C are named, too."""
-    assert names.function_name(print) == "builtins.print"
-    assert names.function_name(int) == "builtins.int"
-    assert names.function_name(operator.methodcaller("close")) == "operator.methodcaller"
-    assert names.function_name([].append).endswith("list.append")
+    assert task_names.function_name(print) == "builtins.print"
+    assert task_names.function_name(int) == "builtins.int"
+    assert task_names.function_name(operator.methodcaller("close")) == "operator.methodcaller"
+    assert task_names.function_name([].append).endswith("list.append")
 
 
 def test_a_chain_of_wrappers_is_followed_so_far():
@@ -104,10 +105,10 @@ def test_a_chain_of_wrappers_is_followed_so_far():
     func = function
     for _ in range(1000):
         func = functools.wraps(func)(functools.partial(func))
-    assert names.function_name(func)
+    assert task_names.function_name(func)
     function.__wrapped__ = function
     try:
-        assert names.function_name(function) == f"{HERE}.function"
+        assert task_names.function_name(function) == f"{HERE}.function"
     finally:
         del function.__wrapped__
 
@@ -119,8 +120,8 @@ def test_the_options_of_a_wrapped_function_count():
     @afterword.task(name="mail", run_on_request_error=True)
     def wrapped() -> None: ...
 
-    assert names.task_options(functools.partial(wrapped)) == names.TaskOptions("mail", True)
-    assert names.task_name(functools.partial(wrapped)) == "mail"
+    assert task_names.task_options(functools.partial(wrapped)) == names.TaskOptions("mail", True)
+    assert task_names.task_name(functools.partial(wrapped)) == "mail"
 
 
 def test_options_of_the_wrong_kind_are_ignored():
@@ -129,7 +130,7 @@ def test_options_of_the_wrong_kind_are_ignored():
     def mail() -> None: ...
 
     mail.__afterword_task__ = "mail"
-    assert names.task_options(mail) == names.TaskOptions()
+    assert task_names.task_options(mail) == names.TaskOptions()
 
 
 def test_names_are_bounded():
@@ -166,7 +167,7 @@ def test_declared_names_are_bounded():
     """Decorating thousands of functions keeps a bounded number of names."""
     for number in range(1000):
         afterword.task(name=f"task {number}")(lambda: None)
-    assert len(names.declared()) == 100
+    assert len(task_names.declared()) == 100
 
 
 @pytest.mark.parametrize(
@@ -242,10 +243,10 @@ def _trace_background_tasks(task):
 def test_a_task_is_named_through_the_wrapper_of_datadog():
     """A wrapper that does not say what it wraps is looked through; the options of the function are found, too."""
     wrapped = _trace_background_tasks(_trace_background_tasks(Mailer().send))
-    assert names.identify(wrapped) == (f"{HERE}.Mailer.send",) * 2
+    assert task_names.identify(wrapped) == (f"{HERE}.Mailer.send",) * 2
 
     @afterword.task(name="mail", run_on_request_error=True)
     async def mail() -> None: ...
 
-    assert names.identify(_trace_background_tasks(mail))[0] == "mail"
-    assert names.task_options(_trace_background_tasks(mail)).run_on_request_error
+    assert task_names.identify(_trace_background_tasks(mail))[0] == "mail"
+    assert task_names.task_options(_trace_background_tasks(mail)).run_on_request_error

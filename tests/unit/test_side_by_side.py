@@ -12,7 +12,7 @@ from anyio import CapacityLimiter
 from fastapi import BackgroundTasks
 
 from afterword import task
-from afterword._common import semconv as names
+from afterword._common import task_names
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
@@ -114,10 +114,10 @@ def test_tasks_are_declared_while_others_are_listed():
 
     def declare() -> None:
         task(name=f"declared {next(made)}")(lambda: None)
-        if len(names._declared) > 90:
-            names._declared.clear()
+        if len(task_names._declared) > 90:
+            task_names._declared.clear()
 
-    assert beside(declare, lambda: [names.declared() for _ in range(20)]) == []
+    assert beside(declare, lambda: [task_names.declared() for _ in range(20)]) == []
 
 
 def test_a_request_fails_while_its_threads_schedule(stage: InProcessStage):

@@ -294,11 +294,11 @@ def test_variables_follow_without_structlogs_table():
     import json
     import afterword._common.context as following
     s.bind_contextvars(user="ada")
-    seen = following.seen()
+    seen = following.capture_context()
     s.clear_contextvars()
-    seen.enter()
+    seen.attach_missing()
     inside = s.get_contextvars()
-    seen.leave()
+    seen.detach()
     print(json.dumps([inside, s.get_contextvars()]))
     """
     assert run(OTHER_STRUCTLOG, program)[0] == [{"user": "ada"}, {}]

@@ -10,7 +10,7 @@ from .text import clean_name
 OTHER: Final = "other"
 
 
-class Bound:
+class CardinalityLimit:
     """Admits the first so many distinct values of a label; the rest are ``other``."""
 
     def __init__(self, limit: int) -> None:
@@ -35,9 +35,9 @@ def _limit(variable: str, default: int) -> int:
         return default
 
 
-TASK_NAMES = Bound(_limit("AFTERWORD_MAX_TASK_NAMES", 100))
+TASK_NAMES = CardinalityLimit(_limit("AFTERWORD_MAX_TASK_NAMES", 100))
 """Distinct task names of this process, at most 100 (``AFTERWORD_MAX_TASK_NAMES``)."""
-ROUTES = Bound(_limit("AFTERWORD_MAX_ROUTES", 1000))
+ROUTES = CardinalityLimit(_limit("AFTERWORD_MAX_ROUTES", 1000))
 """Distinct routes on metrics of this process, at most 1000 (``AFTERWORD_MAX_ROUTES``)."""
-ERROR_TYPES = Bound(_limit("AFTERWORD_MAX_ERROR_TYPES", 100))
+ERROR_TYPES = CardinalityLimit(_limit("AFTERWORD_MAX_ERROR_TYPES", 100))
 """Distinct error types on metrics of this process, at most 100 (``AFTERWORD_MAX_ERROR_TYPES``)."""

@@ -12,8 +12,7 @@ import traceback
 from types import TracebackType
 from typing import Any, Final
 
-from . import tracebacks as frames
-from . import validation
+from . import tracebacks, validation
 from .faults import EXITS
 from .text import MAX_NAME, clean, clean_name, is_clean, middle_cut
 
@@ -40,10 +39,10 @@ def exc_info(exc: BaseException, *, whole: bool = False) -> ExcInfo:
 
     The traceback begins at the user's function, unless the ``whole`` of it is asked for.
     """
-    shown = exc.__traceback__ if whole else frames.from_user(exc.__traceback__)
+    shown = exc.__traceback__ if whole else tracebacks.from_user(exc.__traceback__)
     value = exc if _can_be_told(exc) else _double(exc, set())
     kind = type(exc) if _is_named_cleanly(type(exc)) else type(value)
-    return kind, value, frames.bounded(shown)
+    return kind, value, tracebacks.bounded(shown)
 
 
 def stacktrace(told: ExcInfo) -> str:
@@ -74,7 +73,7 @@ def _can_be_told(exc: BaseException) -> bool:
         # a circle has no end for some renderers
         if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one):
             return False
-        if one is not exc and not frames.are_few(one.__traceback__):
+        if one is not exc and not tracebacks.are_few(one.__traceback__):
             return False
         seen.add(id(one))
         if isinstance(one, BaseExceptionGroup):
@@ -120,7 +119,7 @@ def _double(exc: BaseException, seen: set[int]) -> Exception:
     seen.add(id(exc))
     members = _members(exc, seen) if isinstance(exc, BaseExceptionGroup) else []
     double = _group(exc, members) if members else _named_as(exc, _Double)(text(exc))
-    double.__traceback__ = frames.bounded(frames.from_user(exc.__traceback__))
+    double.__traceback__ = tracebacks.bounded(tracebacks.from_user(exc.__traceback__))
     for note in _notes(exc):
         double.add_note(note)
     behind = _behind(exc)

@@ -10,9 +10,9 @@ from typing import Any
 
 import structlog
 
-from .context_variables import bound_keys
 from .exceptions import ExcInfo
 from .faults import contained
+from .structlog_variables import bound_keys
 from .text import logfmt
 from .tracebacks import innermost
 

@@ -132,7 +132,7 @@ class TaskRun:
     # What a run does not know yet stands here, on the class: most of it is never written.
     _scheduled_tick = 0.0
     _started_tick = 0.0
-    _seen: Any = None
+    _captured: Any = None
     _logged = False  # a line with its traceback has gone out
     _around: Any = None
 

@@ -15,7 +15,7 @@ from .runs import Ledger
 _ATTRIBUTE = "_afterword_account"
 
 
-class Account:
+class Instrumentation:
     """One application's account. It hangs on the application, so that both are collected together."""
 
     __slots__ = ("__weakref__", "closed", "doubles", "ledger", "route", "settings", "traces_requests")
@@ -33,21 +33,21 @@ class Account:
         self.traces_requests = False
         """OpenTelemetry contrib was called by us, and must be taken out by us."""
         with _lock:
-            _accounts.add(self)
-            ledger.attend([*ledger.observers, *_watchers])
+            _instrumentations.add(self)
+            ledger.set_observers([*ledger.observers, *_watchers])
 
-    def guard(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
+    def failsafe(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
         """Call a part of ours; a fault is counted, logged once, and never reaches the application."""
         try:
             return action(*args)
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
-            self.ledger.fault("afterword", what, fault)
+            self.ledger.record_internal_error("afterword", what, fault)
             return None
 
 
-_accounts: weakref.WeakSet[Account] = weakref.WeakSet()
+_instrumentations: weakref.WeakSet[Instrumentation] = weakref.WeakSet()
 _watchers: list[TaskObserver] = []
 _lock = forks.lock()
 
@@ -56,27 +56,29 @@ def watch(watcher: TaskObserver) -> None:
     """Tell an observer of all accounts of this process, those to come included, beside their own observers."""
     with _lock:
         _watchers.append(watcher)
-        for account in _accounts:
-            account.ledger.attend([*account.ledger.observers, watcher])
+        for instrumentation in _instrumentations:
+            instrumentation.ledger.set_observers([*instrumentation.ledger.observers, watcher])
 
 
 def unwatch(watcher: TaskObserver) -> None:
     """Undo ``watch``."""
     with _lock:
         _watchers.remove(watcher)
-        for account in _accounts:
-            account.ledger.attend([each for each in account.ledger.observers if each is not watcher])
+        for instrumentation in _instrumentations:
+            instrumentation.ledger.set_observers(
+                [each for each in instrumentation.ledger.observers if each is not watcher]
+            )
 
 
-def account_of(app: Any) -> Account | None:
+def get_instrumentation(app: Any) -> Instrumentation | None:
     """Return the open account of an application, if it is instrumented."""
-    account: Account | None = app.__dict__.get(_ATTRIBUTE)
-    return account
+    instrumentation: Instrumentation | None = app.__dict__.get(_ATTRIBUTE)
+    return instrumentation
 
 
-def set_account(app: Any, account: Account | None) -> None:
+def set_instrumentation(app: Any, instrumentation: Instrumentation | None) -> None:
     """Hang an account on an application, or take it off."""
-    if account is None:
+    if instrumentation is None:
         app.__dict__.pop(_ATTRIBUTE, None)
     else:
-        app.__dict__[_ATTRIBUTE] = account
+        app.__dict__[_ATTRIBUTE] = instrumentation

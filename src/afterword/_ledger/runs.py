@@ -14,7 +14,7 @@ from time import perf_counter, time
 from typing import Any
 
 from .._common import forks
-from .._common.context import seen
+from .._common.context import capture_context
 from .._common.faults import EXITS, contained, log_fault
 from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 
@@ -24,7 +24,7 @@ Listeners = tuple[tuple[Listener, str, str], ...]
 
 _pending: dict[TaskRun, None] = {}
 _running: dict[TaskRun, None] = {}
-_telling: set[int] = set()  # the threads that are inside an observer just now
+_inside_observer: set[int] = set()  # the threads that are inside an observer just now
 
 
 def pending() -> list[TaskRun]:
@@ -37,9 +37,9 @@ def running() -> list[TaskRun]:
     return list(_running)
 
 
-def telling() -> bool:
+def inside_observer() -> bool:
     """Return whether this thread is inside an observer, whose own tasks are not accounted for."""
-    return bool(_telling) and get_ident() in _telling
+    return bool(_inside_observer) and get_ident() in _inside_observer
 
 
 def is_pending(run: TaskRun) -> bool:
@@ -47,7 +47,7 @@ def is_pending(run: TaskRun) -> bool:
     return run in _pending
 
 
-def unended() -> bool:
+def has_open_runs() -> bool:
     """Return whether any run of this process has not ended."""
     return bool(_pending or _running)
 
@@ -57,7 +57,7 @@ def _forget() -> None:
     forks.leave_to_parent(dict(_pending), dict(_running))
     _pending.clear()
     _running.clear()
-    _telling.intersection_update({get_ident()})  # the other threads are not here
+    _inside_observer.intersection_update({get_ident()})  # the other threads are not here
 
 
 forks.in_child(_forget)
@@ -75,9 +75,9 @@ class Ledger:
 
     def __init__(self, observers: Sequence[TaskObserver] = ()) -> None:
         self._faulty: set[tuple[str, str]] = set()
-        self.attend(observers)
+        self.set_observers(observers)
 
-    def attend(self, observers: Sequence[TaskObserver]) -> None:
+    def set_observers(self, observers: Sequence[TaskObserver]) -> None:
         """Tell these observers of all that happens from now on, and no others."""
         self.observers = tuple(observers)
         # put in place, not added to: another thread may be going through those before
@@ -90,9 +90,9 @@ class Ledger:
         """Open the account of a new run."""
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
-        run._seen = seen()
+        run._captured = capture_context()
         _pending[run] = None
-        self._tell(self._scheduled, run)
+        self._notify(self._scheduled, run)
         return run
 
     def start(self, run: TaskRun) -> bool:
@@ -106,9 +106,9 @@ class Ledger:
         run._started_tick = tick
         run.wait = tick - run._scheduled_tick
         _running[run] = None
-        if run._seen is not None:
-            self._follow(run._seen.enter)
-        self._tell(self._started, run)
+        if run._captured is not None:
+            self._follow(run._captured.attach_missing)
+        self._notify(self._started, run)
         return True
 
     def finish(
@@ -129,7 +129,7 @@ class Ledger:
         self._end(run, outcome, reason, detail, exc)
         return True
 
-    def give_up(
+    def end_unstarted(
         self, run: TaskRun, outcome: Outcome, reason: Reason, detail: str, exc: BaseException | None = None
     ) -> bool:
         """End a run that never began; false if it had begun or ended already."""
@@ -145,14 +145,14 @@ class Ledger:
         for listener, _, _ in self._tearing_down:
             with contained():
                 listener(run)
-        if run._seen is not None and not run.torn_down:
+        if run._captured is not None and not run.torn_down:
             with contained():
-                run._seen.leave()
+                run._captured.detach()
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""
         told = ((functools.partial(listener, info), who, what) for listener, who, what in self._request_failed)
-        self._tell(tuple(told), exc)
+        self._notify(tuple(told), exc)
 
     def _end(
         self,
@@ -170,17 +170,17 @@ class Ledger:
             run.error_type, run.exception = full_name(exc), exc
         elif outcome is Outcome.FAILED:
             run.error_type = reason
-        bound = run._seen
-        if bound is not None and (run.started_at is None or run.torn_down):
-            self._follow(bound.enter_instead)  # told outside of its own context
+        captured = run._captured
+        if captured is not None and (run.started_at is None or run.torn_down):
+            self._follow(captured.attach_all)  # told outside of its own context
         try:
-            self._tell(self._ended, run)
+            self._notify(self._ended, run)
         finally:
             if exc is not None:
                 run.exception = None  # whoever keeps the run must not keep the frames of the task
-            if bound is not None:
-                run._seen = None
-                self._follow(bound.leave)
+            if captured is not None:
+                run._captured = None
+                self._follow(captured.detach)
 
     def _follow(self, step: Callable[[], None]) -> None:
         try:
@@ -188,14 +188,14 @@ class Ledger:
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
-            self.fault("afterword", "following the context", fault)
+            self.record_internal_error("afterword", "following the context", fault)
 
-    def _tell(self, listeners: Listeners, subject: Any) -> None:
+    def _notify(self, listeners: Listeners, subject: Any) -> None:
         if not listeners:
             return
         thread = get_ident()
-        nested = thread in _telling
-        _telling.add(thread)
+        nested = thread in _inside_observer
+        _inside_observer.add(thread)
         try:
             for listener in listeners:
                 try:
@@ -203,12 +203,12 @@ class Ledger:
                 except EXITS:
                     raise
                 except BaseException as fault:  # noqa: BLE001  an observer never disturbs the task
-                    self.fault(listener[1], listener[2], fault)
+                    self.record_internal_error(listener[1], listener[2], fault)
         finally:
             if not nested:
-                _telling.discard(thread)
+                _inside_observer.discard(thread)
 
-    def fault(self, who: str, what: str, fault: BaseException) -> None:
+    def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
         """Count a fault of an observer or of our own parts, and log it the first time."""
         for observer in self.observers:
             with contained():  # it has been told; it cannot do better

@@ -1,4 +1,7 @@
-"""The last batch: what still waits in the SDK's queues is sent when an application's lifespan ends.
+"""The end of a lifespan: what is being cancelled gets the time to clean up, and the last batch is sent.
+
+A server cancels what still runs, ends the lifespan and then the process, all at once: a task whose clean-up awaits
+anything would not come to its end, and nobody be told. The end of the lifespan is the last moment that waits.
 
 A server that was stopped by a signal ends itself by that signal (uvicorn does), so no exit handler runs, and the
 spans of the last seconds and the metrics of the last minute would go nowhere. Only providers that nobody else
@@ -7,8 +10,10 @@ looks after are flushed: those that ``configure`` made, and those of ``opentelem
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Any, Final
@@ -17,6 +22,10 @@ import anyio
 from opentelemetry import _logs, metrics, trace
 
 from .._common.faults import EXITS, log_fault
+from .runs import has_open_runs
+
+CLEAN_UP_SECONDS: Final = 5.0
+"""For how long the end waits, at most: the grace is over, and a supervisor kills what takes too long."""
 
 _TIMEOUT: Final = "OTEL_EXPORTER_OTLP_TIMEOUT"
 _DEFAULT_SECONDS: Final = 10.0  # OpenTelemetry's own
@@ -77,3 +86,19 @@ def _seconds() -> float:
     except ValueError:
         return _DEFAULT_SECONDS
     return seconds if 0 < seconds < inf else _DEFAULT_SECONDS
+
+
+async def let_cancelled_end(concerns_us: Callable[[asyncio.Task[Any]], bool]) -> None:
+    """Wait for the requests and tasks of ours that are being cancelled; not for those that just go on."""
+    if not has_open_runs():
+        return
+    try:
+        cancelled = [task for task in asyncio.all_tasks() if _is_cancelled(task) and concerns_us(task)]
+    except Exception:  # noqa: BLE001  no loop of asyncio's, as under trio, or tasks that are none of asyncio's
+        return
+    if cancelled:
+        await asyncio.wait(cancelled, timeout=CLEAN_UP_SECONDS)
+
+
+def _is_cancelled(task: asyncio.Task[Any]) -> bool:
+    return task.cancelling() > 0 and task is not asyncio.current_task()

@@ -12,9 +12,9 @@ from typing import Any
 import structlog
 from opentelemetry import metrics, trace
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.faults import EXITS, warn
-from .._ledger import shutdown as flushing
+from .._ledger import shutdown
 from .._signals import sdk
 from .._starlette.interop import has_native
 from ..logs import add_context
@@ -97,7 +97,7 @@ def _configure_traces(resource: Any, exporters: list[Any]) -> None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     if exporters:
-        flushing.remember(provider)
+        shutdown.remember(provider)
 
 
 def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
@@ -109,7 +109,7 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
     readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
     provider = MeterProvider(readers, resource=resource, views=_bucket_views())
     metrics.set_meter_provider(provider)
-    flushing.remember(provider)
+    shutdown.remember(provider)
 
 
 def _bucket_views() -> list[Any]:
@@ -121,8 +121,8 @@ def _bucket_views() -> list[Any]:
     if getattr(default, "_boundaries", None) is None or asked.strip().lower() != "explicit_bucket_histogram":
         return []
     return [
-        View(instrument_name=metric.name, aggregation=ExplicitBucketHistogramAggregation(names.BUCKETS))
-        for metric in (names.DURATION, names.WAIT, names.THREAD_WAIT)
+        View(instrument_name=metric.name, aggregation=ExplicitBucketHistogramAggregation(semconv.BUCKETS))
+        for metric in (semconv.DURATION, semconv.WAIT, semconv.THREAD_WAIT)
     ]
 
 
@@ -137,7 +137,7 @@ def _configure_logs(resource: Any, exporters: list[Any]) -> None:
     for exporter in exporters:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     _logs.set_logger_provider(provider)
-    flushing.remember(provider)
+    shutdown.remember(provider)
 
 
 def _resource(service_name: str | None) -> Any:

@@ -11,7 +11,7 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
-from .._common import semconv as names
+from .._common import semconv, task_names
 from .._common.faults import EXITS, log_fault
 from .._common.log import emit
 from .._common.model import TaskObserver
@@ -23,15 +23,15 @@ from .._common.settings import (
     checked,
     is_disabled,
 )
-from .._ledger.instrumentation import Account, account_of, set_account
+from .._ledger.instrumentation import Instrumentation, get_instrumentation, set_instrumentation
 from .._ledger.runs import Ledger
 from .._signals.logs import Logs
 from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
-from .._signals.traces import Tracing
-from .._starlette import interop as request_tracing
-from .._starlette import patches as hooks
-from . import metrics_endpoint as exposition
+from .._signals.traces import Traces
+from .._starlette import interop, patches
+from .._starlette.interop import recognise_task_span
+from . import metrics_endpoint
 from .occupied_path import is_taken
 from .worker_siblings import warn_of_siblings
 
@@ -60,7 +60,7 @@ def instrument(
     observers: Iterable[TaskObserver] = (),
     new_trace: bool = False,
 ) -> None:
-    """Account for every background task of a FastAPI or Starlette application.
+    """Instrumentation for every background task of a FastAPI or Starlette application.
 
     May be called anywhere: before or after routes, middleware and mounts, also in the lifespan. Calling it again
     with the same settings does nothing, with others replaces them. With ``AFTERWORD_DISABLED=true`` in the
@@ -104,7 +104,7 @@ def instrument(
         observers=observers,
         new_trace=new_trace,
     )
-    known = account_of(app)
+    known = get_instrumentation(app)
     if not switched_off() and (known is None or known.settings != settings):
         apply(app, settings)
 
@@ -117,31 +117,33 @@ def switched_off() -> bool:
     if not _said_off:
         _said_off = True
         detail = "AFTERWORD_DISABLED is set: nothing is instrumented, and no background task is accounted for"
-        emit("info", names.EVENT_DISABLED, {names.KEY_DETAIL: detail})
+        emit("info", semconv.EVENT_DISABLED, {semconv.KEY_DETAIL: detail})
     return True
 
 
-def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Account | None:
+def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Instrumentation | None:
     """Open an application's account, in place of one that it may have; ``None`` where none can be kept."""
-    if not hooks.observable():
+    if not patches.is_compatible():
         return None
     path = settings.metrics_path
     taken = path is not None and is_taken(app.router.routes, path)
     if taken and settings.path_given:
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
-    account = Account(settings, Ledger(_observers(settings)))
+    instrumentation = Instrumentation(settings, Ledger(_observers(settings)))
     uninstrument(app)
     if settings.metrics and settings.registry is not None and path is not None and not taken:
-        account.route = account.guard("adding the metrics route", exposition.add_route, app, path)
-        account.guard("keeping scrapes out of traces", request_tracing.exclude, app, path)
+        instrumentation.route = instrumentation.failsafe(
+            "adding the metrics route", metrics_endpoint.add_route, app, path
+        )
+        instrumentation.failsafe("keeping scrapes out of traces", interop.exclude, app, path)
         warn_of_siblings()
     if settings.traces and trace_requests:
-        account.traces_requests = bool(request_tracing.trace(app, settings, path))
+        instrumentation.traces_requests = bool(interop.trace(app, settings, path))
     if settings.new_trace:
-        account.guard("looking for spans", request_tracing.warn_of_adoption, app)
-    set_account(app, account)
-    hooks.install(app)
-    return account
+        instrumentation.failsafe("looking for spans", interop.warn_of_adoption, app)
+    set_instrumentation(app, instrumentation)
+    patches.install(app)
+    return instrumentation
 
 
 def uninstrument(app: Starlette) -> None:
@@ -151,17 +153,19 @@ def uninstrument(app: Starlette) -> None:
     for an application that is not instrumented; raises ``TypeError`` for what is no application.
     """
     _check_app(app)
-    account = account_of(app)
-    if account is None:
+    instrumentation = get_instrumentation(app)
+    if instrumentation is None:
         return
-    account.closed = True
-    set_account(app, None)
-    if account.route is not None:
-        account.guard("removing the metrics route", exposition.remove_route, app, account.route)
-        account.guard("letting scrapes into traces", request_tracing.include, app)
-    if account.traces_requests:
-        account.guard("ending the tracing of requests", request_tracing.untrace, app)
-    hooks.uninstall(app)
+    instrumentation.closed = True
+    set_instrumentation(app, None)
+    if instrumentation.route is not None:
+        instrumentation.failsafe(
+            "removing the metrics route", metrics_endpoint.remove_route, app, instrumentation.route
+        )
+        instrumentation.failsafe("letting scrapes into traces", interop.include, app)
+    if instrumentation.traces_requests:
+        instrumentation.failsafe("ending the tracing of requests", interop.untrace, app)
+    patches.uninstall(app)
 
 
 def _observers(settings: Settings) -> list[TaskObserver]:
@@ -169,7 +173,7 @@ def _observers(settings: Settings) -> list[TaskObserver]:
     observers: list[TaskObserver] = []
     if settings.traces:
         with _signal("traces"):
-            observers.append(Tracing(settings.tracer_provider, new_trace=settings.new_trace))
+            observers.append(Traces(recognise_task_span, settings.tracer_provider, new_trace=settings.new_trace))
     if settings.metrics:
         with _signal("OpenTelemetry metrics"):
             observers.append(_prepared(otel_metrics(settings.meter_provider)))
@@ -188,7 +192,7 @@ def _signal(name: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as reason:
-        emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: f"no {name}: {reason}"})
+        emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: f"no {name}: {reason}"})
     except (ValueError, *EXITS):
         raise
     except BaseException as fault:  # noqa: BLE001
@@ -197,7 +201,7 @@ def _signal(name: str) -> Iterator[None]:
 
 def _prepared(observer: Any) -> Any:
     """Show the tasks that are known by their decorator from the beginning."""
-    for name in names.declared():
+    for name in task_names.declared():
         observer.prepare(name)
     return observer
 

@@ -16,13 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.faults import EXITS
 from .._common.log import emit
 from .._common.model import full_name
 from .._ledger.deferred import drain
-from .._ledger.instrumentation import account_of
-from .._signals.multiprocess import directory as workers
+from .._ledger.instrumentation import get_instrumentation
+from .._signals.multiprocess import directory
 from .._signals.multiprocess.all_processes import Everybody
 from .._signals.now import sample
 from .._signals.worker_threads import note_limiter
@@ -66,14 +66,14 @@ async def metrics(request: Request) -> Response:
     drain()
     note_limiter()
     sample()
-    account = account_of(request.app)
-    if account is None:  # un-instrumented a moment ago
+    instrumentation = get_instrumentation(request.app)
+    if instrumentation is None:  # un-instrumented a moment ago
         return Response(status_code=404)
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
     # off the event loop: no request waits while many series are rendered
     body, headers = await anyio.to_thread.run_sync(
-        _render, account.settings.registry, accept, encoding, wanted, limiter=_own_thread()
+        _render, instrumentation.settings.registry, accept, encoding, wanted, limiter=_own_thread()
     )
     return Response(body, headers=headers)
 
@@ -109,7 +109,7 @@ def add_route(app: Any, path: str) -> Any:
     route = routes.pop()
     route.neighbours = routes
     routes.insert(0, route)
-    emit("info", names.EVENT_METRICS, {names.KEY_PATH: path})
+    emit("info", semconv.EVENT_METRICS, {semconv.KEY_PATH: path})
     return route
 
 
@@ -127,9 +127,9 @@ def _render(
     registry: CollectorRegistry, accept: str, encoding: str, wanted: list[str]
 ) -> tuple[bytes, dict[str, str]]:
     encode, content_type = _encoder(accept)
-    path = workers.directory()
+    path = directory.directory()
     try:
-        if path is not None and workers.several_processes() and workers.complaint(path) is None:
+        if path is not None and directory.several_processes() and directory.complaint(path) is None:
             body = Everybody(path, wanted).encoded(encode)
         else:
             body = encode(registry.restricted_registry(wanted) if wanted else registry)

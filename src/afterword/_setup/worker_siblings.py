@@ -8,7 +8,7 @@ import threading
 from types import FrameType
 from typing import Any
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.faults import contained
 from .._common.log import emit
 from .._signals.multiprocess import directory as workers
@@ -25,7 +25,7 @@ def warn_of_siblings() -> None:
         detail = _remedy()
         if detail is not None:
             _warned = True
-            emit("warning", names.EVENT_METRICS, {names.KEY_DETAIL: detail})
+            emit("warning", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
 
 
 def _remedy() -> str | None:

@@ -10,11 +10,11 @@ import threading
 from bisect import bisect_left
 from typing import NamedTuple
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.cardinality import ERROR_TYPES
 from .._common.model import Outcome, TaskRun
 
-_BOUNDS = (*names.BUCKETS, float("inf"))
+_BOUNDS = (*semconv.BUCKETS, float("inf"))
 
 
 class Exemplar(NamedTuple):
@@ -26,7 +26,7 @@ class Exemplar(NamedTuple):
     timestamp: float
 
 
-class Distribution:
+class Histogram:
     """A histogram: how many values fell into each bucket, and an example for each."""
 
     __slots__ = ("counts", "exemplars", "total")
@@ -44,9 +44,9 @@ class Distribution:
         if run.sampled and run.trace_id is not None and run.span_id is not None:
             self.exemplars[bucket] = Exemplar(run.trace_id, run.span_id, value, now or 0.0)
 
-    def copy(self) -> Distribution:
+    def copy(self) -> Histogram:
         """Return a copy that does not change any more."""
-        twin = Distribution()
+        twin = Histogram()
         twin.counts, twin.exemplars, twin.total = self.counts[:], self.exemplars[:], self.total
         return twin
 
@@ -88,9 +88,9 @@ class Tally:
         # all outcomes start at 0, so that rate() sees the first failure
         self.ended: dict[str, int] = {str(outcome): 0 for outcome in Outcome}
         self.failures: dict[str, int] = {}
-        self.wait = Distribution()
-        self.thread_wait: Distribution | None = None
-        self.durations: dict[str, Distribution] = {}
+        self.wait = Histogram()
+        self.thread_wait: Histogram | None = None
+        self.durations: dict[str, Histogram] = {}
 
     def count_scheduled(self) -> None:
         """Count a run in."""
@@ -137,11 +137,11 @@ class Tally:
     def _observe_times(self, run: TaskRun, outcome: str) -> None:
         times = self.durations.get(outcome)
         if times is None:
-            times = self.durations[outcome] = Distribution()
+            times = self.durations[outcome] = Histogram()
         times.observe(run.duration or 0.0, run, run.ended_at)
         if run.thread_wait is not None:
             if self.thread_wait is None:
-                self.thread_wait = Distribution()
+                self.thread_wait = Histogram()
             self.thread_wait.observe(run.thread_wait, run, run.ended_at)
 
 

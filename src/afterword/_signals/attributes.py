@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.exceptions import ExcInfo, stacktrace, text
 from .._common.model import TaskRun, full_name
 
@@ -11,9 +11,9 @@ def exception_attributes(told: ExcInfo) -> dict[str, str]:
     """Return OpenTelemetry's ``exception.*`` attributes of what may be told of an exception."""
     kind, value, _ = told
     return {
-        names.EXCEPTION_TYPE: full_name(kind),
-        names.EXCEPTION_MESSAGE: text(value),
-        names.EXCEPTION_STACKTRACE: stacktrace(told),
+        semconv.EXCEPTION_TYPE: full_name(kind),
+        semconv.EXCEPTION_MESSAGE: text(value),
+        semconv.EXCEPTION_STACKTRACE: stacktrace(told),
     }
 
 

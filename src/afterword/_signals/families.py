@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
-from .._common import semconv as names
-from .aggregation import Distribution, Tallies, Tally
+from .._common import semconv
+from .aggregation import Histogram, Tallies, Tally
 
 
 class TallyCollector(Collector):
@@ -41,15 +41,15 @@ class _Families:
     """One family for each metric of tasks."""
 
     def __init__(self) -> None:
-        self.scheduled = _counter(names.SCHEDULED)
-        self.started = _counter(names.STARTED)
-        self.ended = _counter(names.ENDED)
-        self.failures = _counter(names.FAILURES)
-        self.pending = _gauge(names.PENDING)
-        self.running = _gauge(names.RUNNING)
-        self.wait = _histogram(names.WAIT)
-        self.thread_wait = _histogram(names.THREAD_WAIT)
-        self.duration = _histogram(names.DURATION)
+        self.scheduled = _counter(semconv.SCHEDULED)
+        self.started = _counter(semconv.STARTED)
+        self.ended = _counter(semconv.ENDED)
+        self.failures = _counter(semconv.FAILURES)
+        self.pending = _gauge(semconv.PENDING)
+        self.running = _gauge(semconv.RUNNING)
+        self.wait = _histogram(semconv.WAIT)
+        self.thread_wait = _histogram(semconv.THREAD_WAIT)
+        self.duration = _histogram(semconv.DURATION)
 
     def all(self) -> list[Metric]:
         return list(vars(self).values())
@@ -71,24 +71,24 @@ class _Families:
             _add(self.duration, [name, outcome], times)
 
 
-def _counter(metric: names.Metric) -> CounterMetricFamily:
+def _counter(metric: semconv.Metric) -> CounterMetricFamily:
     return CounterMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
 
 
-def _gauge(metric: names.Metric) -> GaugeMetricFamily:
+def _gauge(metric: semconv.Metric) -> GaugeMetricFamily:
     return GaugeMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
 
 
-def _histogram(metric: names.Metric) -> HistogramMetricFamily:
+def _histogram(metric: semconv.Metric) -> HistogramMetricFamily:
     return HistogramMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
 
 
-def _add(family: HistogramMetricFamily, labels: list[str], times: Distribution) -> None:
+def _add(family: HistogramMetricFamily, labels: list[str], times: Histogram) -> None:
     buckets: list[Any] = []
     for bound, count, seen in times.buckets():
         exemplar = None
         if seen is not None:
-            ids = {names.KEY_TRACE_ID: seen.trace_id, names.KEY_SPAN_ID: seen.span_id}
+            ids = {semconv.KEY_TRACE_ID: seen.trace_id, semconv.KEY_SPAN_ID: seen.span_id}
             exemplar = Exemplar(ids, seen.value, seen.timestamp)
         buckets.append((floatToGoString(bound), float(count), exemplar))
     family.add_metric(labels, buckets, times.total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.exceptions import exc_info
 from .._common.log import Emitter, free_of_bound
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
@@ -23,7 +23,7 @@ class Logs(TaskObserver):
         """Write that the run is scheduled."""
         line = self._emitter.line("debug")
         if line is not None:
-            line(names.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
+            line(semconv.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
 
     def started(self, run: TaskRun) -> None:
         """Write that it begins, and how long it waited."""
@@ -31,13 +31,13 @@ class Logs(TaskObserver):
         if line is not None:
             keys = _identity(run)
             if run.wait is not None:
-                keys[names.KEY_WAIT] = _microseconds(run.wait)
-            line(names.EVENT_STARTED, **free_of_bound(keys))
+                keys[semconv.KEY_WAIT] = _microseconds(run.wait)
+            line(semconv.EVENT_STARTED, **free_of_bound(keys))
 
     def ended(self, run: TaskRun) -> None:
         """Write the outcome, what happened, and what to do about it."""
         outcome = run.outcome or Outcome.ABANDONED
-        level, event = LEVELS[outcome], names.EVENT_ENDED[outcome]
+        level, event = LEVELS[outcome], semconv.EVENT_ENDED[outcome]
         line = self._emitter.line(level)
         if line is None:
             return
@@ -54,23 +54,23 @@ class Logs(TaskObserver):
         if line is None:
             return
         keys: dict[str, Any] = {
-            names.KEY_METHOD: info.method,
-            names.KEY_ROUTE: info.route,
-            names.KEY_STATUS: info.status,
-            names.KEY_ERROR_TYPE: full_name(exc),
-            names.KEY_REQUEST_ID: info.request_id,
-            names.KEY_TRACE_ID: info.trace_id,
-            names.KEY_SPAN_ID: info.span_id,
+            semconv.KEY_METHOD: info.method,
+            semconv.KEY_ROUTE: info.route,
+            semconv.KEY_STATUS: info.status,
+            semconv.KEY_ERROR_TYPE: full_name(exc),
+            semconv.KEY_REQUEST_ID: info.request_id,
+            semconv.KEY_TRACE_ID: info.trace_id,
+            semconv.KEY_SPAN_ID: info.span_id,
         }
         found = findings(exc)
         if found is not None:
-            keys |= {names.KEY_ERROR_COUNT: found.total, names.KEY_ERRORS: found.places}
+            keys |= {semconv.KEY_ERROR_COUNT: found.total, semconv.KEY_ERRORS: found.places}
         keys = free_of_bound(_known(keys))
         if not is_client_error(info):
             told = exc_info(exc)
-            info._logged = self._emitter.write_traceback(level, names.EVENT_REQUEST_FAILED, keys, told)
+            info._logged = self._emitter.write_traceback(level, semconv.EVENT_REQUEST_FAILED, keys, told)
         else:
-            line(names.EVENT_REQUEST_FAILED, **keys)
+            line(semconv.EVENT_REQUEST_FAILED, **keys)
 
 
 def _known(keys: dict[str, Any]) -> dict[str, Any]:
@@ -79,36 +79,36 @@ def _known(keys: dict[str, Any]) -> dict[str, Any]:
 
 def _identity(run: TaskRun) -> dict[str, Any]:
     """Return the keys that every line of a run has, those that are known."""
-    keys: dict[str, Any] = {names.KEY_TASK: run.name, names.KEY_TASK_RUN: run.id}
+    keys: dict[str, Any] = {semconv.KEY_TASK: run.name, semconv.KEY_TASK_RUN: run.id}
     request = run.request
     if request is not None:
         if request.method is not None:
-            keys[names.KEY_METHOD] = request.method
+            keys[semconv.KEY_METHOD] = request.method
         if request.route is not None:
-            keys[names.KEY_ROUTE] = request.route
+            keys[semconv.KEY_ROUTE] = request.route
         if request.request_id is not None:
-            keys[names.KEY_REQUEST_ID] = request.request_id
+            keys[semconv.KEY_REQUEST_ID] = request.request_id
     if run.trace_id is not None:
-        keys[names.KEY_TRACE_ID] = run.trace_id
-        keys[names.KEY_SPAN_ID] = run.span_id
+        keys[semconv.KEY_TRACE_ID] = run.trace_id
+        keys[semconv.KEY_SPAN_ID] = run.span_id
     return keys
 
 
 def _outcome(run: TaskRun) -> dict[str, Any]:
     keys = _identity(run)
-    keys[names.KEY_OUTCOME] = str(run.outcome)
+    keys[semconv.KEY_OUTCOME] = str(run.outcome)
     if run.wait is not None:
-        keys[names.KEY_WAIT] = _microseconds(run.wait)
+        keys[semconv.KEY_WAIT] = _microseconds(run.wait)
     if run.thread_wait is not None:
-        keys[names.KEY_THREAD_WAIT] = _microseconds(run.thread_wait)
+        keys[semconv.KEY_THREAD_WAIT] = _microseconds(run.thread_wait)
     if run.duration is not None:
-        keys[names.KEY_DURATION] = _microseconds(run.duration)
+        keys[semconv.KEY_DURATION] = _microseconds(run.duration)
     if run.reason is not None:
-        keys[names.KEY_REASON] = str(run.reason)
+        keys[semconv.KEY_REASON] = str(run.reason)
         if run.error_type is not None:
-            keys[names.KEY_ERROR_TYPE] = run.error_type
+            keys[semconv.KEY_ERROR_TYPE] = run.error_type
         if run.detail is not None and (run.exception is None or not run.started):  # else it says no more
-            keys[names.KEY_DETAIL] = run.detail
+            keys[semconv.KEY_DETAIL] = run.detail
     return keys
 
 

@@ -14,16 +14,16 @@ from contextvars import ContextVar
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.faults import log_fault
 from .multiprocess.numbers import Book
 from .oldest import OldestRuns
 from .worker_threads import WorkerThreads, worker_threads
 
 _REFRESH_SECONDS = 1.0
-_STATES = (names.STATE_PENDING, names.STATE_RUNNING)
+_STATES = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
 _sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", default=None)
-_THREADS = (names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
+_THREADS = (semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
 
 
 def sample() -> None:
@@ -39,11 +39,11 @@ class NowCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that a second registration is an error."""
-        return [_family(metric) for metric in (names.OLDEST_AGE, *_THREADS)]
+        return [_family(metric) for metric in (semconv.OLDEST_AGE, *_THREADS)]
 
     def collect(self) -> Iterable[Metric]:
         """Return the families with what is true now."""
-        ages = _family(names.OLDEST_AGE)
+        ages = _family(semconv.OLDEST_AGE)
         for state in _STATES:
             ages.add_metric([state], self._oldest.age(state))
         threads = [_family(metric) for metric in _THREADS]
@@ -52,7 +52,7 @@ class NowCollector(Collector):
         return [ages, *threads]
 
 
-def _family(metric: names.Metric) -> GaugeMetricFamily:
+def _family(metric: semconv.Metric) -> GaugeMetricFamily:
     return GaugeMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
 
 
@@ -61,7 +61,7 @@ class NowGauges:
 
     def __init__(self, book: Book, oldest: OldestRuns) -> None:
         self._oldest = oldest
-        self._ages = [(state, book.gauge(names.OLDEST_AGE, state)) for state in _STATES]
+        self._ages = [(state, book.gauge(semconv.OLDEST_AGE, state)) for state in _STATES]
         self._threads = [book.gauge(metric) for metric in _THREADS]
         self._started = False
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from time import perf_counter
 from typing import Any
 
-from .._common import forks
-from .._common import semconv as names
+from .._common import forks, semconv
 from .._common.model import TaskRun
 
 _ABSENT: Any = object()
 
 
 class OldestRuns:
-    """Keeps the unended runs in the order of their age; a dictionary keeps its first entry at hand."""
+    """Keeps the has_open_runs runs in the order of their age; a dictionary keeps its first entry at hand."""
 
     def __init__(self) -> None:
         self._pending: dict[TaskRun, None] = {}
@@ -44,7 +43,7 @@ class OldestRuns:
 
     def age(self, state: str) -> float:
         """Return the age in seconds of the oldest run in a state, 0 if there is none."""
-        runs = self._pending if state == names.STATE_PENDING else self._running
+        runs = self._pending if state == semconv.STATE_PENDING else self._running
         while True:
             try:
                 run = next(iter(runs), None)

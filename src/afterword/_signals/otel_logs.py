@@ -14,12 +14,11 @@ from opentelemetry import _logs
 from opentelemetry import context as otel
 from opentelemetry._logs import LoggerProvider, SeverityNumber
 
-from .._common import semconv as names
+from .._common import __version__, semconv
+from .._common.context import context_of
 from .._common.exceptions import exc_info
-from .._common.ids import context_of
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .._common.validation import findings
-from .._common.version import __version__
 from .attributes import error_type, exception_attributes
 from .severity import LEVELS, client_error_level, is_client_error, request_level
 
@@ -61,26 +60,26 @@ class OpenTelemetryLogs(TaskObserver):
     def scheduled(self, run: TaskRun) -> None:
         """Tell that a run was scheduled."""
         if self._wants(SeverityNumber.DEBUG):
-            self._tell_run(run, names.EVENT_SCHEDULED, SeverityNumber.DEBUG, run.scheduled_at)
+            self._tell_run(run, semconv.EVENT_SCHEDULED, SeverityNumber.DEBUG, run.scheduled_at)
 
     def started(self, run: TaskRun) -> None:
         """Tell that a run begins."""
         if self._wants(SeverityNumber.DEBUG):
-            self._tell_run(run, names.EVENT_STARTED, SeverityNumber.DEBUG, run.started_at)
+            self._tell_run(run, semconv.EVENT_STARTED, SeverityNumber.DEBUG, run.started_at)
 
     def ended(self, run: TaskRun) -> None:
         """Tell the outcome."""
         outcome = run.outcome or Outcome.ABANDONED
         severity = _SEVERITIES[LEVELS[outcome]]
         if self._wants(severity):
-            self._tell_run(run, names.EVENT_ENDED[outcome], severity, run.ended_at)
+            self._tell_run(run, semconv.EVENT_ENDED[outcome], severity, run.ended_at)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell a failed request: an error with its traceback, or quietly where the client was at fault."""
         severity = _SEVERITIES[request_level(info, self._client_errors)]
         if not self._wants(severity):
             return
-        attributes = _request(info) | {names.ERROR_TYPE: full_name(exc)}
+        attributes = _request(info) | {semconv.ERROR_TYPE: full_name(exc)}
         body = f"{info.method or 'request'} {info.route or ''} failed: {full_name(exc)}"
         found = findings(exc)
         if found is not None:
@@ -88,7 +87,7 @@ class OpenTelemetryLogs(TaskObserver):
         if not is_client_error(info):
             attributes |= exception_attributes(exc_info(exc))
         context = context_of(info.trace_id, info.span_id, sampled=True)
-        self._emit(names.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
+        self._emit(semconv.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
 
     def _wants(self, severity: SeverityNumber) -> bool:
         return bool(severity.value >= self._least)
@@ -112,7 +111,7 @@ class OpenTelemetryLogs(TaskObserver):
     ) -> None:
         # a provider that comes later gives another logger: what it is to say of itself hangs on the real one
         if self._logger is None or type(self._logger).__name__ == "ProxyLogger":
-            self._logger = _logs.get_logger(names.SCOPE, __version__, self._provider)
+            self._logger = _logs.get_logger(semconv.SCOPE, __version__, self._provider)
         self._write(
             self._logger,
             event_name=event,
@@ -128,18 +127,18 @@ class OpenTelemetryLogs(TaskObserver):
 def _run(run: TaskRun) -> dict[str, Any]:
     """Return the attributes of a run, those that are known."""
     attributes = _request(run.request) | {
-        names.TASK_NAME: run.name,
-        names.TASK_RUN_ID: run.id,
-        names.TASK_INDEX: run.index,
-        names.CODE_FUNCTION: run.function,
-        names.TASK_WAIT: run.wait,
-        names.TASK_THREAD_WAIT: run.thread_wait,
-        names.TASK_DURATION: run.duration,
-        names.TASK_OUTCOME: run.outcome and str(run.outcome),
-        names.TASK_REASON: run.reason and str(run.reason),
+        semconv.TASK_NAME: run.name,
+        semconv.TASK_RUN_ID: run.id,
+        semconv.TASK_INDEX: run.index,
+        semconv.CODE_FUNCTION: run.function,
+        semconv.TASK_WAIT: run.wait,
+        semconv.TASK_THREAD_WAIT: run.thread_wait,
+        semconv.TASK_DURATION: run.duration,
+        semconv.TASK_OUTCOME: run.outcome and str(run.outcome),
+        semconv.TASK_REASON: run.reason and str(run.reason),
     }
     if run.outcome is not None and run.outcome is not Outcome.SUCCEEDED:
-        attributes[names.ERROR_TYPE] = error_type(run)
+        attributes[semconv.ERROR_TYPE] = error_type(run)
     if run.outcome is Outcome.FAILED and run.exception is not None:
         attributes |= exception_attributes(exc_info(run.exception))
     return {key: value for key, value in attributes.items() if value is not None}
@@ -149,10 +148,10 @@ def _request(info: RequestInfo | None) -> dict[str, Any]:
     if info is None:
         return {}
     attributes = {
-        names.HTTP_METHOD: info.method,
-        names.HTTP_ROUTE: info.route,
-        names.HTTP_STATUS: info.status,
-        names.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
+        semconv.HTTP_METHOD: info.method,
+        semconv.HTTP_ROUTE: info.route,
+        semconv.HTTP_STATUS: info.status,
+        semconv.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
     }
     return {key: value for key, value in attributes.items() if value is not None}
 
@@ -190,7 +189,7 @@ def _write_oldest_record(
     span = get_current_span(context).get_span_context()
     record = sdk.LogRecord(  # type: ignore[attr-defined]
         **parts,
-        attributes=attributes | {names.EVENT_NAME: event_name},
+        attributes=attributes | {semconv.EVENT_NAME: event_name},
         trace_id=span.trace_id,
         span_id=span.span_id,
         trace_flags=span.trace_flags,

@@ -13,12 +13,10 @@ from typing import Any
 from opentelemetry import context as otel
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
-from .._common import forks
-from .._common import semconv as names
+from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES
-from .._common.ids import context_of
+from .._common.context import context_of
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
-from .._common.version import __version__
 from .aggregation import Tallies, Tally
 from .oldest import OldestRuns
 from .worker_threads import note_limiter, worker_threads
@@ -32,48 +30,48 @@ class OtelMetrics(TaskObserver):
     """Records every transition for OpenTelemetry instruments."""
 
     def __init__(self, meter_provider: MeterProvider) -> None:
-        meter = meter_provider.get_meter(names.SCOPE, __version__)
+        meter = meter_provider.get_meter(semconv.SCOPE, __version__)
         self._tallies = Tallies(timed=False)
         self._oldest = OldestRuns()
         self._proxy = type(meter_provider).__name__ == _PROXY
         self._asked = 0.0
 
-        def counter(metric: names.Metric) -> Any:
+        def counter(metric: semconv.Metric) -> Any:
             return meter.create_counter(metric.name, metric.unit, metric.help)
 
-        def histogram(metric: names.Metric) -> Any:
+        def histogram(metric: semconv.Metric) -> Any:
             return meter.create_histogram(
-                metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=names.BUCKETS
+                metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=semconv.BUCKETS
             )
 
-        def observe(create: Callable[..., Any], metric: names.Metric, read: _Read) -> None:
+        def observe(create: Callable[..., Any], metric: semconv.Metric, read: _Read) -> None:
             create(metric.name, [self._callback(read)], metric.unit, metric.help)
 
-        observe(meter.create_observable_counter, names.SCHEDULED, lambda t: [(t.scheduled, {})])
-        observe(meter.create_observable_counter, names.STARTED, lambda t: [(t.started, {})])
+        observe(meter.create_observable_counter, semconv.SCHEDULED, lambda t: [(t.scheduled, {})])
+        observe(meter.create_observable_counter, semconv.STARTED, lambda t: [(t.started, {})])
         observe(
             meter.create_observable_counter,
-            names.ENDED,
-            lambda t: [(count, {names.TASK_OUTCOME: outcome}) for outcome, count in t.ended.items()],
+            semconv.ENDED,
+            lambda t: [(count, {semconv.TASK_OUTCOME: outcome}) for outcome, count in t.ended.items()],
         )
         observe(
             meter.create_observable_counter,
-            names.FAILURES,
-            lambda t: [(count, {names.ERROR_TYPE: kind}) for kind, count in t.failures.items()],
+            semconv.FAILURES,
+            lambda t: [(count, {semconv.ERROR_TYPE: kind}) for kind, count in t.failures.items()],
         )
-        observe(meter.create_observable_up_down_counter, names.PENDING, lambda t: [(t.pending, {})])
-        observe(meter.create_observable_up_down_counter, names.RUNNING, lambda t: [(t.running, {})])
+        observe(meter.create_observable_up_down_counter, semconv.PENDING, lambda t: [(t.pending, {})])
+        observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
         _observe_process(meter, self._oldest)
-        self._duration = histogram(names.DURATION)
-        self._wait = histogram(names.WAIT)
-        self._thread_wait = histogram(names.THREAD_WAIT)
-        self._request_errors = counter(names.REQUEST_ERRORS)
-        self._observer_errors = counter(names.OBSERVER_ERRORS)
+        self._duration = histogram(semconv.DURATION)
+        self._wait = histogram(semconv.WAIT)
+        self._thread_wait = histogram(semconv.THREAD_WAIT)
+        self._request_errors = counter(semconv.REQUEST_ERRORS)
+        self._observer_errors = counter(semconv.OBSERVER_ERRORS)
 
     def _callback(self, read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_: CallbackOptions) -> Iterable[Observation]:
             return [
-                Observation(value, {names.TASK_NAME: tally.name, **attributes})
+                Observation(value, {semconv.TASK_NAME: tally.name, **attributes})
                 for tally in self._tallies.copies()
                 for value, attributes in read(tally)
             ]
@@ -103,7 +101,7 @@ class OtelMetrics(TaskObserver):
         if not run.is_async:
             note_limiter()
         self._tallies[run.name].count_started(run)
-        self._wait.record(run.wait or 0.0, {names.TASK_NAME: run.name}, _exemplar_context(run))
+        self._wait.record(run.wait or 0.0, {semconv.TASK_NAME: run.name}, _exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
         """Count its outcome."""
@@ -113,25 +111,25 @@ class OtelMetrics(TaskObserver):
         if run.started_at is None:
             return
         context = _exemplar_context(run)
-        attributes = {names.TASK_NAME: run.name}
+        attributes = {semconv.TASK_NAME: run.name}
         if run.thread_wait is not None:
             self._thread_wait.record(run.thread_wait, attributes, context)
-        self._duration.record(run.duration or 0.0, {**attributes, names.TASK_OUTCOME: str(run.outcome)}, context)
+        self._duration.record(run.duration or 0.0, {**attributes, semconv.TASK_OUTCOME: str(run.outcome)}, context)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
-        attributes: dict[str, str | int] = {names.ERROR_TYPE: ERROR_TYPES.admit(full_name(exc))}
+        attributes: dict[str, str | int] = {semconv.ERROR_TYPE: ERROR_TYPES.admit(full_name(exc))}
         if info.method is not None:
-            attributes[names.HTTP_METHOD] = info.method
+            attributes[semconv.HTTP_METHOD] = info.method
         if info.route is not None:
-            attributes[names.HTTP_ROUTE] = ROUTES.admit(info.route)
+            attributes[semconv.HTTP_ROUTE] = ROUTES.admit(info.route)
         if info.status is not None:
-            attributes[names.HTTP_STATUS] = info.status
+            attributes[semconv.HTTP_STATUS] = info.status
         self._request_errors.add(1, attributes)
 
     def observer_failed(self, observer: str) -> None:
         """Count a fault of an observer."""
-        self._observer_errors.add(1, {names.OBSERVER: observer})
+        self._observer_errors.add(1, {semconv.OBSERVER: observer})
 
     def _has_listener(self, now: float) -> bool:
         """Return whether an SDK has come behind the global provider; it costs something to ask, so not often."""
@@ -144,15 +142,15 @@ class OtelMetrics(TaskObserver):
 def _observe_process(meter: Any, oldest: OldestRuns) -> None:
     """Make the gauges of the process: the oldest runs, the worker threads, ourselves."""
 
-    def gauge(metric: names.Metric, read: Callable[[], list[Observation]]) -> None:
+    def gauge(metric: semconv.Metric, read: Callable[[], list[Observation]]) -> None:
         meter.create_observable_gauge(metric.name, [lambda _: read()], metric.unit, metric.help)
 
-    states = (names.STATE_PENDING, names.STATE_RUNNING)
-    gauge(names.OLDEST_AGE, lambda: [Observation(oldest.age(s), {names.TASK_STATE: s}) for s in states])
-    gauge(names.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
-    gauge(names.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
-    gauge(names.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
-    gauge(names.INFO, lambda: [Observation(1, {"version": __version__})])
+    states = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
+    gauge(semconv.OLDEST_AGE, lambda: [Observation(oldest.age(s), {semconv.TASK_STATE: s}) for s in states])
+    gauge(semconv.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
+    gauge(semconv.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
+    gauge(semconv.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
+    gauge(semconv.INFO, lambda: [Observation(1, {"version": __version__})])
 
 
 def _exemplar_context(run: TaskRun) -> otel.Context | None:

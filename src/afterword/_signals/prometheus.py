@@ -10,11 +10,9 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
-from .._common import forks
-from .._common import semconv as names
+from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
-from .._common.version import __version__
 from .aggregation import Tallies, Tally
 from .collision import who_else
 from .families import TallyCollector
@@ -45,7 +43,7 @@ class Series:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.oldest = OldestRuns()
-        self._metrics: dict[names.Metric, Counter] = {}
+        self._metrics: dict[semconv.Metric, Counter] = {}
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:
@@ -58,7 +56,7 @@ class Series:
         book = self._book
         if book is not None:
             book.open()
-            book.gauge(names.INFO, __version__).set(1)
+            book.gauge(semconv.INFO, __version__).set(1)
             self.tasks = ProcessSeries(book)
             self.now = NowGauges(book, self.oldest)
 
@@ -66,12 +64,12 @@ class Series:
         self.tasks = Tallies(timed=True)
         registry.register(TallyCollector(self.tasks))
         registry.register(NowCollector(self.oldest))
-        for metric in (names.LOST, names.REQUEST_ERRORS, names.OBSERVER_ERRORS):
+        for metric in (semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
-        info = names.INFO
+        info = semconv.INFO
         Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)
 
-    def count(self, metric: names.Metric, *labels: str) -> None:
+    def count(self, metric: semconv.Metric, *labels: str) -> None:
         """Count one more of what is no task."""
         if self._book is not None:
             self._book.counter(metric, *labels).inc()
@@ -149,7 +147,7 @@ def series_of(registry: CollectorRegistry) -> Series:
 
 def _is_registered(registry: CollectorRegistry) -> bool:
     """Return whether our series are still there: test suites clear registries."""
-    return names.INFO.prometheus in getattr(registry, "_names_to_collectors", {})
+    return semconv.INFO.prometheus in getattr(registry, "_names_to_collectors", {})
 
 
 def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
@@ -195,7 +193,7 @@ class Prometheus(TaskObserver):
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
         self._series.count(
-            names.REQUEST_ERRORS,
+            semconv.REQUEST_ERRORS,
             info.method or "",
             ROUTES.admit(info.route or ""),
             "" if info.status is None else str(info.status),
@@ -204,4 +202,4 @@ class Prometheus(TaskObserver):
 
     def observer_failed(self, observer: str) -> None:
         """Count a fault of an observer."""
-        self._series.count(names.OBSERVER_ERRORS, observer)
+        self._series.count(semconv.OBSERVER_ERRORS, observer)

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from opentelemetry import trace
 
-from .._common import semconv as names
+from .._common import semconv
 from .._common.log import emit
 from .._common.settings import opentelemetry_is_disabled
 
@@ -36,4 +36,4 @@ def say_if_nothing_records(provider: Any) -> None:
         return
     if not is_set_up(trace.get_tracer_provider()):
         _said = True
-        emit("info", names.EVENT_TRACES, {names.KEY_DETAIL: _ADVICE})
+        emit("info", semconv.EVENT_TRACES, {semconv.KEY_DETAIL: _ADVICE})

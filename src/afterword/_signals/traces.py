@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from contextvars import Token
 from typing import Any
 
@@ -22,30 +23,34 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from .._common import semconv as names
+from .._common import __version__, semconv
+from .._common.context import HexIds, hex_ids
 from .._common.exceptions import exc_info
 from .._common.faults import EXITS
-from .._common.ids import HexIds, hex_ids
 from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
-from .._common.version import __version__
 from . import sdk
 from .attributes import error_type, exception_attributes
 
-# whose spans of tasks there are: by instrumentation scope, and by name
-_NATIVE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
-_CONTRIB, _CONTRIB_PREFIX = "opentelemetry.instrumentation.fastapi", "BackgroundTask "
 _NANOSECONDS = 1_000_000_000
 
 
-_Open = tuple[Span, Token[Any] | None, str]
-"""The span of a run that has begun; the token of its context, where it is ours; whose it is, where it is not."""
+_Open = tuple[Span, Token[Any] | None, bool | None]
+"""The span of a run that has begun; the token of its context, if it is ours; what it was recognised as, if not."""
+
+Recognise = Callable[[Span], bool | None]
+"""Tells whether a span that another instrumentation has opened around a task records exceptions by itself.
+
+``None`` for any other span. An engine hands it in: it knows who else instruments it."""
 
 
-class Tracing(TaskObserver):
+class Traces(TaskObserver):
     """Tells every run as a span, also those that never started: in a trace, the missing mail is visible."""
 
-    def __init__(self, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False) -> None:
-        self._tracer = get_tracer(names.SCOPE, __version__, tracer_provider)
+    def __init__(
+        self, recognise: Recognise, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False
+    ) -> None:
+        self._recognise = recognise
+        self._tracer = get_tracer(semconv.SCOPE, __version__, tracer_provider)
         self._new_trace = new_trace
         self._provider = tracer_provider
         self._looked = False
@@ -78,16 +83,16 @@ class Tracing(TaskObserver):
         parent = self._parents.pop(run, INVALID_SPAN)
         context = otel.get_current()  # handed on: else every function of OpenTelemetry looks it up anew
         span = get_current_span(context)
-        adopted = _foreign_kind(span)
-        if adopted:
+        adopted = self._recognise(span)
+        if adopted is not None:
             self._open[run] = span, None, adopted
-            span.update_name(names.SPAN_PREFIX + run.name)
+            span.update_name(semconv.SPAN_PREFIX + run.name)
             span.set_attributes(_attributes(run))
         else:
             if run.trace_id is None:  # it was scheduled in no trace
                 parent = span
             span = self._start(run, parent, context)
-            self._open[run] = span, otel.attach(set_span_in_context(span, context)), ""
+            self._open[run] = span, otel.attach(set_span_in_context(span, context)), None
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
     def ended(self, run: TaskRun) -> None:
@@ -98,7 +103,7 @@ class Tracing(TaskObserver):
             if parent is None:
                 return
             scheduled_at = int(run.scheduled_at * _NANOSECONDS)
-            opened = self._start(run, parent, otel.get_current(), scheduled_at), None, ""
+            opened = self._start(run, parent, otel.get_current(), scheduled_at), None, None
             run.trace_id, run.span_id, run.sampled = hex_ids(opened[0].get_span_context())
         span, token, adopted = opened
         try:
@@ -110,7 +115,7 @@ class Tracing(TaskObserver):
         finally:
             if token is not None and not run.torn_down:
                 otel.detach(token)
-            if not adopted:  # else whoever opened it ends it
+            if adopted is None:  # else whoever opened it ends it
                 span.end()
 
     def tearing_down(self, run: TaskRun) -> None:
@@ -118,18 +123,18 @@ class Tracing(TaskObserver):
 
         The one lock that this takes is the span's own, and the owner takes it next.
         """
-        span, token, adopted = self._open.get(run, (INVALID_SPAN, None, ""))
+        span, token, adopted = self._open.get(run, (INVALID_SPAN, None, None))
         if token is not None and not run.torn_down:
             otel.detach(token)
-        if adopted:
-            span.set_attribute(names.TASK_OUTCOME, str(Outcome.CANCELLED))
-            span.set_attribute(names.TASK_REASON, str(Reason.CANCELLED))
+        if adopted is not None:
+            span.set_attribute(semconv.TASK_OUTCOME, str(Outcome.CANCELLED))
+            span.set_attribute(semconv.TASK_REASON, str(Reason.CANCELLED))
             span.set_status(Status(StatusCode.ERROR))
             del self._open[run]
 
     def _start(self, run: TaskRun, parent: Span, context: Context, start_time: int | None = None) -> Span:
         """Start our span in a context, as a child of a span or linked to it."""
-        name, attributes = names.SPAN_PREFIX + run.name, _attributes(run)
+        name, attributes = semconv.SPAN_PREFIX + run.name, _attributes(run)
         links: list[Link] = []
         if self._new_trace:
             cause = parent.get_span_context()
@@ -138,47 +143,37 @@ class Tracing(TaskObserver):
             context = set_span_in_context(parent, context)
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
 
-    def _write_outcome(self, run: TaskRun, span: Span, adopted: str) -> None:
+    def _write_outcome(self, run: TaskRun, span: Span, adopted: bool | None) -> None:
         # one by one: the SDK takes longer for a dictionary
-        span.set_attribute(names.TASK_OUTCOME, str(run.outcome))
+        span.set_attribute(semconv.TASK_OUTCOME, str(run.outcome))
         if run.thread_wait is not None:
-            span.set_attribute(names.TASK_THREAD_WAIT, run.thread_wait)
+            span.set_attribute(semconv.TASK_THREAD_WAIT, run.thread_wait)
         if run.outcome is Outcome.SUCCEEDED:
             return
         if run.reason is not None:
-            span.set_attribute(names.TASK_REASON, str(run.reason))
+            span.set_attribute(semconv.TASK_REASON, str(run.reason))
         error = error_type(run)
         if error is not None:
-            span.set_attribute(names.ERROR_TYPE, error)
+            span.set_attribute(semconv.ERROR_TYPE, error)
         if run.outcome is Outcome.FAILED and run.exception is not None and self._record_exceptions:
             _record(span, run.exception)
         span.set_status(Status(StatusCode.ERROR, run.detail))
-        if adopted == _CONTRIB:
+        if adopted:
             _keep(span)
 
 
 def _attributes(run: TaskRun) -> dict[str, Any]:
     attributes: dict[str, Any] = {
-        names.TASK_NAME: run.name,
-        names.TASK_RUN_ID: run.id,
-        names.TASK_INDEX: run.index,
-        names.CODE_FUNCTION: run.function,
+        semconv.TASK_NAME: run.name,
+        semconv.TASK_RUN_ID: run.id,
+        semconv.TASK_INDEX: run.index,
+        semconv.CODE_FUNCTION: run.function,
     }
     if run.wait is not None:
-        attributes[names.TASK_WAIT] = run.wait
+        attributes[semconv.TASK_WAIT] = run.wait
     if run.request is not None and run.request.route is not None:
-        attributes[names.HTTP_ROUTE] = run.request.route
+        attributes[semconv.HTTP_ROUTE] = run.request.route
     return attributes
-
-
-def _foreign_kind(span: Any) -> str:
-    """Return whose span around a background task this is, if it is one that we adopt."""
-    name = getattr(span, "name", None)
-    if not isinstance(name, str) or not (name == _NATIVE_NAME or name.startswith(_CONTRIB_PREFIX)):
-        return ""
-    scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
-    owner = _NATIVE if name == _NATIVE_NAME else _CONTRIB
-    return owner if scope == owner and span.is_recording() else ""
 
 
 def _record(span: Span, exc: BaseException) -> None:
@@ -189,7 +184,7 @@ def _record(span: Span, exc: BaseException) -> None:
     except EXITS:
         raise
     except BaseException:  # noqa: BLE001  a tracer that chokes on it
-        span.add_event("exception", {names.EXCEPTION_TYPE: full_name(exc)})
+        span.add_event("exception", {semconv.EXCEPTION_TYPE: full_name(exc)})
 
 
 def _keep(span: Any) -> None:

@@ -4,72 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.background import BackgroundTask, BackgroundTasks
 
-from .._common.contexts import take_back
+from .._common.context import take_back
 from .._common.model import Outcome, TaskRun
-from .._ledger.deferred import defer, drain, recall_batch, recall_task
+from .._ledger.deferred import defer, drain
 from .._ledger.runs import is_pending
-from . import state as request
-from . import unstarted as verdict
-from .scheduling import Birth, fresh_run, is_container, is_observable
-
-if TYPE_CHECKING:
-    from .._ledger.deferred import BatchRecord, TaskRecord
+from .scheduling import OpenRun, is_container, is_observable, open_run_at_call
+from .state import BatchRecord, RequestState, TaskRecord, current_request, find_batch, find_task
+from .unstarted import why_skipped
 
 _MAX_DEPTH = 20
 
 
-class Plan:
+class BatchExecution:
     """One execution of a batch: the runs that are to come, and those that its members were not born with."""
 
-    __slots__ = ("batch", "births", "expected", "failed", "outer")
+    __slots__ = ("batch", "expected", "failed", "outer", "planned")
 
-    def __init__(self, batch: Any, outer: Plan | None) -> None:
+    def __init__(self, batch: Any, outer: BatchExecution | None) -> None:
         self.batch = batch
         self.outer = outer
-        self.expected: list[Birth] = []
-        self.births: dict[int, list[Birth]] = {}
+        self.expected: list[OpenRun] = []
+        self.planned: dict[int, list[OpenRun]] = {}
         self.failed: TaskRun | None = None
 
 
-_plan: ContextVar[Plan | None] = ContextVar("afterword_plan", default=None)
+_current: ContextVar[BatchExecution | None] = ContextVar("afterword_plan", default=None)
 
 
-current_plan = _plan.get
-enter = _plan.set
-leave = _plan.reset
+current_batch = _current.get
+enter_batch = _current.set
+leave_batch = _current.reset
 
 
-def take(innermost: Plan, task: Any) -> Birth | None:
+def claim_planned_run(innermost: BatchExecution, task: Any) -> OpenRun | None:
     """Return the run that a batch has opened for the task it calls now, which was not born with one to come."""
-    plan: Plan | None = innermost
-    while plan is not None:
-        waiting = plan.births.get(id(task)) if plan.births else None
+    execution: BatchExecution | None = innermost
+    while execution is not None:
+        waiting = execution.planned.get(id(task)) if execution.planned else None
         while waiting:
-            birth = waiting.pop(0)
-            if is_pending(birth[0]):
-                return birth
-        plan = plan.outer
+            opened = waiting.pop(0)
+            if is_pending(opened[0]):
+                return opened
+        execution = execution.outer
     return None
 
 
-def note_failure(plan: Plan | None, run: TaskRun, record: TaskRecord) -> None:
+def note_failure(execution: BatchExecution | None, run: TaskRun, record: TaskRecord) -> None:
     """Tell the batches around a run that it is what stopped them."""
-    while plan is not None:
-        plan.failed = run
-        plan = plan.outer
+    while execution is not None:
+        execution.failed = run
+        execution = execution.outer
     if record.batch is not None:
         record.batch.failed = run
 
 
-def concerns(batch: Any) -> bool:
+def is_tracked(batch: Any) -> bool:
     """Return whether the execution of a batch may be part of an account."""
-    record = recall_batch(batch)
+    record = find_batch(batch)
     if record is None:
-        return request.current() is not None
+        return current_request() is not None
     if not getattr(batch, "tasks", None):  # FastAPI injects a batch whether anything is added to it or not
         record.called = record.finished = True
         return False
@@ -78,32 +75,32 @@ def concerns(batch: Any) -> bool:
 
 async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]) -> None:
     """Run a batch through ``original``; ``on_missed`` is called when its tasks ran without our noticing."""
-    record = recall_batch(batch)
-    caller = request.current()
-    outer = _plan.get()
+    record = find_batch(batch)
+    caller = current_request()
+    outer = _current.get()
     if outer is not None and outer.batch is batch:  # a subclass that calls both classes' __call__
         await original(batch)
         return
-    plan = Plan(batch, outer)
-    scope = caller if caller is not None else record.scope  # type: ignore[union-attr]
-    scope.account.guard("planning a batch", _plan_members, plan, batch, record, caller)
-    token = _plan.set(plan)
+    execution = BatchExecution(batch, outer)
+    request = caller if caller is not None else record.request  # type: ignore[union-attr]
+    request.instrumentation.failsafe("planning a batch", _plan_members, execution, batch, record, caller)
+    token = _current.set(execution)
     if record is not None:
         record.called = True
     try:
         await original(batch)
     except GeneratorExit:
-        take_back(_plan, plan, token)
-        defer(_skip_rest, plan, batch, None)
+        take_back(_current, execution, token)
+        defer(_skip_rest, execution, batch, None)
         raise
     except BaseException as exc:
-        _plan.reset(token)
+        _current.reset(token)
         _mark_finished(record)
-        scope.account.guard("skipping a batch", _skip_rest, plan, batch, exc)
+        request.instrumentation.failsafe("skipping a batch", _skip_rest, execution, batch, exc)
         raise
-    _plan.reset(token)
+    _current.reset(token)
     _mark_finished(record)
-    scope.account.guard("closing a batch", _close_unnoticed, plan, on_missed)
+    request.instrumentation.failsafe("closing a batch", _close_unnoticed, execution, on_missed)
 
 
 def _mark_finished(record: BatchRecord | None) -> None:
@@ -115,7 +112,7 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, 
     """Return the tasks of a batch in order, through nested batches and containers; other members are not ours."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in tuple(getattr(batch, "tasks", None) or ()):
-        known = recall_task(member)
+        known = find_task(member)
         if (known is not None and known.run is not None) or is_observable(member):
             found.append((member, known))
             continue
@@ -123,13 +120,15 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, 
         while levels and is_container(inner):
             inner, levels = inner.func, levels - 1
         if is_observable(inner):
-            found.append((inner, recall_task(inner)))
+            found.append((inner, find_task(inner)))
         elif levels and isinstance(inner, BackgroundTasks):
             found.extend(_members(inner, levels - 1))
     return found
 
 
-def _plan_members(plan: Plan, batch: Any, record: BatchRecord | None, caller: Any) -> None:
+def _plan_members(
+    execution: BatchExecution, batch: Any, record: BatchRecord | None, caller: RequestState | None
+) -> None:
     """Open a run for every member that has none pending: a shared batch, or a task that is listed twice."""
     seen: set[int] = set()
     for member, known in _members(batch):
@@ -139,41 +138,41 @@ def _plan_members(plan: Plan, batch: Any, record: BatchRecord | None, caller: An
         if known is not None and known.run is not None and not listed_before and is_pending(known.run):
             if known.batch is None:
                 known.batch = record
-            plan.expected.append((known.run, known))
-        elif plan.outer is None or not _planned_outside(plan.outer, key):
-            birth = fresh_run(member, known, caller)
-            if birth is not None:
-                plan.expected.append(birth)
-                plan.births.setdefault(key, []).append(birth)
+            execution.expected.append((known.run, known))
+        elif execution.outer is None or not _planned_outside(execution.outer, key):
+            opened = open_run_at_call(member, known, caller)
+            if opened is not None:
+                execution.expected.append(opened)
+                execution.planned.setdefault(key, []).append(opened)
 
 
-def _planned_outside(plan: Plan | None, key: int) -> bool:
-    while plan is not None:
-        if plan.births.get(key):
+def _planned_outside(execution: BatchExecution | None, key: int) -> bool:
+    while execution is not None:
+        if execution.planned.get(key):
             return True
-        plan = plan.outer
+        execution = execution.outer
     return False
 
 
-def _skip_rest(plan: Plan, batch: Any, exc: BaseException | None) -> None:
+def _skip_rest(execution: BatchExecution, batch: Any, exc: BaseException | None) -> None:
     """Skip what is still to come, also what a running task has added to its own batch."""
-    reason, detail = verdict.skipped(plan.failed, exc)
+    reason, detail = why_skipped(execution.failed, exc)
     added = [record for _, record in _members(batch) if record is not None]
-    for run, record in [*plan.expected, *((record.run, record) for record in added)]:
+    for run, record in [*execution.expected, *((record.run, record) for record in added)]:
         if run is not None and is_pending(run):
-            ledger = record.scope.account.ledger
-            ledger.give_up(run, Outcome.SKIPPED, reason, detail)
-            record.scope.release(run)
+            ledger = record.request.instrumentation.ledger
+            ledger.end_unstarted(run, Outcome.SKIPPED, reason, detail)
+            record.request.runs.pop(run, None)
     drain()
 
 
-def _close_unnoticed(plan: Plan, on_missed: Callable[[], None]) -> None:
+def _close_unnoticed(execution: BatchExecution, on_missed: Callable[[], None]) -> None:
     """Close the runs of a batch that ran to its end while another tool had taken our hook out."""
-    if not plan.expected or not all(is_pending(run) for run, _ in plan.expected):
+    if not execution.expected or not all(is_pending(run) for run, _ in execution.expected):
         return
-    for run, record in plan.expected:
-        ledger = record.scope.account.ledger
+    for run, record in execution.expected:
+        ledger = record.request.instrumentation.ledger
         if ledger.start(run):
             ledger.finish(run, Outcome.SUCCEEDED, detail="it ran while another tool had removed our hook")
-            record.scope.release(run)
+            record.request.runs.pop(run, None)
     on_missed()

@@ -20,12 +20,12 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.exceptions import ExceptionMiddleware
 
 from .._common.faults import contained, warn
-from .task_proxy import Probe
+from .task_proxy import TaskProxy
 
 _said: set[str] = set()
 
 
-def method_complaint(cls: type, name: str, arguments: int) -> str | None:
+def method_incompatibility(cls: type, name: str, arguments: int) -> str | None:
     """Return what keeps a method from being hooked, if anything does; it is called with so many arguments."""
     found = cls.__dict__.get(name)
     label = f"{cls.__module__}.{cls.__qualname__}.{name}"
@@ -42,9 +42,9 @@ def method_complaint(cls: type, name: str, arguments: int) -> str | None:
     return None
 
 
-def class_complaints() -> Iterator[str]:
+def class_incompatibilities() -> Iterator[str]:
     """Tell what else of the classes is not as we know it, by trying it out."""
-    for complaint, holds in (
+    for incompatibility, holds in (
         ("starlette.background.BackgroundTask keeps its function differently", _a_stand_in_is_called),
         ("starlette.background.BackgroundTasks keeps its tasks differently", _tasks_are_listed),
         ("fastapi.BackgroundTasks is not Starlette's", _is_one_family),
@@ -54,12 +54,12 @@ def class_complaints() -> Iterator[str]:
         with contained():
             known = holds()
         if not known:
-            yield complaint
+            yield incompatibility
 
 
-def say(complaints: list[str], consequence: str) -> None:
+def warn_once(incompatibilities: list[str], consequence: str) -> None:
     """Log once what this FastAPI and Starlette lack, and what follows."""
-    text = "; ".join(complaints)
+    text = "; ".join(incompatibilities)
     if text not in _said:
         _said.add(text)
         versions = f"FastAPI {_version(fastapi)} with Starlette {_version(starlette)}"
@@ -71,7 +71,7 @@ def _version(module: Any) -> str:
 
 
 def _a_stand_in_is_called() -> bool:
-    """Return whether the original ``__call__`` runs a ``Probe`` in place of a task."""
+    """Return whether the original ``__call__`` runs a ``TaskProxy`` in place of a task."""
     called: list[Any] = []
 
     async def function(*args: Any, **kwargs: Any) -> None:
@@ -91,8 +91,8 @@ def _a_stand_in_is_called() -> bool:
     return False
 
 
-class _StandIn(Probe):
-    func = Probe.on_loop
+class _StandIn(TaskProxy):
+    func = TaskProxy.on_loop
 
 
 def _tasks_are_listed() -> bool:

@@ -15,14 +15,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from .._ledger.deferred import recall_task
-from . import callbacks as alerts
-from . import state as request
+from .callbacks import run_each, run_quietly, tell_waiting
+from .request_errors import is_request_error, record_request_error, report
+from .state import RequestFailure, RequestState, current_request, find_task
 
 if TYPE_CHECKING:
-    from .._ledger.instrumentation import Account
-    from .state import RequestScope
-    from .unstarted import Failure
+    from starlette.types import Scope
+
+    from .._ledger.instrumentation import Instrumentation
 
 try:
     from starlette._utils import is_async_callable
@@ -44,18 +44,20 @@ class Handler:
 
     async def __call__(self, connection: Any, exc: Exception) -> Any:
         """Judge the error, call the handler, and hang the reporter on a copy of its response."""
-        scope = request.current()
+        request = current_request()
         failure = None
-        if scope is not None:
-            failure = scope.account.guard("judging an error", scope.error_reached, exc, self.depth)
+        if request is not None:
+            failure = request.instrumentation.failsafe(
+                "judging an error", record_request_error, request, exc, self.depth
+            )
         if is_async_callable(self.handler):
             response = await self.handler(connection, exc)
         else:
             response = await run_in_threadpool(self.handler, connection, exc)
-        if scope is None or failure is None:
+        if request is None or failure is None:
             return response
-        reporting = scope.account.guard(
-            "attaching the reporter", _with_reporter, scope, failure, connection, response
+        reporting = request.instrumentation.failsafe(
+            "attaching the reporter", _with_reporter, request, failure, connection, response
         )
         return response if reporting is None else reporting
 
@@ -89,21 +91,21 @@ def stand_in(middleware: Any, **changed: Any) -> Any:
     return double
 
 
-def with_handlers(account: Account, middleware: Any) -> Any:
+def with_handlers(instrumentation: Instrumentation, middleware: Any) -> Any:
     """Return a copy of an ``ExceptionMiddleware`` whose tables hand out each handler as a ``Handler``.
 
     The account keeps it for as long as the middleware's attributes stay what they are.
     """
-    kept, attributes, double = account.doubles.get(id(middleware), (None, None, None))
+    kept, attributes, double = instrumentation.doubles.get(id(middleware), (None, None, None))
     if kept is not middleware or attributes != middleware.__dict__:
         double = stand_in(
             middleware,
             _exception_handlers=Handlers(middleware._exception_handlers),
             _status_handlers=Handlers(middleware._status_handlers),
         )
-        if len(account.doubles) >= _MOST_DOUBLES:
-            account.doubles.clear()
-        account.doubles[id(middleware)] = middleware, dict(middleware.__dict__), double
+        if len(instrumentation.doubles) >= _MOST_DOUBLES:
+            instrumentation.doubles.clear()
+        instrumentation.doubles[id(middleware)] = middleware, dict(middleware.__dict__), double
     return double
 
 
@@ -116,32 +118,32 @@ def with_handler(middleware: Any, depth: int) -> Any:
 class _ErrorPath(BackgroundTask):
     """The background of an error response: the reporter, what the handler attached, the user's error tasks."""
 
-    def __init__(self, scope: RequestScope, failure: Failure, connection: Any, attached: Any) -> None:
+    def __init__(self, request: RequestState, failure: RequestFailure, connection: Any, attached: Any) -> None:
         # not BackgroundTask.__init__: this is no task of the user's, and has no account
         self.func = self.args = self.kwargs = None  # type: ignore[assignment]
         self.is_async = True
-        self.failure: Failure | None = failure
-        self.scope, self.connection, self.attached = scope, connection, attached
+        self.failure: RequestFailure | None = failure
+        self.request, self.connection, self.attached = request, connection, attached
 
     async def __call__(self) -> None:
         # not kept: the failure's frames hold this, and in the cycle the tasks of the request would live on
         failure, self.failure = self.failure, None
         if failure is not None:
-            self.scope.account.guard("reporting an error", self.scope.report, failure)
+            self.request.instrumentation.failsafe("reporting an error", report, self.request, failure)
         try:
             if self.attached is not None:
                 await self.attached()
         except Exception:
-            await _run_error_tasks(self.scope, failure, self.connection)
+            await _run_error_tasks(self.request, failure, self.connection)
             raise
-        await _run_error_tasks(self.scope, failure, self.connection)
+        await _run_error_tasks(self.request, failure, self.connection)
 
 
-def _with_reporter(scope: RequestScope, failure: Failure, connection: Any, response: Any) -> Any:
+def _with_reporter(request: RequestState, failure: RequestFailure, connection: Any, response: Any) -> Any:
     if not isinstance(response, Response):
         return response  # any ASGI application may be an answer; the error is reported at the request's end
     double = copy.copy(response)
-    double.background = _ErrorPath(scope, failure, connection, response.background)
+    double.background = _ErrorPath(request, failure, connection, response.background)
     _mark_unsent(response.background)
     return double
 
@@ -149,30 +151,30 @@ def _with_reporter(scope: RequestScope, failure: Failure, connection: Any, respo
 def _mark_unsent(background: Any) -> None:
     """Note what hangs on an error response: should it never run, that response was never sent."""
     for task in (background, *(getattr(background, "tasks", None) or ())):
-        record = recall_task(task)
+        record = find_task(task)
         if record is not None:
-            record.unsent = True
+            record.on_error_response = True
 
 
-async def finish(scope: RequestScope) -> None:
+async def finish(request: RequestState) -> None:
     """Do, at the end of a request, what no response has done: report errors, run error tasks and alerts."""
-    for failure in list(scope.failures):
-        scope.account.guard("reporting an error", scope.report, failure)
-        await _run_error_tasks(scope, failure, None)
-    await alerts.tell_waiting(scope)
+    for failure in list(request.failures):
+        request.instrumentation.failsafe("reporting an error", report, request, failure)
+        await _run_error_tasks(request, failure, None)
+    await tell_waiting(request)
 
 
-async def _run_error_tasks(scope: RequestScope, failure: Failure | None, connection: Any) -> None:
-    """Run the rescued tasks of the request and the user's ``on_request_error``, once per error, each by itself."""
-    if failure is None or failure.answered or not scope.is_request_error(failure):
+async def _run_error_tasks(request: RequestState, failure: RequestFailure | None, connection: Any) -> None:
+    """Run what is to run although the request failed, once per error: its tasks, then ``on_request_error``."""
+    if failure is None or failure.answered or not is_request_error(request, failure):
         return
     failure.answered = True
-    rescued, failure.rescued = failure.rescued, []
-    await alerts.run_each(scope, rescued)
-    handlers = scope.account.settings.on_request_error
-    if handlers and scope.asgi is not None and not failure.inside:
-        await alerts.run_quietly(scope, handlers, connection or _connection(scope.asgi), failure.exc)
+    tasks, failure.tasks_to_rerun = failure.tasks_to_rerun, []
+    await run_each(request, tasks)
+    handlers = request.instrumentation.settings.on_request_error
+    if handlers and request.scope is not None and not failure.inside:
+        await run_quietly(request, handlers, connection or _connection(request.scope), failure.exc)
 
 
-def _connection(asgi: Any) -> HTTPConnection:
-    return Request(asgi) if asgi["type"] == "http" else HTTPConnection(asgi)
+def _connection(scope: Scope) -> HTTPConnection:
+    return Request(scope) if scope["type"] == "http" else HTTPConnection(scope)

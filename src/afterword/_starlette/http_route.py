@@ -7,7 +7,21 @@ from typing import Any
 
 from starlette.routing import Host, Match, Mount
 
+from .._common.text import request_id
+from .state import RequestState
+
 _MAX_DEPTH = 10
+
+
+def locate(request: RequestState) -> None:
+    """Find out the route and the request id of a request, as soon as they are known."""
+    scope, info = request.scope, request.info
+    if scope is None or info.route is not None:
+        return
+    failsafe = request.instrumentation.failsafe
+    info.route = failsafe("route", route_template, scope, request.app, request.root_path)
+    if info.request_id is None:
+        info.request_id = failsafe("request id", request_id, scope.get("headers", ()))
 
 
 def route_template(scope: Any, app: Any, root_path: str) -> str | None:

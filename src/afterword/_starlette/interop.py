@@ -1,4 +1,8 @@
-"""Who traces the requests: FastAPI itself where it can, OpenTelemetry contrib on a FastAPI that cannot."""
+"""Beside others: FastAPI's own telemetry, and OpenTelemetry contrib's instrumentation of FastAPI.
+
+FastAPI traces its requests itself where it can; on one that cannot, contrib does. Either may open a span around a
+background task, too: it is recognised here, and adopted instead of doubled.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,46 @@ import importlib
 import importlib.util
 import os
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from fastapi import FastAPI
+from starlette.background import BackgroundTask
 
 from .._common.faults import EXITS, warn
 from .._common.settings import Settings
+from .._ledger.instrumentation import Instrumentation
+
+_CONTRIB: Final = "opentelemetry.instrumentation.fastapi"
+# whose spans of tasks there are: by instrumentation scope, and by name
+_NATIVE_SCOPE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
+_CONTRIB_SCOPE, _CONTRIB_PREFIX = _CONTRIB, "BackgroundTask "
+
+# --- spans of tasks ---------------------------------------------------------------------------------------------
+
+
+def recognise_task_span(span: Any) -> bool | None:
+    """Return whether a span that another instrumentation has opened around a task records exceptions by itself.
+
+    ``None`` if it is none of those: then it is not ours to adopt.
+    """
+    name = getattr(span, "name", None)
+    if not isinstance(name, str) or not (name == _NATIVE_NAME or name.startswith(_CONTRIB_PREFIX)):
+        return None
+    scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
+    owner = _NATIVE_SCOPE if name == _NATIVE_NAME else _CONTRIB_SCOPE
+    return owner == _CONTRIB_SCOPE if scope == owner and span.is_recording() else None
+
+
+def past_contrib(instrumentation: Instrumentation, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what to call a task by: where our span is opened, go past contrib's patch, which opens its own."""
+    past: Callable[..., Any] | None = getattr(BackgroundTask, "_otel_original_call", None)
+    if past is not None and instrumentation.settings.traces and original.__module__ == _CONTRIB:
+        return past
+    return original
+
+
+# --- spans of requests ------------------------------------------------------------------------------------------
 
 
 class _Exclude:
@@ -57,7 +95,7 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
 
 
 def _instrument(app: Any, settings: Settings, metrics_path: str | None) -> None:
-    contrib: Any = importlib.import_module("opentelemetry.instrumentation.fastapi")
+    contrib: Any = importlib.import_module(_CONTRIB)
     contrib.FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=settings.tracer_provider,

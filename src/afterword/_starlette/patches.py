@@ -4,7 +4,7 @@ A hook that is not ours to run (an application that is not instrumented, a task 
 through. Other tools patch the same classes, before us and after us, and take their patches out again; what they
 removed is never put back, and a hook of ours that fell out with theirs is put back a bounded number of times.
 
-Where a user's arguments pass through, our own parameters are positional only: any keyword may be his.
+Where a user's arguments pass through, our own parameters are positional only: any keyword may be theirs.
 """
 
 from __future__ import annotations
@@ -19,31 +19,27 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import Receive, Scope, Send
 
 from .._common import forks
 from .._common.faults import EXITS, log_fault
-from .._ledger import deferred as lifetimes
-from .._ledger import runs as ledger
-from .._ledger.instrumentation import Account, account_of
-from . import asgi as serving
-from . import batch as batches
-from . import compatibility as shapes
-from . import exception_handlers as errors
-from . import execution as calls
-from . import response
-from . import scheduling as births
-from . import state as request
-from .patching import Function, Patch
+from .._ledger.deferred import defer
+from .._ledger.instrumentation import Instrumentation, get_instrumentation
+from .._ledger.runs import has_open_runs
+from . import asgi, batch, compatibility, exception_handlers, execution, interop, scheduling
+from .patching import Function, MethodPatch
+from .request_errors import record_request_error
+from .state import current_request, find_batch, request_of
 
 # --- the hooks --------------------------------------------------------------------------------------------------
 
 
-def _task_init(patch: Patch, original: Function) -> Function:
+def _task_init(patch: MethodPatch, original: Function) -> Function:
     def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.hook is hook:
             try:
-                births.task_born(self)
+                scheduling.on_task_created(self)
             except EXITS:
                 raise
             except BaseException as fault:  # noqa: BLE001
@@ -53,28 +49,17 @@ def _task_init(patch: Patch, original: Function) -> Function:
     return hook
 
 
-def _task_call(patch: Patch, original: Function) -> Function:
-    def through(account: Account) -> Function:
-        """OpenTelemetry contrib's patch opens a span of its own; where ours is opened, go past it."""
-        past = getattr(BackgroundTask, "_otel_original_call", None)
-        if account.settings.traces and past is not None and _is_contrib(original):
-            return past  # type: ignore[no-any-return]
-        return original
-
-    return calls.accounting(patch, original, through)
+def _task_call(patch: MethodPatch, original: Function) -> Function:
+    return execution.accounting(patch, original, interop.past_contrib)
 
 
-def _is_contrib(function: Function) -> bool:
-    return function.__module__ == "opentelemetry.instrumentation.fastapi"
-
-
-def _batch_init(patch: Patch, original: Function) -> Function:
+def _batch_init(patch: MethodPatch, original: Function) -> Function:
     def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
-        if patch.hook is hook and request.current() is not None:
+        if patch.hook is hook and current_request() is not None:
             injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
             try:
-                births.batch_born(self, injected)
+                scheduling.on_batch_created(self, injected)
             except EXITS:
                 raise
             except BaseException as fault:  # noqa: BLE001
@@ -84,22 +69,22 @@ def _batch_init(patch: Patch, original: Function) -> Function:
     return hook
 
 
-def _add_task(patch: Patch, original: Function) -> Function:
+def _add_task(patch: MethodPatch, original: Function) -> Function:
     def add_task(self: Any, /, *args: Any, **kwargs: Any) -> None:
-        record = lifetimes.recall_batch(self) if patch.hook is hook else None
+        record = find_batch(self) if patch.hook is hook else None
         if record is None:
             original(self, *args, **kwargs)
             return
-        births.add_to(record, original, self, *args, **kwargs)
+        scheduling.add_to(record, original, self, *args, **kwargs)
 
     hook = add_task
     return hook
 
 
-def _batch_call(patch: Patch, original: Function) -> Function:
+def _batch_call(patch: MethodPatch, original: Function) -> Function:
     async def __call__(self: Any) -> None:
-        if batches.concerns(self) and (patch.hook is hook or ledger.unended()):
-            await batches.run_batch(self, original, _call_patch.reinstall)
+        if batch.is_tracked(self) and (patch.hook is hook or has_open_runs()):
+            await batch.run_batch(self, original, _call_patch.reinstall)
         else:
             await original(self)
 
@@ -107,153 +92,162 @@ def _batch_call(patch: Patch, original: Function) -> Function:
     return hook
 
 
-def _exception_middleware(patch: Patch, original: Function) -> Function:
-    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
-        here = request.current()
-        if patch.hook is not hook or here is None or scope["type"] not in ("http", "websocket"):
+def _exception_middleware(patch: MethodPatch, original: Function) -> Function:
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request()
+        if patch.hook is not hook or request is None or scope["type"] not in ("http", "websocket"):
             await original(self, scope, receive, send)
             return
         try:
-            double = errors.with_handlers(here.account, self)
+            double = exception_handlers.with_handlers(request.instrumentation, self)
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
             _note("wrapping exception handlers", fault)
             double = self
-        depth = here.inside = here.inside + 1
+        depth = request.inside = request.inside + 1
         try:
-            await original(double, scope, receive, response.watch_inside(here, send))
+            await original(double, scope, receive, asgi.watch_inside(request, send))
         except GeneratorExit:
-            here.inside -= 1
-            lifetimes.defer(here.settle_rest)
+            request.inside -= 1
+            defer(asgi.settle_rest, request)
             raise
         except BaseException as exc:
-            here.account.guard("judging an error", here.error_reached, exc, depth)
-            here.inside -= 1
-            if here.settled:
-                await serving.end_late(here, exc)
+            request.instrumentation.failsafe("judging an error", record_request_error, request, exc, depth)
+            request.inside -= 1
+            if request.settled:
+                await asgi.end_late(request, exc)
             raise
-        here.inside -= 1
-        if here.settled:
-            await serving.end_late(here)
+        request.inside -= 1
+        if request.settled:
+            await asgi.end_late(request)
 
     hook = __call__
     return hook
 
 
-def _server_error_middleware(patch: Patch, original: Function) -> Function:
-    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
-        here = request.current()
-        if patch.hook is hook and here is not None and scope["type"] == "http":
-            self = here.account.guard("wrapping the error handler", errors.with_handler, self, here.inside) or self
+def _server_error_middleware(patch: MethodPatch, original: Function) -> Function:
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request()
+        if patch.hook is hook and request is not None and scope["type"] == "http":
+            self = (
+                request.instrumentation.failsafe(
+                    "wrapping the error handler", exception_handlers.with_handler, self, request.inside
+                )
+                or self
+            )
         await original(self, scope, receive, send)
 
     hook = __call__
     return hook
 
 
-def _application(patch: Patch, original: Function) -> Function:
-    async def __call__(self: Any, scope: Any, receive: Any, send: Any) -> None:
-        account = account_of(self) if patch.hook is hook else None
-        if account is None and _on_sight and request.joined(scope) is None:
-            account = _see(self)
-        if account is not None:
+def _application(patch: MethodPatch, original: Function) -> Function:
+    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        instrumentation = get_instrumentation(self) if patch.hook is hook else None
+        if instrumentation is None and _on_first_call and request_of(scope) is None:
+            instrumentation = _see(self)
+        if instrumentation is not None:
             _call_patch.check()
         elif not _users:
             _remove_when_idle()
-        call = serving.choose(account, scope)
+        call = asgi.choose(instrumentation, scope)
         if call is None:
             await original(self, scope, receive, send)
         else:
-            await call(self, account, scope, receive, send, original)
-        if account is not None and account.closed:
+            await call(self, instrumentation, scope, receive, send, original)
+        if instrumentation is not None and instrumentation.closed:
             _remove_when_idle()
 
     hook = __call__
     return hook
 
 
-def _see(app: Any) -> Account | None:
-    for instrument in _on_sight:
-        account = instrument(app)
-        if account is not None:
-            return account
+def _see(app: Any) -> Instrumentation | None:
+    for instrument in _on_first_call:
+        instrumentation = instrument(app)
+        if instrumentation is not None:
+            return instrumentation
     return None
 
 
 def _note(what: str, fault: BaseException) -> None:
     """Count and log a fault of ours in a place where no account is at hand yet."""
-    here = request.current()
-    if here is not None:
-        here.account.ledger.fault("afterword", what, fault)
+    request = current_request()
+    if request is not None:
+        request.instrumentation.ledger.record_internal_error("afterword", what, fault)
     else:
         log_fault(what, fault)
 
 
 # --- in and out -------------------------------------------------------------------------------------------------
 
-_call_patch = Patch(BackgroundTask, "__call__", _task_call)
+_call_patch = MethodPatch(BackgroundTask, "__call__", _task_call)
 _patches = [
-    Patch(BackgroundTask, "__init__", _task_init, 2),
+    MethodPatch(BackgroundTask, "__init__", _task_init, 2),
     _call_patch,
-    Patch(BackgroundTasks, "__init__", _batch_init),
-    Patch(BackgroundTasks, "add_task", _add_task, 2),
-    Patch(BackgroundTasks, "__call__", _batch_call),
-    Patch(ExceptionMiddleware, "__call__", _exception_middleware, 4),
+    MethodPatch(BackgroundTasks, "__init__", _batch_init),
+    MethodPatch(BackgroundTasks, "add_task", _add_task, 2),
+    MethodPatch(BackgroundTasks, "__call__", _batch_call),
+    MethodPatch(ExceptionMiddleware, "__call__", _exception_middleware, 4),
     # without it a failed request is merely reported later: behind its answer and the tasks of that answer
-    Patch(ServerErrorMiddleware, "__call__", _server_error_middleware, 4, needed=False),
-    Patch(Starlette, "__call__", _application, 4),
+    MethodPatch(ServerErrorMiddleware, "__call__", _server_error_middleware, 4, needed=False),
+    MethodPatch(Starlette, "__call__", _application, 4),
 ]
 if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
-    _patches.append(Patch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
+    _patches.append(MethodPatch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
 
-Sight = Callable[[Any], Account | None]
+Sight = Callable[[Any], Instrumentation | None]
 
-_on_sight: tuple[Sight, ...] = ()
+_on_first_call: tuple[Sight, ...] = ()
 _users: weakref.WeakSet[Any] = weakref.WeakSet()
 _installed = False
 _changing = forks.lock()  # a server's thread may take the hooks out while another puts them in
 
 
-def on_sight(instrument: Sight, *, last: bool = False) -> None:
+def on_first_call(instrument: Sight, *, last: bool = False) -> None:
     """Show every application at its first call to a function that may instrument it.
 
     The first that does has it; ``last`` is for one that only wants what nobody else does.
     """
-    global _on_sight
-    _on_sight = (*_on_sight, instrument) if last else (instrument, *_on_sight)
+    global _on_first_call
+    _on_first_call = (*_on_first_call, instrument) if last else (instrument, *_on_first_call)
 
 
-def off_sight(instrument: Sight) -> None:
-    """Undo ``on_sight``."""
-    global _on_sight
-    _on_sight = tuple(other for other in _on_sight if other != instrument)
+def off_first_call(instrument: Sight) -> None:
+    """Undo ``on_first_call``."""
+    global _on_first_call
+    _on_first_call = tuple(other for other in _on_first_call if other != instrument)
 
 
-def observable() -> bool:
+def is_compatible() -> bool:
     """Return whether this FastAPI and Starlette can be observed; where not, that is said once."""
     if _installed:
         return True
-    lacking = [text for patch in _patches if patch.needed and (text := patch.complaint()) is not None]
-    lacking.extend(shapes.class_complaints())
+    lacking = [text for patch in _patches if patch.needed and (text := patch.incompatibility()) is not None]
+    lacking.extend(compatibility.class_incompatibilities())
     if lacking:
-        shapes.say(lacking, "no background task is observed, and the application runs as without Afterword")
+        compatibility.warn_once(
+            lacking, "no background task is observed, and the application runs as without Afterword"
+        )
     return not lacking
 
 
 def install(app: Any) -> None:
-    """Patch the classes for a user, an application mostly, unless that is done; ask ``observable`` first."""
+    """Patch the classes for a user, an application mostly, unless that is done; ask ``is_compatible`` first."""
     global _installed
     with _changing:
         _users.add(app)
         if _installed:
             return
         for patch in _patches:
-            complaint = None if patch.needed else patch.complaint()
-            if complaint is None:
+            incompatibility = None if patch.needed else patch.incompatibility()
+            if incompatibility is None:
                 patch.install()
             else:
-                shapes.say([complaint], "a failed request is reported after its answer's own tasks")
+                compatibility.warn_once(
+                    [incompatibility], "a failed request is reported after its answer's own tasks"
+                )
         _installed = True
 
 
@@ -268,7 +262,7 @@ def uninstall(app: Any) -> None:
 def _remove_when_idle() -> None:
     global _installed
     with _changing:
-        if _installed and not _users and not ledger.unended():
+        if _installed and not _users and not has_open_runs():
             for patch in reversed(_patches):
                 patch.remove()
             _installed = False

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .._common.faults import contained
-from .compatibility import method_complaint
+from .compatibility import method_incompatibility
 
 _MAX_REINSTALLS = 10
 _MAX_CLOSURES = 50
@@ -17,14 +17,14 @@ _MAX_CLOSURES = 50
 Function = Callable[..., Any]
 
 
-class Patch:
+class MethodPatch:
     """One method of one foreign class, replaced by a hook that knows what it replaced."""
 
     def __init__(
         self,
         cls: type,
         name: str,
-        make: Callable[[Patch, Function], Function],
+        make: Callable[[MethodPatch, Function], Function],
         arguments: int = 1,
         *,
         needed: bool = True,
@@ -41,9 +41,9 @@ class Patch:
         self._trusted: weakref.WeakSet[Any] = weakref.WeakSet()
         self._reinstalls = 0
 
-    def complaint(self) -> str | None:
+    def incompatibility(self) -> str | None:
         """Return why the method cannot be hooked on this FastAPI and Starlette, if so."""
-        return method_complaint(self.cls, self.name, self._arguments)
+        return method_incompatibility(self.cls, self.name, self._arguments)
 
     def install(self) -> None:
         """Put the hook in place, on top of what is there now."""

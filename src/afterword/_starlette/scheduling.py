@@ -1,4 +1,4 @@
-"""The birth of a task: every one is a ``BackgroundTask`` constructed in an instrumented application's request."""
+"""A task is created, and its run is opened: every task is a ``BackgroundTask`` made in a request."""
 
 from __future__ import annotations
 
@@ -9,18 +9,30 @@ from typing import Any
 from starlette.background import BackgroundTask, BackgroundTasks
 
 from .._common.model import TaskRun
-from .._ledger.deferred import BatchRecord, TaskRecord, recall_task, remember_batch, remember_task
-from .._ledger.runs import telling
-from .state import RequestScope, current
+from .._common.task_names import identify
+from .._ledger.deferred import sweeper
+from .._ledger.runs import inside_observer
+from .http_route import locate
+from .state import (
+    BatchRecord,
+    RequestState,
+    TaskRecord,
+    current_request,
+    find_task,
+    remember_batch,
+    remember_task,
+    task_record,
+)
+from .unstarted import on_task_collected
 
-Birth = tuple[TaskRun, TaskRecord]
+OpenRun = tuple[TaskRun, TaskRecord]
 """A run and the record of the task it belongs to."""
 
 _adding: ContextVar[BatchRecord | None] = ContextVar("afterword_adding", default=None)
 
 
 def add_to(batch: BatchRecord, add_task: Callable[..., None], /, *args: Any, **kwargs: Any) -> None:
-    """Call ``add_task``: a task that is born meanwhile belongs to the batch and its request."""
+    """Call ``add_task``: a task that is created meanwhile belongs to the batch and its request."""
     token = _adding.set(batch)
     try:
         add_task(*args, **kwargs)
@@ -45,35 +57,57 @@ def is_observable(task: Any) -> bool:
     return not is_container(task)
 
 
-def task_born(task: Any) -> None:
-    """Open the account of a task that was just constructed, where it belongs to one."""
+def on_task_created(task: Any) -> None:
+    """Open a run for a task that was just constructed, where it belongs to a request of ours."""
     batch = _adding.get()
-    scope = batch.scope if batch is not None else current()
-    if scope is None or scope.account.closed or telling():
+    request = batch.request if batch is not None else current_request()
+    if request is None or request.instrumentation.closed or inside_observer():
         return
     if is_observable(task):
-        record = remember_task(task, scope, batch)
-        record.run = scope.schedule(record, task.func, is_async=bool(task.is_async))
+        record = task_record(task, request, batch, on_task_collected)
+        remember_task(record)
+        record.run = _open_run(request, record, task)
     elif not isinstance(task, BackgroundTasks) and not is_container(task):
         # a subclass with a __call__ of its own makes a run each time it calls super()
-        remember_task(task, scope, batch)
+        remember_task(task_record(task, request, batch, on_task_collected))
 
 
-def batch_born(batch: Any, injected: bool) -> None:
+def on_batch_created(batch: Any, injected: bool) -> None:
     """Remember the request of a ``BackgroundTasks``, for an ``add_task`` from a thread that knows of none."""
-    scope = current()
-    if scope is None or scope.account.closed or telling():
+    request = current_request()
+    if request is None or request.instrumentation.closed or inside_observer():
         return
-    record = remember_batch(batch, scope, injected=injected)
-    for member in map(recall_task, batch.tasks):
+    record = remember_batch(batch, request, injected=injected)
+    for member in map(find_task, batch.tasks):
         if member is not None and member.batch is None:
-            member.batch = record  # it was born by itself
+            member.batch = record  # it was created by itself
 
 
-def fresh_run(task: Any, record: TaskRecord | None, caller: RequestScope | None) -> Birth | None:
-    """Open a run at call time: for a task that is called again, or that was born out of sight."""
-    scope = caller if caller is not None else (record.scope if record is not None else None)
-    if scope is None or scope.account.closed or telling():
+def open_run_at_call(task: Any, record: TaskRecord | None, caller: RequestState | None) -> OpenRun | None:
+    """Open a run when a task is called: one that is called again, or that was created out of sight."""
+    request = caller if caller is not None else (record.request if record is not None else None)
+    if request is None or request.instrumentation.closed or inside_observer():
         return None
-    seen = TaskRecord.of(task, scope, record.batch if record is not None else None)
-    return scope.schedule(seen, task.func, is_async=bool(task.is_async)), seen
+    batch = record.batch if record is not None else None
+    of_this_call = task_record(task, request, batch, on_task_collected)
+    return _open_run(request, of_this_call, task), of_this_call
+
+
+def _open_run(request: RequestState, record: TaskRecord, task: Any) -> TaskRun:
+    info = request.info
+    if info.route is None:
+        locate(request)
+    name, function = identify(task.func)
+    run = TaskRun(name, function, info, next(request.indexes), is_async=bool(task.is_async))
+    if not request.over:
+        request.runs[run] = record
+    if not sweeper.started:
+        sweeper.start()
+    ledger = request.instrumentation.ledger
+    if request.around is None:
+        ledger.schedule(run)
+    else:
+        run._around = request.around
+        ledger.schedule(run)
+        run._around = None  # whoever keeps the run must not keep what the application has put there
+    return run

@@ -1,74 +1,224 @@
-"""The request scope: which request a run belongs to, and what became of its tasks and of its errors."""
+"""What is known of a request, of its batches and tasks, and of its errors: plain records, no judgement.
+
+Nothing is written on the user's objects. A weak reference beside a task or a batch knows its run, so copies and
+pickles of a task are what they would be without us. What a collected task leads to is handed in when its record is
+made, as ``on_collected``.
+"""
 
 from __future__ import annotations
 
-import contextvars
 import itertools
-from asyncio import CancelledError
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+import weakref
+from collections.abc import Callable
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any, Final
 
-from .._common import contexts, forks, validation
-from .._common import text as outside
-from .._common.model import RequestInfo, TaskRun
-from .._common.semconv import identify
-from .._ledger.deferred import drain, none_died, sweeper
-from .._ledger.runs import is_pending
-from . import unstarted as verdict
-from .http_route import route_template
+from .._common import forks
+from .._common.context import current_ids, take_back
+from .._common.model import RequestInfo, TaskRun, full_name
+from .._common.text import http_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from opentelemetry.context import Context
+    from opentelemetry.context import Context as SpanContext
+    from starlette.background import BackgroundTask, BackgroundTasks
+    from starlette.types import ASGIApp, Scope
 
-    from .._ledger.deferred import TaskRecord
-    from .._ledger.instrumentation import Account
+    from .._ledger.instrumentation import Instrumentation
 
-SCOPE_KEY = "afterword"
+SCOPE_KEY: Final = "afterword"
+"""Where an ASGI scope keeps its request, so that a mounted application is known by it."""
 
-_current: ContextVar[RequestScope | None] = ContextVar("afterword_request", default=None)
+ERROR: Final = "error"
+CANCELLED: Final = "cancelled"
+DISCONNECTED: Final = "disconnected"
+
+# --- tasks and batches, found again by their objects ------------------------------------------------------------
+
+
+class BatchRecord(weakref.ref["BackgroundTasks"]):
+    """What is known of one ``BackgroundTasks``, while it or one of its tasks lives."""
+
+    __slots__ = ("__dict__", "called", "finished", "injected", "key", "request")
+
+    key: int
+    request: RequestState
+    injected: bool
+    """FastAPI made it for a parameter of the endpoint or of a dependency."""
+    called: bool
+    finished: bool
+    failed: TaskRun | None = None
+    """The member that failed or was cancelled, where the batch runs its members in its own way."""
+
+
+class TaskRecord(weakref.ref["BackgroundTask"]):
+    """What is known of one ``BackgroundTask``: its request, its batch and its latest run."""
+
+    # What few tasks ever know stands here, on the class, and has a dictionary made for it when it is written.
+    __slots__ = ("__dict__", "batch", "key", "request", "run")
+
+    key: int
+    request: RequestState
+    run: TaskRun | None
+    batch: BatchRecord | None
+    failure: RequestFailure | FailureSummary | None = None
+    """The error that its request came to before the task could start."""
+    no_alert = False
+    """It is an alert itself: its own failure raises no other."""
+    on_error_response = False
+    """It hung on an error response; if it never ran, that response was never sent."""
+
+
+_tasks: dict[int, TaskRecord] = {}
+_batches: dict[int, BatchRecord] = {}
+
+
+def task_record(
+    task: BackgroundTask,
+    request: RequestState,
+    batch: BatchRecord | None,
+    on_collected: Callable[[TaskRecord], None],
+) -> TaskRecord:
+    """Make a record that ``find_task`` does not know: for one call of a task that was created out of sight."""
+
+    record = TaskRecord(task, on_collected)
+    record.key = id(task)
+    record.request = request
+    record.run = None
+    record.batch = batch
+    return record
+
+
+def remember_task(record: TaskRecord) -> None:
+    """Let ``find_task`` know a record for as long as its task lives."""
+    _tasks[record.key] = record
+
+
+def forget_task(record: TaskRecord) -> None:
+    """Forget a record, unless another object has its place by now."""
+    if _tasks.get(record.key) is record:
+        _tasks.pop(record.key, None)
+
+
+def find_task(task: Any) -> TaskRecord | None:
+    """Return the record of a task, if it was created in sight."""
+    record = _tasks.get(id(task))
+    return record if record is not None and record() is task else None
+
+
+def remember_batch(batch: BackgroundTasks, request: RequestState, *, injected: bool) -> BatchRecord:
+    """Start a record of a batch."""
+    record = BatchRecord(batch, _forget_batch)
+    record.key = id(batch)
+    record.request = request
+    record.injected = injected
+    record.called = record.finished = False
+    _batches[record.key] = record
+    return record
+
+
+def _forget_batch(record: Any) -> None:
+    key: int = record.key
+    if _batches.get(key) is record:
+        _batches.pop(key, None)
+
+
+def find_batch(batch: Any) -> BatchRecord | None:
+    """Return the record of a batch, if it was created in sight."""
+    record = _batches.get(id(batch))
+    return record if record is not None and record() is batch else None
+
+
+# --- errors -----------------------------------------------------------------------------------------------------
+
+
+class FailureSummary:
+    """What is kept of a failure beside a task that may yet be called: not its exception, which holds the task."""
+
+    __slots__ = ("error_type", "exc", "kind")
+
+    def __init__(self, kind: str, error_type: str) -> None:
+        self.kind = kind
+        self.error_type = error_type
+        self.exc = None
+
+
+class RequestFailure:
+    """One exception that reached the exception middleware, and what has been done about it."""
+
+    __slots__ = (
+        "answered",
+        "before_response",
+        "dropped",
+        "exc",
+        "inside",
+        "kind",
+        "logged",
+        "reached",
+        "reported",
+        "span_id",
+        "tasks_to_rerun",
+        "trace_id",
+        "traceback",
+    )
+
+    def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
+        self.exc = exc
+        self.kind = kind
+        self.reached: BaseException | None = exc
+        """The exception as it came here last, perhaps in a group: it holds the frames."""
+        self.traceback = exc.__traceback__
+        """What Starlette takes off an exception that it has handled."""
+        self.before_response = before_response
+        """It came before a response had begun, so that a handler or a middleware could still answer."""
+        self.reported = False
+        self.logged = False
+        """A line with its traceback has gone out."""
+        self.inside = False
+        """It was reported by an application mounted inside."""
+        self.answered = False
+        """The user's error tasks have been run for it."""
+        self.dropped = False
+        """A run was dropped because of it."""
+        self.tasks_to_rerun: list[Any] = []
+        """The tasks that asked to run although their request failed."""
+        self.trace_id: str | None
+        self.span_id: str | None
+        self.trace_id, self.span_id = current_ids()
+
+    @property
+    def error_type(self) -> str:
+        """The full name of the exception's type."""
+        return full_name(self.exc)
+
+
+# --- requests ---------------------------------------------------------------------------------------------------
 
 _making = forks.lock()  # the collector may run a destructor that schedules, while it is held
 
-reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
-"""The identity of an exception that leaves the application after a line with its traceback went out."""
 
-current = _current.get
-enter = _current.set
-leave = _current.reset
-
-
-def take_back(scope: RequestScope | None, token: Any) -> bool:
-    """Undo ``enter`` for a coroutine that may be being destroyed; return whether that is in its own context."""
-    return contexts.take_back(_current, scope, token)
-
-
-def of(context: contextvars.Context) -> RequestScope | None:
-    """Return the request that a context belongs to."""
-    return context.get(_current)
-
-
-def joined(scope: Any) -> RequestScope | None:
-    """Return the live request scope that an ASGI scope was derived from: this is how a mounted app is known."""
-    found: RequestScope | None = scope.get(SCOPE_KEY)
-    return found if found is not None and not found.over else None
-
-
-class RequestScope:
+class RequestState:
     """One request (or WebSocket) of an instrumented application, from its first to its last instruction."""
 
     # Most requests schedule nothing and fail nowhere: what they need not know stands here, on the class.
-    parent: RequestScope | None = None
+    parent: RequestState | None = None
+    """The request of the application that this one is mounted in."""
     runs: dict[TaskRun, TaskRecord]
     """Its runs that have not ended."""
-    failures: tuple[verdict.Failure, ...] = ()
+    indexes: Iterator[int]
+    """The places of its runs; made with ``info``."""
+    failures: tuple[RequestFailure, ...] = ()
+    reported_inside: tuple[RequestFailure, ...] = ()
+    """Errors that applications mounted inside have reported, by settings of their own."""
     alerts: tuple[tuple[TaskRun, TaskRecord, BaseException | None], ...] = ()
     """Failed tasks whose alert waits for the response to go out."""
-    around: Context | None = None
-    """OpenTelemetry's context where the request reaches the router, whose span all its runs hang under."""
+    around: SpanContext | None = None
+    """OpenTelemetry's context where the request reaches the router: all its runs hang under its span."""
     status: int | None = None
+    """The status that left the application."""
     inner_status: int | None = None
+    """The status that the innermost application sent, before any middleware changed it."""
     lost_client: OSError | None = None
     """What the server raised when a message could not be written to the client."""
     started = False
@@ -87,22 +237,22 @@ class RequestScope:
     forked = False
     """It is the request of the process that this one was forked from: what becomes of it is told there."""
     _info: RequestInfo | None = None
-    _index: Iterator[int]
-    reported_inside: tuple[verdict.Failure, ...] = ()
-    """Errors that applications mounted inside have reported, by settings of their own."""
 
-    def __init__(self, account: Account, asgi: Any, app: Any, parent: RequestScope | None) -> None:
-        self.account = account
-        self.kind: str = asgi["type"]
+    def __init__(
+        self, instrumentation: Instrumentation, scope: Scope, app: ASGIApp, parent: RequestState | None
+    ) -> None:
+        self.instrumentation = instrumentation
+        self.kind: str = scope["type"]
         self.runs = {}
-        self._asgi = asgi
+        self.scope: Scope | None = scope
+        """The ASGI scope, until the request is settled."""
         if parent is None:
-            self._app: Any = app
-            self._root_path: str = asgi.get("root_path", "")
+            self.app: ASGIApp | None = app
+            self.root_path: str = scope.get("root_path", "")
         else:
             self.parent = parent
-            self._app, self._root_path = parent._app, parent._root_path
-        asgi[SCOPE_KEY] = self
+            self.app, self.root_path = parent.app, parent.root_path
+        scope[SCOPE_KEY] = self
 
     @property
     def over(self) -> bool:
@@ -110,215 +260,55 @@ class RequestScope:
         return self.settled and not self.inside
 
     @property
+    def answering(self) -> bool:
+        """A response has begun, the application's or that of a middleware."""
+        return self.started or self.complete or self.status is not None
+
+    @property
     def info(self) -> RequestInfo:
         """What is told of the request; made when it is first asked for."""
         return self._info or self._make_info()
 
-    @property
-    def answering(self) -> bool:
-        """Whether a response has begun, the application's or that of a middleware."""
-        return self.started or self.complete or self.status is not None
-
     def _make_info(self) -> RequestInfo:
         with _making:  # two threads may schedule at once
             if self._info is None:
-                self._index = itertools.count()
-                method = self._asgi.get("method") if self._asgi is not None else None
-                self._info = RequestInfo(outside.http_method(method))
+                self.indexes = itertools.count()
+                self._info = RequestInfo(http_method(self.scope.get("method") if self.scope is not None else None))
             return self._info
 
-    # --- its runs ---------------------------------------------------------------------------------------------
 
-    def schedule(self, record: TaskRecord, func: Any, *, is_async: bool) -> TaskRun:
-        """Open a run for a task that belongs to this request."""
-        info = self._info or self._make_info()
-        if info.route is None:
-            self.locate()
-        name, function = identify(func)
-        run = TaskRun(name, function, info, next(self._index), is_async=is_async)
-        if not self.over:
-            self.runs[run] = record
-        if not sweeper.started:
-            sweeper.start()
-        if self.around is None:
-            self.account.ledger.schedule(run)
-        else:
-            run._around = self.around
-            self.account.ledger.schedule(run)
-            run._around = None  # whoever keeps the run must not keep what the application has put there
-        return run
+_current: ContextVar[RequestState | None] = ContextVar("afterword_request", default=None)
 
-    def release(self, run: TaskRun) -> None:
-        """Forget a run that has ended: a long-lived request holds only its unended runs."""
-        self.runs.pop(run, None)
+reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
+"""The identity of an exception that leaves the application after a line with its traceback went out."""
 
-    def task_died(self, record: TaskRecord) -> None:
-        """Take note that a task object is gone; its run, if it never began, will never be called."""
-        run = record.run
-        if run is None or not is_pending(run):
-            return
-        if self.over or run not in self.runs or self.kind == "websocket" or self._shows_why(record):
-            verdict.give_up(self, run, record)
-        # else: wait for the end of the request, which may yet fail, and is then the better reason
+current_request = _current.get
+enter_request = _current.set
+leave_request = _current.reset
 
-    def _shows_why(self, record: TaskRecord) -> bool:
-        """Return whether the request has come so far that it is plain why a task will never be called.
 
-        An injected one was replaced if another runs behind the response, which may be long in coming.
-        """
-        injected = record.batch is not None and record.batch.injected
-        return self.background_ran if injected else self.started
+def leave_destroyed_request(request: RequestState | None, token: Any) -> bool:
+    """Undo ``enter_request`` for a coroutine that may be being destroyed; return whether this is its context."""
+    return take_back(_current, request, token)
 
-    # --- its errors -------------------------------------------------------------------------------------------
 
-    def error_reached(self, exc: BaseException, depth: int | None = None) -> verdict.Failure | None:
-        """Judge an exception that reached the exception middleware or left the application.
+def request_in(context: Context) -> RequestState | None:
+    """Return the request that a context belongs to."""
+    return context.get(_current)
 
-        It dooms the runs that are unstarted at this moment; a retrying middleware may yet try again. ``None`` if
-        it came out of a task that was called behind the complete response: that is no failed request. ``depth``
-        says how often the application is being called around it: if it is more, a middleware raised, and what is
-        inside goes on and may yet run its tasks.
-        """
-        reached, exc = exc, verdict.original(exc)
-        if self.task_failed or self.forked:
-            return None
-        kind = verdict.DISCONNECTED if exc is self.lost_client else verdict.failure_kind(exc, self.kind)
-        failure = self._known(exc, kind) or self._new_failure(exc, kind)
-        failure.reached = reached
-        self.locate()
-        for run, record in self.runs.copy().items():  # a thread may schedule more
-            # what hangs on an error response was attached because of this error: it may yet run
-            if not is_pending(run) or record.unsent or isinstance(record.doom, verdict.Failure):
-                continue
-            if depth is not None and self.inside > depth:
-                record.doom = verdict.Doom(failure.kind, failure.error_type)
-            else:
-                record.doom = failure
-                verdict.keep_for_rescue(failure, record)
-        return failure
 
-    def error_left(self, exc: BaseException) -> verdict.Failure | None:
-        """Judge an exception that leaves the application; the server answers where no response has begun."""
-        failure = self.error_reached(exc, 0)
-        if failure is not None and failure.kind == verdict.ERROR and self.kind == "http" and self.status is None:
-            self.status = 500
-        return failure
-
-    def _known(self, exc: BaseException, kind: str) -> verdict.Failure | None:
-        known = [failure for failure in self.failures if verdict.same_error(exc, failure.exc)]
-        if kind == verdict.ERROR:
-            cancelled = [failure for failure in known or self.failures if failure.kind == verdict.CANCELLED]
-            for failure in cancelled[:1]:
-                # what cancelled the application, or what was made of it: a task group's error, a timeout
-                failure.exc, failure.kind, failure.logged = exc, kind, False
-                return failure
-            if not known and verdict.is_silence(exc):
-                known = [failure for failure in self.failures if isinstance(failure.exc, CancelledError)]
-        return known[0] if known else None
-
-    def _new_failure(self, exc: BaseException, kind: str) -> verdict.Failure:
-        failure = verdict.Failure(exc, kind, before_response=not self.started)
-        for told in self.reported_inside:
-            if verdict.same_error(exc, told.exc):
-                failure.reported = failure.inside = True
-                failure.logged = told.logged
-        self.failures = (*self.failures, failure)
-        return failure
-
-    def is_request_error(self, failure: verdict.Failure) -> bool:
-        """Return whether a failure counts as a failed request."""
-        status = self.status or self.inner_status
-        if failure.kind == verdict.DISCONNECTED:
-            return False
-        if failure.kind == verdict.CANCELLED:
-            return status is not None and status >= 400
-        return not (failure.before_response and status is not None and status < 400)
-
-    def report(self, failure: verdict.Failure) -> None:
-        """Tell the observers of a failed request, once per error, here or in an application mounted inside."""
-        if failure.reported:
-            return
-        failure.reported = True
-        if self.parent is not None:
-            self.parent.reported_inside = (*self.parent.reported_inside, failure)
-        if self.is_request_error(failure):
-            self.locate()
-            info = self.info
-            told = RequestInfo(
-                info.method, info.route, info.request_id, self.status or self.inner_status, failure.trace_id
-            )
-            told.span_id = failure.span_id
-            told.dropped = verdict.drops(self, failure)
-            if self._asgi is not None and validation.quotes_input(failure.exc):
-                self.account.guard("reading parameters", validation.learn_parameters, self._asgi)
-            self.account.ledger.request_failed(told, failure.exc)
-            failure.logged = told._logged
-
-    # --- its end ----------------------------------------------------------------------------------------------
-
-    def settle(self) -> None:
-        """End the request: every run that nothing will call any more gets its outcome."""
-        if self.settled:
-            return
-        if not none_died():
-            drain()
-        if self.runs or self.failures:
-            self._settle_runs()
-        self.settled = True
-        if not self.inside:
-            self._asgi = self._app = None
-        if self.parent is not None:
-            self.parent = None
-        if self.lost_client is not None:
-            self.lost_client = None
-        if self.reported_inside or self.alerts:
-            self.reported_inside = self.alerts = ()
-
-    def _settle_runs(self) -> None:
-        self.locate()
-        self.settled = True
-        for failure in self.failures:
-            self.report(failure)
-            if not self.inside:
-                failure.rescued = []
-        for run, record in self.runs.copy().items():  # a thread may schedule more
-            if is_pending(run):
-                verdict.settle(self, run, record)
-        if not self.inside:
-            self.runs.clear()
-            for failure in self.failures:
-                failure.reached = failure.traceback = None
-            self.failures = ()
-        drain()
-
-    def settle_rest(self) -> None:
-        """End what a middleware has let go on after its answer, as soon as that has come to its end."""
-        if self.over:
-            if self.runs or self.failures:
-                self._settle_runs()
-            self._asgi = self._app = None
-
-    def locate(self) -> None:
-        """Find out the route and the request id, as soon as they are known."""
-        if self._asgi is None or self.info.route is not None:
-            return
-        self.info.route = self.account.guard("route", route_template, self._asgi, self._app, self._root_path)
-        if self.info.request_id is None:
-            headers = self._asgi.get("headers", ())
-            self.info.request_id = self.account.guard("request id", outside.request_id, headers)
-
-    @property
-    def asgi(self) -> Any:
-        """The ASGI scope, until the request is settled."""
-        return self._asgi
+def request_of(scope: Scope) -> RequestState | None:
+    """Return the live request that an ASGI scope was derived from."""
+    found: RequestState | None = scope.get(SCOPE_KEY)
+    return found if found is not None and not found.over else None
 
 
 def _forget() -> None:
     """Leave the request in which a child is forked to the parent."""
-    scope = current()
-    while scope is not None:
-        scope.forked = True
-        scope = scope.parent
+    request = current_request()
+    while request is not None:
+        request.forked = True
+        request = request.parent
 
 
 forks.in_child(_forget)

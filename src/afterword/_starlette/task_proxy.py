@@ -13,11 +13,10 @@ from starlette.background import BackgroundTask
 
 from .._common.faults import EXITS, contained
 from .._common.model import TaskRun
-from .._common.semconv import unwrap
-from . import unstarted as verdict
+from .._common.task_names import unwrap
 
 
-class Probe(BackgroundTask):
+class TaskProxy(BackgroundTask):
     """A stand-in that the original ``__call__`` is given: it watches one call of the user's function.
 
     The user's task is never changed: a module-level one may be called by many requests at once, and swapping its
@@ -28,8 +27,8 @@ class Probe(BackgroundTask):
 
     began: float | None = None
     finished: float | None = None
-    resembling = False
-    unrun: str | None = None
+    has_identity = False
+    never_awaited: str | None = None
     """What is wrong with the value that was returned, if nobody will run it."""
 
     def __init__(self, task: Any) -> None:
@@ -37,9 +36,9 @@ class Probe(BackgroundTask):
         self.user_func = task.func
         self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
 
-    def resemble(self, task: Any) -> None:
+    def copy_identity(self, task: Any) -> None:
         """Take over the task's attributes and its function's name: another tool before Starlette may look."""
-        self.resembling = True
+        self.has_identity = True
         watched = self.func
         for attribute, value in task.__dict__.copy().items():  # other requests may call the same one
             self.__dict__.setdefault(attribute, value)
@@ -77,7 +76,7 @@ class Probe(BackgroundTask):
     def _look_at(self, result: Any) -> None:
         with contained():  # a proxy may raise anything when it is asked what it is
             if _will_never_run(result, self.user_func, awaits=self.is_async):
-                self.unrun = verdict.never_awaited(result)
+                self.never_awaited = _why_never_awaited(result)
 
 
 def _named(watched: Any, func: Any) -> Any:
@@ -141,3 +140,11 @@ def _code(func: Any) -> Any:
     if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
         function = inspect.getattr_static(type(function), "__call__", None)  # a callable object
     return getattr(getattr(function, "__func__", function), "__code__", None)
+
+
+def _why_never_awaited(result: Any) -> str:
+    """Say what is wrong with a task that returned something to be run."""
+    return (
+        f"it returned something that nobody awaits or iterates ({type(result).__name__}), so its body never "
+        "ran; schedule the function itself, not a lambda around it, and no generator function"
+    )

@@ -1,214 +1,109 @@
-"""Why a run will never run, and what kind of error an exception is: the judgements, apart from the bookkeeping."""
+"""Why a run that never began never will: what became of its request, and whether anybody may still call it.
+
+A task whose endpoint has raised is often alive, because the exception holds the frames it went through and these
+hold the task. That is told from a queue or a worker by counting: all references to it, less those from the frames
+and from what FastAPI and Starlette keep in them.
+"""
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task
-from typing import TYPE_CHECKING, Any, Final
+import functools
+import gc
+import itertools
+import sys
+import types
+from types import TracebackType
+from typing import Any, Final
 
-import anyio
-from starlette.requests import ClientDisconnect
-from starlette.websockets import WebSocketDisconnect
+from starlette.background import BackgroundTask
+from starlette.responses import Response
 
-from .._common.ids import current_ids
-from .._common.model import Outcome, Reason, full_name
-from .._common.semconv import task_options
-from .references import held_elsewhere
+from .._common.model import Outcome, Reason, TaskRun, full_name
+from .._ledger.deferred import defer
+from .._ledger.runs import is_pending
+from .request_errors import is_cancellation
+from .state import (
+    CANCELLED,
+    DISCONNECTED,
+    FailureSummary,
+    RequestFailure,
+    RequestState,
+    TaskRecord,
+    forget_task,
+)
 
-if TYPE_CHECKING:
-    from .._common.model import TaskRun
-    from .._ledger.deferred import TaskRecord
-    from .state import RequestScope
+_MOST_ERRORS: Final = 10
+_MOST_FRAMES: Final = 200
+_MOST_VALUES: Final = 1000
+_DEPTH: Final = 5
+_HOLDERS: Final = (functools.partial, types.CellType, BackgroundTask, Response)
+_MODULES: Final = ("fastapi.dependencies.utils", "fastapi.telemetry")
 
-ERROR: Final = "error"
-CANCELLED: Final = "cancelled"
-DISCONNECTED: Final = "disconnected"
-
-# Starlette's words for an exception that has a handler but came too late for it
-_TOO_LATE: Final = "Caught handled exception, but response already started."
-# and for an application that ended without an answer: a task group takes a CancelledError for its own
-_SILENT: Final = "No response returned."
-_CHAIN: Final = 10
-
-
-# --- exceptions -------------------------------------------------------------------------------------------------
-
-
-def original(exc: BaseException) -> BaseException:
-    """Return the exception that was raised, without the wrapping of task groups and of Starlette."""
-    for _ in range(_CHAIN):
-        if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
-            exc = exc.exceptions[0]
-        elif type(exc) is RuntimeError and exc.args == (_TOO_LATE,) and exc.__cause__ is not None:
-            exc = exc.__cause__
-        else:
-            break
-    return exc
+# --- when it is judged ------------------------------------------------------------------------------------------
 
 
-def same_error(exc: BaseException, known: BaseException) -> bool:
-    """Return whether an exception is a known one or was raised because of it: one error, one report."""
-    seen: BaseException | None = exc
-    for _ in range(_CHAIN):
-        if seen is known:
-            return True
-        if seen is None:
-            return False
-        seen = seen.__cause__ or seen.__context__
-    return False
+def on_task_collected(record: TaskRecord) -> None:
+    """Take note that a task object is gone: a weak reference's callback, so the judgement is only deferred."""
+    forget_task(record)
+    if record.run is not None and record.run.outcome is None:
+        defer(_judge_collected, record)
 
 
-def is_silence(exc: BaseException) -> bool:
-    """Return whether an exception only says that another one, which somebody swallowed, left no answer."""
-    return type(exc) is RuntimeError and exc.args == (_SILENT,)
+def _judge_collected(record: TaskRecord) -> None:
+    """Give up the run of a task object that is gone, if it never began: nothing can call it any more."""
+    run, request = record.run, record.request
+    if run is None or not is_pending(run):
+        return
+    if request.over or run not in request.runs or request.kind == "websocket" or _shows_why(request, record):
+        give_up(request, run, record)
+    # else: wait for the end of the request, which may yet fail, and is then the better reason
 
 
-def is_cancellation(exc: BaseException) -> bool:
-    """Return whether an exception means that somebody else stopped the code, on asyncio and on trio.
+def _shows_why(request: RequestState, record: TaskRecord) -> bool:
+    """Return whether the request has come so far that it is plain why a task will never be called.
 
-    A ``CancelledError`` that nobody asked for is an error like any other: the code awaited something that had
-    been cancelled. Only the task that it passes through knows that, so ask in there.
+    An injected one was replaced if another runs behind the response, which may be long in coming.
     """
-    if isinstance(exc, Exception):
-        return False
-    if isinstance(exc, GeneratorExit | KeyboardInterrupt):
-        return True
-    try:
-        if not isinstance(exc, anyio.get_cancelled_exc_class()):
-            return False
-        task = current_task() if isinstance(exc, CancelledError) else None
-        return task is None or task.cancelling() > 0
-    except Exception:  # noqa: BLE001  no event loop is running
-        return type(exc).__name__ in ("CancelledError", "Cancelled")
+    injected = record.batch is not None and record.batch.injected
+    return request.background_ran if injected else request.started
 
 
-def is_error(exc: BaseException) -> bool:
-    """Return whether code went wrong by itself; behind an exit or a cancellation nothing more is called."""
-    return isinstance(exc, Exception) or (isinstance(exc, CancelledError) and not is_cancellation(exc))
-
-
-def failure_kind(exc: BaseException, request_kind: str) -> str:
-    """Return what an exception means for its request: only its own client can leave it."""
-    if request_kind == "websocket":
-        disconnected = isinstance(exc, WebSocketDisconnect)
-    else:
-        disconnected = isinstance(exc, ClientDisconnect) or isinstance(exc.__cause__, ClientDisconnect)
-    if disconnected:
-        return DISCONNECTED
-    return CANCELLED if is_cancellation(exc) else ERROR
-
-
-class Doom:
-    """What is kept of a failure beside a task that may yet be called: not its exception, which holds the task."""
-
-    __slots__ = ("error_type", "exc", "kind")
-
-    def __init__(self, kind: str, error_type: str) -> None:
-        self.kind = kind
-        self.error_type = error_type
-        self.exc = None
-
-
-class Failure:
-    """One exception that reached the exception middleware, and what has been done about it."""
-
-    __slots__ = (
-        "answered",
-        "before_response",
-        "dropped",
-        "exc",
-        "inside",
-        "kind",
-        "logged",
-        "reached",
-        "reported",
-        "rescued",
-        "span_id",
-        "trace_id",
-        "traceback",
-    )
-
-    def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
-        self.exc = exc
-        self.kind = kind
-        self.reached: BaseException | None = exc
-        """The exception as it came here last, perhaps in a group: it holds the frames."""
-        self.traceback = exc.__traceback__
-        """What Starlette takes off an exception that it has handled."""
-        self.before_response = before_response
-        """It came before a response had begun, so that a handler or a middleware could still answer."""
-        self.reported = False
-        self.logged = False
-        """A line with its traceback has gone out."""
-        self.inside = False
-        """It was reported by an application mounted inside."""
-        self.answered = False
-        """The user's error tasks have been run for it."""
-        self.dropped = False
-        """A run was dropped because of it."""
-        self.rescued: list[Any] = []
-        """The tasks that asked to run although their request failed."""
-        self.trace_id: str | None
-        self.span_id: str | None
-        self.trace_id, self.span_id = current_ids()
-
-    @property
-    def error_type(self) -> str:
-        """The full name of the exception's type."""
-        return full_name(self.exc)
-
-
-# --- runs that never ran ----------------------------------------------------------------------------------------
-
-
-def keep_for_rescue(failure: Failure, record: TaskRecord) -> None:
-    """Keep a task that asked to run although its request failed; a timeout may yet be answered with a 504."""
-    task = record()
-    if task is not None and failure.kind != DISCONNECTED and task_options(task.func).run_on_request_error:
-        failure.rescued.append(task)
-
-
-def drops(scope: RequestScope, failure: Failure) -> bool:
-    """Return whether tasks never run because of a failure: neither rescued nor on the error response."""
-    return failure.dropped or any(
-        record.doom is failure and not record.unsent and not any(record() is task for task in failure.rescued)
-        for record in list(scope.runs.values())
-    )
-
-
-def settle(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
+def judge_unstarted(request: RequestState, run: TaskRun, record: TaskRecord) -> None:
     """Judge a run that is still pending when its request ends: give up only what nobody can call any more.
 
     What may yet be called stays pending, and is given up when its task object dies.
     """
-    if record() is not None and _may_be_called(scope, record):
-        if record.doom is not None:
-            record.doom = Doom(record.doom.kind, record.doom.error_type)
+    if record() is not None and _may_be_called(request, record):
+        if record.failure is not None:
+            record.failure = FailureSummary(record.failure.kind, record.failure.error_type)
     else:
-        give_up(scope, run, record)
+        give_up(request, run, record)
 
 
-def _may_be_called(scope: RequestScope, record: TaskRecord) -> bool:
+def _may_be_called(request: RequestState, record: TaskRecord) -> bool:
     batch = record.batch
-    if scope.inside or (batch is not None and batch.called and not batch.finished):
+    if request.inside or (batch is not None and batch.called and not batch.finished):
         return True  # a middleware has answered in the endpoint's place, or somebody else runs the batch just now
-    if record.doom is not None:
-        return isinstance(record.doom, Doom) or held_elsewhere(record, record.doom, scope.asgi)
-    return not record.unsent and (batch is None or not batch.finished)
+    if record.failure is not None:
+        return isinstance(record.failure, FailureSummary) or _is_held_elsewhere(
+            record, record.failure, request.scope
+        )
+    return not record.on_error_response and (batch is None or not batch.finished)
 
 
-def give_up(scope: RequestScope, run: TaskRun, record: TaskRecord) -> None:
+def give_up(request: RequestState, run: TaskRun, record: TaskRecord) -> None:
     """End a run that nothing will ever call, with the best reason there is."""
-    if record.doom is not None:
-        _drop(scope, run, record.doom)
-        record.doom = None  # its exception is not kept
+    if record.failure is not None:
+        _drop(request, run, record.failure)
+        record.failure = None  # its exception is not kept
     else:
-        outcome, reason, detail = _why(scope, record)
-        scope.account.ledger.give_up(run, outcome, reason, detail)
-    scope.release(run)
+        outcome, reason, detail = _why(request, record)
+        request.instrumentation.ledger.end_unstarted(run, outcome, reason, detail)
+    request.runs.pop(run, None)
 
 
-def _drop(scope: RequestScope, run: TaskRun, failure: Failure | Doom) -> None:
-    if isinstance(failure, Failure):
+def _drop(request: RequestState, run: TaskRun, failure: RequestFailure | FailureSummary) -> None:
+    if isinstance(failure, RequestFailure):
         failure.dropped = True
     name = run.error_type = failure.error_type
     if failure.kind == DISCONNECTED:
@@ -227,15 +122,15 @@ def _drop(scope: RequestScope, run: TaskRun, failure: Failure | Doom) -> None:
             f"the request ended in {name}, and the tasks hung on the response that was never built; "
             "if it must run all the same, decorate it with @task(run_on_request_error=True)"
         )
-    scope.account.ledger.give_up(run, Outcome.DROPPED, reason, detail, failure.exc)
+    request.instrumentation.ledger.end_unstarted(run, Outcome.DROPPED, reason, detail, failure.exc)
 
 
-def _why(scope: RequestScope, record: TaskRecord) -> tuple[Outcome, Reason, str]:
+def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, str]:
     batch = record.batch
     if batch is not None and batch.failed is not None:
-        return Outcome.SKIPPED, *skipped(batch.failed)
+        return Outcome.SKIPPED, *why_skipped(batch.failed)
     if batch is not None and batch.called and not batch.finished:
-        return Outcome.SKIPPED, *skipped(None)
+        return Outcome.SKIPPED, *why_skipped(None)
     if batch is not None and batch.finished:
         return (
             Outcome.ABANDONED,
@@ -243,20 +138,20 @@ def _why(scope: RequestScope, record: TaskRecord) -> tuple[Outcome, Reason, str]
             "it was added after its batch had run, as in the exit of a yield dependency; add it before the "
             "response is returned",
         )
-    if scope.kind == "websocket" and batch is not None and batch.injected:
+    if request.kind == "websocket" and batch is not None and batch.injected:
         return (
             Outcome.ABANDONED,
             Reason.WEBSOCKET,
             "FastAPI runs no background tasks behind a WebSocket; await the function, or start a task for it",
         )
-    if record.unsent:
+    if record.on_error_response:
         return (
             Outcome.ABANDONED,
             Reason.RESPONSE_REPLACED,
             "the error response that carried it was never sent, because another response had begun",
         )
     if batch is not None and batch.injected:
-        return _injected(scope)
+        return _why_injected(request)
     return (
         Outcome.ABANDONED,
         Reason.NEVER_ATTACHED,
@@ -265,8 +160,8 @@ def _why(scope: RequestScope, record: TaskRecord) -> tuple[Outcome, Reason, str]
     )
 
 
-def _injected(scope: RequestScope) -> tuple[Outcome, Reason, str]:
-    if scope.background_ran:
+def _why_injected(request: RequestState) -> tuple[Outcome, Reason, str]:
+    if request.background_ran:
         return (
             Outcome.ABANDONED,
             Reason.RESPONSE_REPLACED,
@@ -281,7 +176,7 @@ def _injected(scope: RequestScope) -> tuple[Outcome, Reason, str]:
     )
 
 
-def skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) -> tuple[Reason, str]:
+def why_skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) -> tuple[Reason, str]:
     """Say why the rest of a batch was skipped: because of a run, an error, or the batch's destruction."""
     culprit = "an earlier member of its batch" if stopped_by is None else stopped_by.name
     if stopped_by is not None:
@@ -303,9 +198,67 @@ def skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) -> tup
     )
 
 
-def never_awaited(result: Any) -> str:
-    """Say what is wrong with a task that returned something to be run."""
-    return (
-        f"it returned something that nobody awaits or iterates ({type(result).__name__}), so its body never "
-        "ran; schedule the function itself, not a lambda around it, and no generator function"
-    )
+# --- who may still call it --------------------------------------------------------------------------------------
+
+
+def _is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Any) -> bool:
+    """Return whether anything but a failure's frames and the request's ASGI scope holds a task or its batch.
+
+    Of a batch that FastAPI made that cannot be told: a worker thread holds the arguments of the last function that
+    it called, for as long as it has no other.
+    """
+    batch = record.batch
+    held = [found for found in (record(), batch() if batch and not batch.injected else None) if found is not None]
+    missing = {id(held[place]): _references(held, place) for place in range(len(held))}
+    if len(held) == 1 and batch and _references(held, 0) <= 1:
+        return False  # the batch's own list
+    seen: set[int] = set()
+    kept: list[Any] = []  # an identity is somebody else's as soon as its object is gone
+    layer: list[Any] = [*_frames(failure.reached, failure.traceback), *held, batch and batch(), scope]
+    for _ in range(_DEPTH):
+        kept.append(layer)
+        seen.update(map(id, layer))
+        found = gc.get_referents(*layer)
+        for value in found:
+            if id(value) in missing:
+                missing[id(value)] -= 1
+        if max(missing.values(), default=0) <= 0:
+            return False
+        unseen = {id(value): value for value in found if id(value) not in seen and _is_looked_into(value)}
+        layer = list(unseen.values())
+    return True
+
+
+def _references(objects: list[Any], place: int) -> int:
+    """Return how many references there are to one of some objects, beside the list's and the count's own."""
+    return sys.getrefcount(objects[place]) - _COUNTING
+
+
+_COUNTING = 0
+_COUNTING = _references([object()], 0)
+
+
+def _frames(exc: BaseException | None, first: TracebackType | None) -> list[types.FrameType]:
+    """Return the frames that an exception went through, with those of what caused it."""
+    tracebacks = [first]
+    errors: list[BaseException | None] = [exc]
+    for error in itertools.islice(errors, _MOST_ERRORS):  # it grows meanwhile
+        if error is not None:
+            tracebacks.append(error.__traceback__)
+            errors += [error.__cause__, error.__context__]
+            if isinstance(error, BaseExceptionGroup):
+                errors += error.exceptions[:_MOST_ERRORS]
+    frames: dict[int, types.FrameType] = {}
+    for traceback in tracebacks:
+        step = traceback
+        while step is not None and len(frames) < _MOST_FRAMES:
+            frames[id(step.tb_frame)] = step.tb_frame
+            step = step.tb_next
+    return list(frames.values())
+
+
+def _is_looked_into(value: Any) -> bool:
+    """Return whether a value in a frame is of the kind that Python, FastAPI and Starlette keep arguments in."""
+    if isinstance(value, dict | list | tuple):
+        return len(value) <= _MOST_VALUES
+    return isinstance(value, _HOLDERS) or type(value).__module__.startswith(_MODULES)

@@ -10,8 +10,7 @@ from typing import Any
 
 from .._common.model import Outcome, TaskRun
 from .._ledger.deferred import drain
-from . import lookup
-from . import report as story
+from . import lookup, report
 from .counts import Counts
 from .expectations import Expectations
 from .recorder import Recorder, RequestError
@@ -39,7 +38,7 @@ class TaskAccount(Counts):
         return ", ".join(sorted(self._functions))
 
     def __repr__(self) -> str:
-        return f"<{self._name}: {story.tally(self.runs)}>"
+        return f"<{self._name}: {report.tally(self.runs)}>"
 
 
 class Account(Counts):
@@ -155,9 +154,9 @@ class Account(Counts):
         wrong = {run for run in runs if not is_right(run)} - expected
         complaints = self._expected.unmet(runs)
         if wrong:
-            complaints.append(f"{len(wrong)} of {story.tasks(len(runs))} {complaint}{has_waited}:")
+            complaints.append(f"{len(wrong)} of {report.tasks(len(runs))} {complaint}{has_waited}:")
         if complaints:
-            told = story.tell(self._recorder, runs, lambda run: run in wrong)
+            told = report.tell(self._recorder, runs, lambda run: run in wrong)
             raise AssertionError("\n".join([*complaints, "", *told]))
 
     def _absence(self) -> str:
@@ -167,7 +166,7 @@ class Account(Counts):
         return "\n".join(self._story(self.runs))
 
     def __repr__(self) -> str:
-        return f"<account: {story.tally(self.runs)}>"
+        return f"<account: {report.tally(self.runs)}>"
 
 
 def _of_this_loop() -> str:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from .._common.model import Outcome, TaskRun
-from . import report as story
+from . import report
 from .recorder import Recorder
 
 
@@ -100,7 +100,7 @@ class Counts(ABC):
         return Count.of(sum(map(counts, runs)), lambda: self._story(runs))
 
     def _story(self, runs: Sequence[TaskRun]) -> list[str]:
-        told = story.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
+        told = report.tell(self._recorder, runs, lambda run: run.outcome is not Outcome.SUCCEEDED)
         return told if runs else [self._absence(), *told]
 
     @abstractmethod

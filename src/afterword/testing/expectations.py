@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._common.model import Outcome, TaskRun
-from .._common.semconv import function_name
-from . import lookup
-from . import report as story
+from .._common.task_names import function_name
+from . import lookup, report
 
 Task = str | Callable[..., Any]
 
@@ -61,5 +60,5 @@ def _runs_of(task: Task, runs: Sequence[TaskRun]) -> list[TaskRun]:
 def _told(task: Task, runs: Sequence[TaskRun]) -> str:
     found = _runs_of(task, runs)
     if found:
-        return f"{lookup.label(found[0])}: {story.tally(found)}"
+        return f"{lookup.label(found[0])}: {report.tally(found)}"
     return lookup.unknown(task, runs) if isinstance(task, str) else lookup.not_scheduled(function_name(task), runs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._common.cardinality import OTHER
 from .._common.model import TaskRun
-from .._common.semconv import function_name
+from .._common.task_names import function_name
 
 
 class UnknownTask(KeyError):

@@ -10,32 +10,32 @@ from typing import Any
 
 from .._common.faults import EXITS, log_fault
 from .._common.settings import Settings
-from .._ledger import instrumentation as accounts
-from .._setup import instrument as wiring
-from .._starlette import patches as hooks
+from .._ledger.instrumentation import Instrumentation, get_instrumentation, unwatch, watch
+from .._setup import instrument
+from .._starlette import patches
 from .account import Account
 from .recorder import Recorder
 
 _SILENT = Settings(traces=False, metrics=False, logs=False)
 
 
-class _Watch:
+class _Session:
     """Opens a silent account for every application that has none when it is called, and closes it again."""
 
     def __init__(self) -> None:
-        self._opened: weakref.WeakKeyDictionary[Any, accounts.Account] = weakref.WeakKeyDictionary()
+        self._opened: weakref.WeakKeyDictionary[Any, Instrumentation] = weakref.WeakKeyDictionary()
         self._lock = threading.RLock()
 
-    def see(self, app: Any) -> accounts.Account | None:
+    def see(self, app: Any) -> Instrumentation | None:
         """Open a silent account, and leave the application alone if that cannot be."""
         try:
             with self._lock:  # clients in several threads may all be the first
-                account = accounts.account_of(app)
-                if account is None:
-                    account = wiring.apply(app, _SILENT, trace_requests=False)
-                    if account is not None:
-                        self._opened[app] = account
-                return account
+                instrumentation = get_instrumentation(app)
+                if instrumentation is None:
+                    instrumentation = instrument.apply(app, _SILENT, trace_requests=False)
+                    if instrumentation is not None:
+                        self._opened[app] = instrumentation
+                return instrumentation
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
@@ -46,9 +46,9 @@ class _Watch:
         """Take Afterword out of the applications again, but for those that have been instrumented meanwhile."""
         with self._lock:
             opened = list(self._opened.items())
-        for app, account in opened:
-            if accounts.account_of(app) is account:
-                wiring.uninstrument(app)
+        for app, instrumentation in opened:
+            if get_instrumentation(app) is instrumentation:
+                instrument.uninstrument(app)
 
 
 @contextmanager
@@ -62,18 +62,18 @@ def account() -> Iterator[Account]:
     Raises:
         RuntimeError: the installed FastAPI or Starlette cannot be observed; a test must not pass for that.
     """
-    if not hooks.observable():
+    if not patches.is_compatible():
         raise RuntimeError("afterword cannot observe this version of FastAPI or Starlette; its log line says why")
-    recorder, watch = Recorder(), _Watch()
+    recorder, session = Recorder(), _Session()
     opened = Account(recorder)
-    accounts.watch(recorder)
-    hooks.on_sight(watch.see, last=True)
-    hooks.install(watch)
+    watch(recorder)
+    patches.on_first_call(session.see, last=True)
+    patches.install(session)
     try:
         yield opened
     finally:
         _ = opened.runs  # what died during the test belongs to it
-        hooks.off_sight(watch.see)
-        watch.close()
-        hooks.uninstall(watch)
-        accounts.unwatch(recorder)
+        patches.off_first_call(session.see)
+        session.close()
+        patches.uninstall(session)
+        unwatch(recorder)

@@ -20,7 +20,7 @@ from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import mark_process_dead
 
-from ..._common import semconv as names
+from ..._common import semconv
 from ..._common.log import emit
 from .shared_file import COUNTER, LIVE_MAX, LIVE_SUM, SharedFile, file_of, key_of, lost_file_of
 from .shared_file import owner_of_live_file as owner_of
@@ -56,7 +56,7 @@ def tell_once(detail: str) -> None:
     """Say once in this process what is wrong with the workers' files."""
     if detail not in _told and len(_told) < 100:
         _told.add(detail)
-        emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: detail})
+        emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
 
 
 def close_dead_accounts(path: str, files: Iterable[str]) -> bool:
@@ -91,8 +91,8 @@ def close_own_account(path: str, pid: int) -> bool:
     if _removed(path, pid):  # by us: whoever else came upon it says nothing
         for name, count in sorted(lost.items()):
             detail = f"process {pid} died with them; a task that must survive that belongs in a queue"
-            keys = {names.KEY_TASK: name, names.KEY_COUNT: count, names.KEY_DETAIL: detail}
-            emit("warning", names.EVENT_LOST, keys)
+            keys = {semconv.KEY_TASK: name, semconv.KEY_COUNT: count, semconv.KEY_DETAIL: detail}
+            emit("warning", semconv.EVENT_LOST, keys)
     return True
 
 
@@ -102,10 +102,10 @@ def _held(counters: str) -> Counter[str]:
     if os.path.exists(counters):
         for key, value, *_ in MmapedDict.read_all_values_from_file(counters):
             metric, _, labels, _ = json.loads(key)
-            if metric == names.SCHEDULED.prometheus:
-                held[labels[names.SCHEDULED.labels[0]]] += int(value)
-            elif metric == names.ENDED.prometheus:
-                held[labels[names.ENDED.labels[0]]] -= int(value)
+            if metric == semconv.SCHEDULED.prometheus:
+                held[labels[semconv.SCHEDULED.labels[0]]] += int(value)
+            elif metric == semconv.ENDED.prometheus:
+                held[labels[semconv.ENDED.labels[0]]] -= int(value)
     return +held
 
 
@@ -119,7 +119,7 @@ def _write_lost(path: str, pid: int, lost: Counter[str]) -> None:
         file = SharedFile(draft)
         try:
             for name, count in lost.items():
-                file.write_value(key_of(names.LOST, "_total", names.LOST.labels, (name,)), float(count), 0.0)
+                file.write_value(key_of(semconv.LOST, "_total", semconv.LOST.labels, (name,)), float(count), 0.0)
         finally:
             file.close()
         os.replace(draft, final)

@@ -13,20 +13,20 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from ..._common import semconv as names
+from ..._common import semconv
 from ..._common.forks import in_child
 from ..._common.log import emit
 from .directory import close_own_account
 from .shared_file import COUNTER, HISTOGRAM, KINDS, LIVE_MAX, LIVE_SUM, SharedFile, file_of, key_of
 
-_BOUNDS = (*names.BUCKETS, float("inf"))
+_BOUNDS = (*semconv.BUCKETS, float("inf"))
 _COUNTERS = (
-    *(names.SCHEDULED, names.STARTED, names.ENDED, names.FAILURES),
-    *(names.LOST, names.REQUEST_ERRORS, names.OBSERVER_ERRORS),
+    *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED, semconv.FAILURES),
+    *(semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS),
 )
-_SUMS = (names.PENDING, names.RUNNING, names.THREADS_BUSY, names.THREADS_LIMIT, names.THREADS_WAITING)
-_GREATEST = (names.OLDEST_AGE, names.INFO)
-_HISTOGRAMS = (names.WAIT, names.THREAD_WAIT, names.DURATION)
+_SUMS = (semconv.PENDING, semconv.RUNNING, semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
+_GREATEST = (semconv.OLDEST_AGE, semconv.INFO)
+_HISTOGRAMS = (semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION)
 
 
 class Slot:
@@ -143,7 +143,7 @@ class Book:
     def slot(
         self,
         kind: str,
-        metric: names.Metric,
+        metric: semconv.Metric,
         suffix: str,
         values: tuple[str, ...],
         more: tuple[tuple[str, str], ...] = (),
@@ -162,15 +162,15 @@ class Book:
                     self._tell(fault)
             return slot
 
-    def counter(self, metric: names.Metric, *values: str) -> Slot:
+    def counter(self, metric: semconv.Metric, *values: str) -> Slot:
         """Return the place of a counter."""
         return self.slot(COUNTER, metric, "_total", values)
 
-    def gauge(self, metric: names.Metric, *values: str) -> Slot:
+    def gauge(self, metric: semconv.Metric, *values: str) -> Slot:
         """Return the place of a gauge, which goes with its process."""
         return self.slot(LIVE_MAX if metric in _GREATEST else LIVE_SUM, metric, "", values)
 
-    def histogram(self, metric: names.Metric, *values: str) -> Times:
+    def histogram(self, metric: semconv.Metric, *values: str) -> Times:
         """Return the places of a histogram: all of them, or none that counts."""
         buckets = [
             self.slot(HISTOGRAM, metric, "_bucket", values, (("le", floatToGoString(bound)),)) for bound in _BOUNDS
@@ -188,7 +188,7 @@ class Book:
         if not self._told:
             self._told = True
             detail = f"{self.path}: {fault}; series that need more room are left out in this process"
-            emit("error", names.EVENT_METRICS, {names.KEY_DETAIL: detail})
+            emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
 
     def forget(self) -> None:
         """Leave the parent's files to it, in a forked child."""

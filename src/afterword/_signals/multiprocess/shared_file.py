@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
-from ..._common import semconv as names
+from ..._common import semconv
 
 LIVE_SUM, LIVE_MAX = "gauge_livesum", "gauge_livemax"
 COUNTER, HISTOGRAM = "counter", "histogram"
@@ -44,7 +44,7 @@ def owner_of_live_file(file: str) -> int | None:
     return int(found[1]) if found is not None else None
 
 
-def key_of(metric: names.Metric, suffix: str, labels: tuple[str, ...], values: tuple[str, ...]) -> str:
+def key_of(metric: semconv.Metric, suffix: str, labels: tuple[str, ...], values: tuple[str, ...]) -> str:
     """Return the key of one series."""
     name = metric.prometheus
     return mmap_key(name, name + suffix, [*labels], [*values], metric.help)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..._common import semconv as names
+from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import Outcome, TaskRun
 from .numbers import Book, Times, all_or_none
@@ -29,13 +29,13 @@ class TaskSeries:
     def __init__(self, book: Book, name: str) -> None:
         self._book = book
         self._name = name
-        self._scheduled = book.counter(names.SCHEDULED, name)
-        self._started = book.counter(names.STARTED, name)
-        self._pending = book.gauge(names.PENDING, name)
-        self._running = book.gauge(names.RUNNING, name)
-        self._wait = book.histogram(names.WAIT, name)
+        self._scheduled = book.counter(semconv.SCHEDULED, name)
+        self._started = book.counter(semconv.STARTED, name)
+        self._pending = book.gauge(semconv.PENDING, name)
+        self._running = book.gauge(semconv.RUNNING, name)
+        self._wait = book.histogram(semconv.WAIT, name)
         # all outcomes start at 0, so that rate() sees the first failure
-        self._ended = {outcome: book.counter(names.ENDED, name, str(outcome)) for outcome in Outcome}
+        self._ended = {outcome: book.counter(semconv.ENDED, name, str(outcome)) for outcome in Outcome}
         self._durations: dict[Outcome, Times] = {}
         self._thread_wait: Times | None = None
         needed = (self._scheduled, self._started, self._pending, self._running, *self._ended.values())
@@ -68,14 +68,14 @@ class TaskSeries:
         self._ended[outcome].inc()
         if outcome is Outcome.FAILED:
             kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
-            self._book.counter(names.FAILURES, self._name, kind).inc()
+            self._book.counter(semconv.FAILURES, self._name, kind).inc()
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
         times = self._durations.get(outcome)
         if times is None:
-            times = self._durations[outcome] = self._book.histogram(names.DURATION, self._name, str(outcome))
+            times = self._durations[outcome] = self._book.histogram(semconv.DURATION, self._name, str(outcome))
         times.observe(run.duration or 0.0)
         if run.thread_wait is not None:
             if self._thread_wait is None:
-                self._thread_wait = self._book.histogram(names.THREAD_WAIT, self._name)
+                self._thread_wait = self._book.histogram(semconv.THREAD_WAIT, self._name)
             self._thread_wait.observe(run.thread_wait)

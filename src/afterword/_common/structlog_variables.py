@@ -8,12 +8,12 @@ from typing import Any
 
 from structlog import contextvars as structlog_context
 
-from . import semconv as names
+from . import semconv
 
 _PREFIX: str = getattr(structlog_context, "STRUCTLOG_KEY_PREFIX", "structlog_")
 # every variable that was ever bound in this process, which are few: cheaper than to walk the whole context
 _TABLE: dict[str, ContextVar[Any]] | None = getattr(structlog_context, "_CONTEXT_VARS", None)
-_OURS = {_PREFIX + key: key for key in names.LOG_KEYS}
+_OURS = {_PREFIX + key: key for key in semconv.LOG_KEYS}
 _NONE: frozenset[str] = frozenset()
 
 Bound = list[tuple[ContextVar[Any], Any]]

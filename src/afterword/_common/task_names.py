@@ -1,0 +1,189 @@
+"""The one place that names a task, and ``@task``, which describes it.
+
+A task is named ``module.qualname`` of what really runs: ``functools.partial`` and ``functools.wraps`` are looked
+through. Naming is total: whatever an object does when it is asked, it gets a name.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, Final, NamedTuple, TypeVar, overload
+
+from . import foreign
+from .cardinality import TASK_NAMES
+from .faults import EXITS, contained
+from .text import MAX_NAME, clean_name
+
+_OPTIONS: Final = "__afterword_task__"
+_MAX_UNWRAP: Final = 20
+
+
+class TaskOptions(NamedTuple):
+    """What ``@task`` noted on a function."""
+
+    name: str | None = None
+    run_on_request_error: bool = False
+
+
+_declared: dict[str, None] = {}
+
+
+def declare(func: Callable[..., Any], options: TaskOptions) -> None:
+    """Note options on a function; raises ``AttributeError`` or ``TypeError`` where it takes no attributes."""
+    setattr(func, _OPTIONS, options)
+    if len(_declared) < TASK_NAMES.limit:
+        _declared[options.name or function_name(func)] = None
+
+
+def declared() -> list[str]:
+    """Return the names of the functions that were decorated with ``@task``: known before they are scheduled."""
+    return [TASK_NAMES.admit(name) for name in list(_declared)]  # a thread may import more
+
+
+def task_options(func: Any) -> TaskOptions:
+    """Return what ``@task`` noted on a function or on anything it wraps; never raises."""
+    for layer in _layers(func):
+        try:
+            options = getattr(layer, _OPTIONS, None)
+        except EXITS:
+            raise
+        except BaseException:  # noqa: BLE001, S112  a proxy may raise anything
+            continue
+        if isinstance(options, TaskOptions):
+            return options
+    return TaskOptions()
+
+
+def function_name(func: Any) -> str:
+    """Return ``module.qualname`` of what will really run; never raises.
+
+    ``functools.partial`` and ``functools.wraps`` are looked through, a bound method is named by its object's
+    class, a callable object by its class.
+    """
+    innermost = func
+    for innermost in _layers(func):  # noqa: B007  the last one counts
+        pass
+    try:
+        return clean_name(_describe(innermost))
+    except EXITS:
+        raise
+    except BaseException:  # noqa: BLE001  whatever the object does when it is asked for its name
+        return _type_name(innermost)
+
+
+def identify(func: Any) -> tuple[str, str]:
+    """Return a task's label (``@task(name=...)`` or its function's name, bounded in number) and its function."""
+    if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
+        # nothing is noted on it, and it wraps nothing
+        function = f"{func.__module__}.{func.__qualname__}"
+        if function.isascii() and len(function) <= MAX_NAME and not foreign.is_wrapper(func.__qualname__):
+            return TASK_NAMES.admit(function), function
+    function = function_name(func)
+    name = TASK_NAMES.admit(task_options(func).name or function)
+    with contained():
+        foreign.warn_of_queue(func.func if isinstance(func, functools.partial) else func, name)
+    return name, function
+
+
+def task_name(func: Any) -> str:
+    """Return the label of a task."""
+    return identify(func)[0]
+
+
+def unwrap(func: Any) -> Any:
+    """Return the innermost function under ``partial`` and ``wraps``."""
+    innermost = func
+    for innermost in _layers(func):  # noqa: B007
+        pass
+    return innermost
+
+
+def _layers(func: Any) -> list[Any]:
+    """Return the callable and what it wraps, outermost first; bounded, since a proxy may return itself."""
+    layers = [func]
+    while len(layers) <= _MAX_UNWRAP:
+        try:
+            inner = func.func if isinstance(func, functools.partial) else _wrapped(func)
+        except EXITS:
+            raise
+        except BaseException:  # noqa: BLE001
+            break
+        if inner is None or not callable(inner) or any(inner is layer for layer in layers):
+            break
+        layers.append(inner)
+        func = inner
+    return layers
+
+
+def _wrapped(func: Any) -> Any:
+    inner = foreign.wrapped_by(func)
+    return inner if inner is not None else getattr(func, "__wrapped__", None)
+
+
+def _describe(func: Any) -> str:
+    owner = getattr(func, "__self__", None)
+    if owner is not None and hasattr(func, "__func__"):
+        cls = owner if isinstance(owner, type) else type(owner)
+        return f"{_type_name(cls)}.{_text(func.__name__)}"
+    if isinstance(func, type):
+        return _type_name(func)
+    qualname = getattr(func, "__qualname__", None)
+    if not isinstance(qualname, str):
+        return _type_name(type(func))
+    module = getattr(func, "__module__", None)
+    return f"{_text(module)}.{qualname}" if isinstance(module, str) else qualname
+
+
+def _type_name(cls: Any) -> str:
+    cls = cls if isinstance(cls, type) else type(cls)
+    # type's own descriptors, so that a metaclass cannot interfere
+    module, qualname = (type.__dict__[name].__get__(cls) for name in ("__module__", "__qualname__"))
+    return clean_name(f"{module}.{qualname}" if isinstance(module, str) else str(qualname))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a name")
+    return value
+
+
+# --- @task ------------------------------------------------------------------------------------------------------
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@overload
+def task(name: Function) -> Function: ...
+
+
+@overload
+def task(name: str | None = None, *, run_on_request_error: bool = False) -> Callable[[Function], Function]: ...
+
+
+def task(name: Any = None, *, run_on_request_error: bool = False) -> Any:
+    """Describe a function that is used as a background task; a decorator that returns the function itself.
+
+    Args:
+        name: its name in all signals, instead of ``module.qualname``.
+        run_on_request_error: run it after the error response, instead of dropping it, if its request fails.
+
+    Raises:
+        TypeError: ``name`` is no string, or what is decorated is not callable or takes no attributes.
+    """
+    if callable(name):
+        return task()(name)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name: a string is needed, not {name!r}")
+
+    def describe(function: Function) -> Function:
+        if not callable(function):
+            raise TypeError(f"task: a function is needed, not {function!r}")
+        try:
+            declare(function, TaskOptions(name, run_on_request_error))
+        except (AttributeError, TypeError) as exc:
+            raise TypeError(f"task: {function!r} takes no attributes; decorate a function around it") from exc
+        return function
+
+    return describe

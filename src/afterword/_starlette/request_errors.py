@@ -1,0 +1,206 @@
+"""What an exception means for its request: a failure, a cancellation, a lost client; and its one report."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError, current_task
+from typing import Final
+
+import anyio
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
+
+from .._common.model import RequestInfo
+from .._common.task_names import task_options
+from .._common.validation import learn_parameters, quotes_input
+from .._ledger.runs import is_pending
+from .http_route import locate
+from .state import CANCELLED, DISCONNECTED, ERROR, FailureSummary, RequestFailure, RequestState, TaskRecord
+
+# Starlette's words for an exception that has a handler but came too late for it
+_TOO_LATE: Final = "Caught handled exception, but response already started."
+# and for an application that ended without an answer: a task group takes a CancelledError for its own
+_SILENT: Final = "No response returned."
+_CHAIN: Final = 10
+
+# --- kinds of exceptions ----------------------------------------------------------------------------------------
+
+
+def is_cancellation(exc: BaseException) -> bool:
+    """Return whether an exception means that somebody else stopped the code, on asyncio and on trio.
+
+    A ``CancelledError`` that nobody asked for is an error like any other: the code awaited something that had
+    been cancelled. Only the task that it passes through knows that, so ask in there.
+    """
+    if isinstance(exc, Exception):
+        return False
+    if isinstance(exc, GeneratorExit | KeyboardInterrupt):
+        return True
+    try:
+        if not isinstance(exc, anyio.get_cancelled_exc_class()):
+            return False
+        task = current_task() if isinstance(exc, CancelledError) else None
+        return task is None or task.cancelling() > 0
+    except Exception:  # noqa: BLE001  no event loop is running
+        return type(exc).__name__ in ("CancelledError", "Cancelled")
+
+
+def is_error(exc: BaseException) -> bool:
+    """Return whether code went wrong by itself; behind an exit or a cancellation nothing more is called."""
+    return isinstance(exc, Exception) or (isinstance(exc, CancelledError) and not is_cancellation(exc))
+
+
+def failure_kind(exc: BaseException, request_kind: str) -> str:
+    """Return what an exception means for its request: only its own client can leave it."""
+    if request_kind == "websocket":
+        disconnected = isinstance(exc, WebSocketDisconnect)
+    else:
+        disconnected = isinstance(exc, ClientDisconnect) or isinstance(exc.__cause__, ClientDisconnect)
+    if disconnected:
+        return DISCONNECTED
+    return CANCELLED if is_cancellation(exc) else ERROR
+
+
+def _unwrapped(exc: BaseException) -> BaseException:
+    """Return the exception that was raised, without the wrapping of task groups and of Starlette."""
+    for _ in range(_CHAIN):
+        if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
+            exc = exc.exceptions[0]
+        elif type(exc) is RuntimeError and exc.args == (_TOO_LATE,) and exc.__cause__ is not None:
+            exc = exc.__cause__
+        else:
+            break
+    return exc
+
+
+def _same_error(exc: BaseException, known: BaseException) -> bool:
+    """Return whether an exception is a known one or was raised because of it: one error, one report."""
+    seen: BaseException | None = exc
+    for _ in range(_CHAIN):
+        if seen is known:
+            return True
+        if seen is None:
+            return False
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def _is_silence(exc: BaseException) -> bool:
+    """Return whether an exception only says that another one, which somebody swallowed, left no answer."""
+    return type(exc) is RuntimeError and exc.args == (_SILENT,)
+
+
+# --- an error comes ---------------------------------------------------------------------------------------------
+
+
+def record_request_error(
+    request: RequestState, exc: BaseException, depth: int | None = None
+) -> RequestFailure | None:
+    """Judge an exception that reached the exception middleware or left the application.
+
+    The runs that have not started by now are to be dropped because of it; a retrying middleware may yet try again.
+    ``None`` if it came out of a task that was called behind the complete response: that is no failed request.
+
+    Args:
+        request: whose error it is.
+        exc: the exception.
+        depth: how often the application is being called around it. If ``request.inside`` is more, a middleware
+            raised, and what is inside goes on and may yet run its tasks.
+    """
+    reached, exc = exc, _unwrapped(exc)
+    if request.task_failed or request.forked:
+        return None
+    kind = DISCONNECTED if exc is request.lost_client else failure_kind(exc, request.kind)
+    failure = _known_failure(request, exc, kind) or _new_failure(request, exc, kind)
+    failure.reached = reached
+    locate(request)
+    for run, record in request.runs.copy().items():  # a thread may schedule more
+        # what hangs on an error response was attached because of this error: it may yet run
+        if not is_pending(run) or record.on_error_response or isinstance(record.failure, RequestFailure):
+            continue
+        if depth is not None and request.inside > depth:
+            record.failure = FailureSummary(failure.kind, failure.error_type)
+        else:
+            record.failure = failure
+            _keep_for_rerun(failure, record)
+    return failure
+
+
+def record_escaped_error(request: RequestState, exc: BaseException) -> RequestFailure | None:
+    """Judge an exception that leaves the application; the server answers where no response has begun."""
+    failure = record_request_error(request, exc, 0)
+    if failure is not None and failure.kind == ERROR and request.kind == "http" and request.status is None:
+        request.status = 500
+    return failure
+
+
+def _known_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure | None:
+    known = [failure for failure in request.failures if _same_error(exc, failure.exc)]
+    if kind == ERROR:
+        cancelled = [failure for failure in known or request.failures if failure.kind == CANCELLED]
+        for failure in cancelled[:1]:
+            # what cancelled the application, or what was made of it: a task group's error, a timeout
+            failure.exc, failure.kind, failure.logged = exc, kind, False
+            return failure
+        if not known and _is_silence(exc):
+            known = [failure for failure in request.failures if isinstance(failure.exc, CancelledError)]
+    return known[0] if known else None
+
+
+def _new_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure:
+    failure = RequestFailure(exc, kind, before_response=not request.started)
+    for reported in request.reported_inside:
+        if _same_error(exc, reported.exc):
+            failure.reported = failure.inside = True
+            failure.logged = reported.logged
+    request.failures = (*request.failures, failure)
+    return failure
+
+
+def _keep_for_rerun(failure: RequestFailure, record: TaskRecord) -> None:
+    """Keep a task that asked to run although its request failed; a timeout may yet be answered with a 504."""
+    task = record()
+    if task is not None and failure.kind != DISCONNECTED and task_options(task.func).run_on_request_error:
+        failure.tasks_to_rerun.append(task)
+
+
+# --- it is reported ---------------------------------------------------------------------------------------------
+
+
+def is_request_error(request: RequestState, failure: RequestFailure) -> bool:
+    """Return whether a failure counts as a failed request."""
+    status = request.status or request.inner_status
+    if failure.kind == DISCONNECTED:
+        return False
+    if failure.kind == CANCELLED:
+        return status is not None and status >= 400
+    return not (failure.before_response and status is not None and status < 400)
+
+
+def report(request: RequestState, failure: RequestFailure) -> None:
+    """Tell the observers of a failed request, once per error, here or in an application mounted inside."""
+    if failure.reported:
+        return
+    failure.reported = True
+    if request.parent is not None:
+        request.parent.reported_inside = (*request.parent.reported_inside, failure)
+    if not is_request_error(request, failure):
+        return
+    locate(request)
+    known = request.info
+    status = request.status or request.inner_status
+    info = RequestInfo(known.method, known.route, known.request_id, status, failure.trace_id, failure.span_id)
+    info.dropped = _drops_tasks(request, failure)
+    if request.scope is not None and quotes_input(failure.exc):
+        request.instrumentation.failsafe("reading parameters", learn_parameters, request.scope)
+    request.instrumentation.ledger.request_failed(info, failure.exc)
+    failure.logged = info._logged
+
+
+def _drops_tasks(request: RequestState, failure: RequestFailure) -> bool:
+    """Return whether tasks never run because of a failure: neither run again nor on the error response."""
+    return failure.dropped or any(
+        record.failure is failure
+        and not record.on_error_response
+        and not any(record() is task for task in failure.tasks_to_rerun)
+        for record in list(request.runs.values())
+    )
