@@ -15,7 +15,7 @@ from tests.support.story import failed, request_error, skipped, succeeded
 from tests.support.visit import get
 
 
-def test_row_27_one_task_shared_by_every_response(comparison: Comparison):
+def test_one_task_shared_by_every_response_runs_once_a_response(comparison: Comparison):
     """A task made once, at import, and put on every response has one run per response."""
 
     def build(stage: Stage) -> FastAPI:
@@ -31,7 +31,7 @@ def test_row_27_one_task_shared_by_every_response(comparison: Comparison):
     comparison.verify(build, get("/", "/", "/"), *[succeeded("mail")] * 3)
 
 
-def test_row_27_one_batch_shared_by_every_response(comparison: Comparison):
+def test_one_batch_shared_by_every_response_runs_once_a_response(comparison: Comparison):
     """A batch made once is accounted for at every response, also when it fails."""
 
     def build(stage: Stage) -> FastAPI:
@@ -49,7 +49,7 @@ def test_row_27_one_batch_shared_by_every_response(comparison: Comparison):
     comparison.verify(build, get("/", "/"), *[succeeded("mail"), failed("report"), skipped("audit")] * 2)
 
 
-def test_row_28_a_running_task_adds_another(comparison: Comparison):
+def test_a_running_task_adds_another_to_its_own_batch(comparison: Comparison):
     """A task that a running one adds to its own batch runs in that batch."""
 
     def build(stage: Stage) -> FastAPI:
@@ -71,7 +71,7 @@ def test_row_28_a_running_task_adds_another(comparison: Comparison):
 
 
 @pytest.mark.parametrize("kind", ["task", "batch"])
-def test_row_29_awaited_by_hand(comparison: Comparison, kind: str):
+def test_a_task_awaited_by_hand_runs_once(comparison: Comparison, kind: str):
     """A task or a batch that the endpoint awaits itself runs once, before the response."""
 
     def build(stage: Stage) -> FastAPI:
@@ -90,7 +90,7 @@ def test_row_29_awaited_by_hand(comparison: Comparison, kind: str):
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["working", "failing"])
-def test_row_43_a_batch_added_as_a_task(comparison: Comparison, fails: bool):
+def test_a_batch_added_as_a_task_counts_its_own_tasks_only(comparison: Comparison, fails: bool):
     """The merge recipe, ``add_task(response.background)``, counts the inner tasks only, once each."""
 
     def build(stage: Stage) -> FastAPI:
@@ -118,7 +118,7 @@ def test_row_43_a_batch_added_as_a_task(comparison: Comparison, fails: bool):
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["working", "failing"])
-def test_row_43_batches_inside_batches(comparison: Comparison, fails: bool):
+def test_batches_inside_batches_run_depth_first(comparison: Comparison, fails: bool):
     """Batches nested as members run depth first; after a failure all that is behind it is skipped."""
 
     def build(stage: Stage) -> FastAPI:
@@ -138,7 +138,7 @@ def test_row_43_batches_inside_batches(comparison: Comparison, fails: bool):
     comparison.verify(build, get(), succeeded("report"), *fate, peers_keep_some=True)
 
 
-def test_row_44_handed_to_a_worker(comparison: Comparison):
+def test_a_task_handed_to_a_worker_is_told_once(comparison: Comparison):
     """A task that a worker started elsewhere runs is accounted for once, with the request it came from."""
 
     def build(stage: Stage) -> FastAPI:
@@ -171,7 +171,7 @@ def test_row_44_handed_to_a_worker(comparison: Comparison):
     assert {run.request.route for run in comparison.accounts.recorder.ended_runs} == {"/"}
 
 
-def test_row_44_handed_to_another_application(comparison: Comparison):
+def test_a_task_handed_to_another_application_stays_in_its_account(comparison: Comparison):
     """A task that another application's response carries stays in the account it was born in."""
 
     def build(stage: Stage) -> FastAPI:
@@ -197,7 +197,7 @@ def test_row_44_handed_to_another_application(comparison: Comparison):
     comparison.verify(build, drive, succeeded("mail"))
 
 
-def test_row_51_created_in_a_request_that_fails(comparison: Comparison):
+def test_what_a_failed_request_left_running_schedules_tasks_of_its_own(comparison: Comparison):
     """What a ``create_task`` of a failed request schedules later runs, detached from the request."""
 
     def build(stage: Stage) -> FastAPI:

@@ -65,7 +65,7 @@ def metric_locks(registry: CollectorRegistry) -> list[Any]:
     return [holder._lock for holder in holders if hasattr(holder, "_lock")]
 
 
-def test_row_49_destroyed_inside_a_metrics_lock(comparison: Comparison):
+def test_a_request_destroyed_inside_a_metrics_lock_is_cancelled(comparison: Comparison):
     """A request collected by a thread that holds the metrics' locks is cancelled, without a deadlock."""
     begun = asyncio.Event()
     stage = comparison.stage()
@@ -102,7 +102,7 @@ def test_row_49_destroyed_inside_a_metrics_lock(comparison: Comparison):
     comparison.expect(cancelled("mail"), skipped("audit", "earlier_task_cancelled"))
 
 
-def test_row_49_nothing_is_kept_of_it(comparison: Comparison, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_is_kept_of_a_destroyed_request(comparison: Comparison, monkeypatch: pytest.MonkeyPatch):
     """What a suspended task had in its hands is free when its request has been destroyed."""
     # contrib's own tear-down is logged with a traceback, which pytest would keep, frames and all
     monkeypatch.setattr(logging.getLogger("opentelemetry.context"), "disabled", True)
@@ -132,7 +132,7 @@ def test_row_49_nothing_is_kept_of_it(comparison: Comparison, monkeypatch: pytes
     assert wait_until(lambda: gc.collect() >= 0 and alive[0]() is None)
 
 
-def test_an_alert_that_is_destroyed(comparison: Comparison):
+def test_an_alert_that_is_destroyed_is_cancelled(comparison: Comparison):
     """A suspended ``on_task_failure`` that is collected ends as a task does: cancelled, and nothing is raised."""
     begun = asyncio.Event()
     stage = comparison.stage()

@@ -13,7 +13,7 @@ from tests.support.stage import Stage, named
 from tests.support.story import cancelled, dropped, skipped, succeeded
 
 
-def test_row_20_the_client_leaves_during_the_task(comparison: Comparison):
+def test_a_task_goes_on_when_its_client_leaves(comparison: Comparison):
     """A task goes on when its client has hung up."""
 
     def build(stage: Stage) -> FastAPI:
@@ -42,7 +42,7 @@ def test_row_20_the_client_leaves_during_the_task(comparison: Comparison):
     comparison.verify(build, drive, succeeded("mail"))
 
 
-def test_row_20_the_client_leaves_in_mid_stream(comparison: Comparison):
+def test_a_task_runs_when_the_client_leaves_in_mid_stream(comparison: Comparison):
     """A stream's task runs although nobody has read the stream to its end."""
 
     def build(stage: Stage) -> FastAPI:
@@ -72,7 +72,7 @@ def test_row_20_the_client_leaves_in_mid_stream(comparison: Comparison):
     comparison.verify(build, drive, succeeded("mail"))
 
 
-def test_row_21_shutdown_cancels_a_running_task(comparison: Comparison):
+def test_shutdown_cancels_a_running_task(comparison: Comparison):
     """A server that shuts down cancels a running task and never runs the ones behind it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -105,7 +105,7 @@ def test_row_21_shutdown_cancels_a_running_task(comparison: Comparison):
     assert "catch" not in detail
 
 
-def test_row_22_shutdown_while_a_thread_runs_on(comparison: Comparison):
+def test_shutdown_while_a_thread_runs_on(comparison: Comparison):
     """A sync task's thread outlives the shutdown; for the account the task is cancelled."""
 
     def build(stage: Stage) -> FastAPI:
@@ -137,7 +137,7 @@ def test_row_22_shutdown_while_a_thread_runs_on(comparison: Comparison):
 
 
 @pytest.mark.parametrize("notices", ["receiving", "sending"])
-def test_row_39_a_websocket_disconnects(comparison: Comparison, notices: str):
+def test_a_websocket_that_disconnects_is_no_error(comparison: Comparison, notices: str):
     """A WebSocket's client that leaves is nobody's error; the tasks are dropped for that reason."""
 
     def build(stage: Stage) -> FastAPI:
@@ -168,7 +168,7 @@ def test_row_39_a_websocket_disconnects(comparison: Comparison, notices: str):
     comparison.verify(build, drive, dropped("mail", "client_disconnected"))
 
 
-def test_row_39_sending_to_a_vanished_client(comparison: Comparison):
+def test_a_client_that_vanished_is_no_error(comparison: Comparison):
     """A request whose client vanished before the answer, and which notices, is no failed request."""
 
     def build(stage: Stage) -> FastAPI:

@@ -30,21 +30,21 @@ def raising(exc: Exception):
     return build
 
 
-def test_row_05_an_http_exception(comparison: Comparison):
+def test_an_http_exception_drops_the_task(comparison: Comparison):
     """A task scheduled before an ``HTTPException`` is dropped; a 4xx is a warning without a traceback."""
     comparison.verify(raising(HTTPException(404)), get(), dropped("mail"), request_error(404, HTTP_EXCEPTION))
     [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "warning"
 
 
-def test_row_05_an_http_exception_of_the_servers_fault(comparison: Comparison):
+def test_an_http_exception_of_the_servers_fault_is_an_error(comparison: Comparison):
     """An ``HTTPException`` of 500 or more is an error with a traceback."""
     comparison.verify(raising(HTTPException(503)), get(), dropped("mail"), request_error(503, HTTP_EXCEPTION))
     [line] = comparison.accounts.lines.of_requests()
     assert line["log_level"] == "error"
 
 
-def test_row_06_a_parameter_fails_validation(comparison: Comparison):
+def test_a_failed_validation_drops_the_task_of_a_dependency(comparison: Comparison):
     """A dependency's task is dropped when validation fails; the input is never in the log."""
 
     def build(stage: Stage) -> FastAPI:
@@ -67,7 +67,7 @@ def test_row_06_a_parameter_fails_validation(comparison: Comparison):
     assert "hunter2" not in repr([span.to_json() for span in comparison.accounts.spans.of_runs()])
 
 
-def test_row_07_an_unhandled_exception(comparison: Comparison):
+def test_an_unhandled_exception_is_reported_once(comparison: Comparison):
     """An unhandled exception drops the tasks and is reported once, with its traceback."""
     comparison.verify(raising(ValueError("boom")), get(), dropped("mail"), request_error(500, "ValueError"))
     [line] = comparison.accounts.lines.of_requests()
@@ -76,7 +76,7 @@ def test_row_07_an_unhandled_exception(comparison: Comparison):
         assert line["trace_id"] == comparison.accounts.recorder.run("mail").trace_id
 
 
-def test_row_07_the_response_model_does_not_validate(comparison: Comparison):
+def test_a_response_that_its_model_refuses_is_the_servers_error(comparison: Comparison):
     """A response that is not what was promised is the server's error."""
 
     def build(stage: Stage) -> FastAPI:
@@ -93,7 +93,7 @@ def test_row_07_the_response_model_does_not_validate(comparison: Comparison):
     comparison.verify(build, get(), dropped("mail"), error)
 
 
-def test_row_07_debug_mode_keeps_its_traceback_page(comparison: Comparison):
+def test_debug_mode_keeps_its_traceback_page(comparison: Comparison):
     """In debug mode the page with the traceback is sent, and the error is reported as ever."""
 
     def build(stage: Stage) -> FastAPI:
@@ -115,7 +115,7 @@ def test_row_07_debug_mode_keeps_its_traceback_page(comparison: Comparison):
 
 
 @pytest.mark.parametrize("handles", [ValueError, Exception])
-def test_row_08_a_handler_with_a_background(comparison: Comparison, handles: type[Exception]):
+def test_the_background_of_a_handler_runs(comparison: Comparison, handles: type[Exception]):
     """The user's handler answers with a task: that one runs, the endpoint's is dropped, the error is told."""
 
     def build(stage: Stage) -> FastAPI:
@@ -133,7 +133,7 @@ def test_row_08_a_handler_with_a_background(comparison: Comparison, handles: typ
     assert events.index("request.failed") < events.index("background_task.succeeded")
 
 
-def test_row_19_the_stream_breaks(comparison: Comparison):
+def test_a_stream_that_breaks_drops_the_task(comparison: Comparison):
     """A generator that raises midway drops the tasks; the request is reported once, as an error."""
 
     def build(stage: Stage) -> FastAPI:
@@ -155,7 +155,7 @@ def test_row_19_the_stream_breaks(comparison: Comparison):
     assert line["log_level"] == "error"
 
 
-def test_row_38_the_exit_of_a_dependency_raises(comparison: Comparison):
+def test_an_error_in_the_exit_of_a_dependency_is_reported_once(comparison: Comparison):
     """An error in a ``yield`` dependency's exit is reported once, whether the tasks have run or not."""
 
     def build(stage: Stage) -> FastAPI:
@@ -176,13 +176,13 @@ def test_row_38_the_exit_of_a_dependency_raises(comparison: Comparison):
     comparison.verify(build, get(), fate, request_error(status, HTTP_EXCEPTION))
 
 
-def test_row_40_answered_with_a_redirect(comparison: Comparison):
+def test_an_exception_answered_with_a_redirect_is_no_failed_request(comparison: Comparison):
     """An exception that redirects drops the tasks, but is no failed request."""
     to_login = HTTPException(307, headers={"location": "/login"})
     comparison.verify(raising(to_login), get(), dropped("mail"))
 
 
-def test_row_41_the_stream_breaks_before_a_handler_of_all(comparison: Comparison):
+def test_the_background_of_a_response_that_is_never_sent_is_abandoned(comparison: Comparison):
     """A handler whose response can no longer be sent is called; its own task is abandoned."""
 
     def build(stage: Stage) -> FastAPI:
@@ -209,7 +209,7 @@ def test_row_41_the_stream_breaks_before_a_handler_of_all(comparison: Comparison
 
 
 @pytest.mark.parametrize("handles", [ValueError, Exception])
-def test_row_42_a_handler_with_one_constant_response(comparison: Comparison, handles: type[Exception]):
+def test_the_one_constant_response_of_a_handler_stays_as_it_is(comparison: Comparison, handles: type[Exception]):
     """A response object that a handler returns for every error stays as it is; each error is told once."""
     constants: list[JSONResponse] = []
 

@@ -15,7 +15,7 @@ from tests.support.visit import get
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
-def test_row_03_the_middle_one_of_three_raises(comparison: Comparison, kind: str):
+def test_a_task_that_fails_skips_the_ones_behind_it(comparison: Comparison, kind: str):
     """A failing task ends its batch: what is behind it is skipped, and is told because of whom."""
 
     def build(stage: Stage) -> FastAPI:
@@ -35,7 +35,7 @@ def test_row_03_the_middle_one_of_three_raises(comparison: Comparison, kind: str
     assert "shop.report" in comparison.accounts.spans.of("audit").status.description
 
 
-def test_row_03_the_exception_event_is_on_the_span(comparison: Comparison):
+def test_the_span_of_a_failed_run_carries_the_exception(comparison: Comparison):
     """A failed run's span carries the exception once, with its type, message and traceback."""
 
     def build(stage: Stage) -> FastAPI:
@@ -55,7 +55,7 @@ def test_row_03_the_exception_event_is_on_the_span(comparison: Comparison):
     assert "in task" in event.attributes["exception.stacktrace"]
 
 
-def test_row_04_a_task_raises_what_has_a_handler(comparison: Comparison):
+def test_a_task_that_raises_an_http_exception_fails_with_it(comparison: Comparison):
     """A task that raises an ``HTTPException`` fails with that type, whatever the server makes of it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -71,7 +71,7 @@ def test_row_04_a_task_raises_what_has_a_handler(comparison: Comparison):
     comparison.verify(build, get(), failed("mail", "fastapi.exceptions.HTTPException"), skipped("audit"))
 
 
-def test_row_04_a_task_raises_what_has_a_handler_of_the_users(comparison: Comparison):
+def test_a_handler_for_what_a_task_raises_changes_nothing(comparison: Comparison):
     """A handler for the type of error that a task raises changes nothing about whose error it is."""
 
     class OutOfPaper(Exception):
@@ -125,7 +125,7 @@ def async_generator_function(stage: Stage):
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("kind", [lambda_returning_a_coroutine, generator_function, async_generator_function])
-def test_row_26_nobody_awaits_what_it_returns(comparison: Comparison, kind):
+def test_a_task_whose_result_nobody_awaits_has_failed(comparison: Comparison, kind):
     """A function that only returns something to be awaited or iterated did nothing, and says so."""
 
     def build(stage: Stage) -> FastAPI:
@@ -141,7 +141,7 @@ def test_row_26_nobody_awaits_what_it_returns(comparison: Comparison, kind):
     assert comparison.accounts.recorder.run("mail").detail
 
 
-def test_row_36_an_endpoint_awaits_a_task_that_fails(comparison: Comparison):
+def test_an_endpoint_awaits_a_task_that_fails(comparison: Comparison):
     """A task awaited by the endpoint fails its run and the request, which drops its own tasks."""
 
     def build(stage: Stage) -> FastAPI:
@@ -157,7 +157,7 @@ def test_row_36_an_endpoint_awaits_a_task_that_fails(comparison: Comparison):
     comparison.verify(build, get(), failed("report"), dropped("mail"), request_error(500, "ValueError"))
 
 
-def test_row_36_a_stream_awaits_a_task_that_fails(comparison: Comparison):
+def test_a_stream_awaits_a_task_that_fails(comparison: Comparison):
     """A task awaited inside a stream fails its run and the request, although the response has started."""
 
     def build(stage: Stage) -> FastAPI:
@@ -178,7 +178,7 @@ def test_row_36_a_stream_awaits_a_task_that_fails(comparison: Comparison):
 
 
 @pytest.mark.parametrize("what", ["converts", "swallows"])
-def test_row_37_a_dependency_catches_the_error_of_a_task(comparison: Comparison, what: str):
+def test_a_dependency_catches_the_error_of_a_task(comparison: Comparison, what: str):
     """A task's error stays a task's error when a ``yield`` dependency converts or swallows it."""
 
     def build(stage: Stage) -> FastAPI:
@@ -201,7 +201,7 @@ def test_row_37_a_dependency_catches_the_error_of_a_task(comparison: Comparison,
     comparison.verify(build, get(), failed("mail"), skipped("audit"))
 
 
-def test_row_48_a_generator_that_is_not_its_own(comparison: Comparison):
+def test_a_generator_that_is_not_the_tasks_own_is_no_failure(comparison: Comparison):
     """A function that returns somebody else's generator has done its work, as ``Executor.map`` has."""
 
     def build(stage: Stage) -> FastAPI:
@@ -221,7 +221,7 @@ def test_row_48_a_generator_that_is_not_its_own(comparison: Comparison):
     comparison.verify(build, drive, succeeded("map"))
 
 
-def test_an_exception_group_of_one(comparison: Comparison):
+def test_an_exception_group_of_one_is_told_as_the_error_inside(comparison: Comparison):
     """An error that a task group has wrapped is reported as what it is."""
 
     def build(stage: Stage) -> FastAPI:

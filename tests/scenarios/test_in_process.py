@@ -62,7 +62,7 @@ def build(stage: Stage) -> FastAPI:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:httpx")
 @pytest.mark.parametrize("call", [call_by_test_client, call_by_transport])
-def test_row_32_called_in_process(comparison: Comparison, call: Call):
+def test_a_client_in_the_process_waits_for_the_tasks(comparison: Comparison, call: Call):
     """In-process clients block until the tasks have ended and get their errors; the account is the same."""
     stage = comparison.stage()
     app = build(stage)
@@ -80,7 +80,7 @@ def test_row_32_called_in_process(comparison: Comparison, call: Call):
     )
 
 
-def test_row_32_many_applications_of_one_factory(comparison: Comparison):
+def test_many_applications_of_one_factory_share_the_accounts(comparison: Comparison):
     """A factory called for each test adds up in the same accounts, whatever became of the app before."""
     for _ in range(3):
         call_by_transport(build(comparison.stage()), "/works")
@@ -88,7 +88,7 @@ def test_row_32_many_applications_of_one_factory(comparison: Comparison):
 
 
 @pytest.mark.parametrize("telemetry_mode", MODES[:1], indirect=True, ids=lambda mode: mode.name)
-def test_row_52_one_registry_for_all(comparison: Comparison):
+def test_applications_on_one_registry_share_its_series(comparison: Comparison):
     """Applications on one registry share its series: no error, no growth, nothing missing."""
     registry = comparison.accounts.prometheus.registry
 

@@ -56,7 +56,7 @@ class Retry:
             await self.app(scope, receive, send)
 
 
-def test_row_33_a_middleware_answers_for_the_error(comparison: Comparison):
+def test_a_middleware_answers_for_the_error(comparison: Comparison):
     """A catch-all middleware hides the error from the server, not from the account."""
 
     def build(stage: Stage) -> FastAPI:
@@ -73,7 +73,7 @@ def test_row_33_a_middleware_answers_for_the_error(comparison: Comparison):
     comparison.verify(build, get(), dropped("mail"), request_error(503, "ValueError"))
 
 
-def test_row_33_a_middleware_cancels_the_endpoint(comparison: Comparison):
+def test_a_middleware_that_cancels_the_endpoint_drops_the_task(comparison: Comparison):
     """A time limit that cancels the endpoint drops the tasks; the status that was sent is reported."""
 
     def build(stage: Stage) -> FastAPI:
@@ -90,7 +90,7 @@ def test_row_33_a_middleware_cancels_the_endpoint(comparison: Comparison):
     comparison.verify(build, get(), dropped("mail"), request_error(504, ANY))
 
 
-def test_row_50_a_retry(comparison: Comparison):
+def test_a_retry_drops_the_task_of_the_first_attempt(comparison: Comparison):
     """A retrying middleware drops the first attempt's tasks; the second's run, and the request succeeds."""
 
     def build(stage: Stage) -> FastAPI:
@@ -134,7 +134,7 @@ def add_counted_middleware(app: FastAPI, stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_row_35_mounted_before_or_after(comparison: Comparison, when: str):
+def test_a_sub_application_is_watched_mounted_before_or_after(comparison: Comparison, when: str):
     """A sub-application is accounted for whether it was mounted before or after ``instrument``."""
 
     def build(stage: Stage) -> FastAPI:
@@ -154,7 +154,7 @@ def test_row_35_mounted_before_or_after(comparison: Comparison, when: str):
 
 
 @pytest.mark.parametrize("when", ["startup", "first request"])
-def test_row_35_instrumented_while_serving(comparison: Comparison, when: str):
+def test_an_application_can_be_instrumented_while_serving(comparison: Comparison, when: str):
     """An application whose middleware is already built can be instrumented, without building it again."""
 
     def build(stage: Stage) -> FastAPI:
@@ -187,8 +187,34 @@ def assert_constructed_as_bare(comparison: Comparison) -> None:
     assert comparison.bare.did.count("constructed") >= 1
 
 
-def test_an_error_in_a_middleware(comparison: Comparison):
+def test_an_error_in_a_middleware_fails_the_request(comparison: Comparison):
     """A middleware that fails after the endpoint does not take back what the endpoint's tasks did."""
+
+    class Failing:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            await self.app(scope, receive, send)
+            if scope["type"] == "http":
+                raise ValueError("boom")
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+        app.add_middleware(Failing)
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+
+        return app
+
+    comparison.verify(build, get(), succeeded("mail"), request_error(ANY, "ValueError"))
+    assert comparison.bare.did == ["mail"]
+
+
+def test_a_middleware_that_fails_before_it_passes_the_answer_on(comparison: Comparison):
+    """A middleware that fails with the answer in its hands fails the request, although the endpoint was well."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()
@@ -199,7 +225,7 @@ def test_an_error_in_a_middleware(comparison: Comparison):
             raise ValueError("boom")
 
         @app.get("/")
-        async def endpoint(tasks: BackgroundTasks) -> None:
+        async def endpoint() -> None:
             stage.did.append("endpoint")
 
         return app

@@ -71,7 +71,7 @@ async def storm(port: int) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("telemetry_mode", ALONE, indirect=True, ids=lambda mode: mode.name)
-def test_row_31_the_law_holds_under_load(comparison: Comparison):
+def test_the_law_holds_under_load(comparison: Comparison):
     """After ten thousand concurrent requests not one task is missing from any account."""
     quarter = REQUESTS // len(KINDS)
     http_exception = "fastapi.exceptions.HTTPException"

@@ -50,7 +50,7 @@ async def compress(name: str) -> None:
     deeds.append(name)
 
 
-def test_row_25_real_names(comparison: Comparison):
+def test_a_task_goes_by_its_real_name(comparison: Comparison):
     """Every kind of callable runs as it does bare and goes by the name that a reader would look for."""
 
     def build(stage: Stage) -> FastAPI:
@@ -69,7 +69,7 @@ def test_row_25_real_names(comparison: Comparison):
 
         return app
 
-    here = test_row_25_real_names.__qualname__
+    here = test_a_task_goes_by_its_real_name.__qualname__
     names = [
         f"{here}.<locals>.build.<locals>.endpoint.<locals>.<lambda>",
         "compress",
@@ -87,7 +87,7 @@ def test_row_25_real_names(comparison: Comparison):
     assert len(comparison.bare.did) == len(names)
 
 
-def test_row_47_copies_of_a_task(comparison: Comparison):
+def test_copies_of_a_task_are_accounted_for_by_themselves(comparison: Comparison):
     """Copies and pickles of a task work, are accounted for by themselves, and carry nothing of ours."""
 
     def build(stage: Stage) -> FastAPI:
@@ -108,7 +108,7 @@ def test_row_47_copies_of_a_task(comparison: Comparison):
     comparison.verify(build, get(), *[succeeded("compress")] * 4)
 
 
-def test_row_47_a_batch_is_copied(comparison: Comparison):
+def test_a_copied_batch_runs_instead_of_the_batch(comparison: Comparison):
     """A deep copy of a whole batch runs instead of the batch; one that runs nothing is no loss."""
 
     def build(stage: Stage) -> FastAPI:

@@ -29,7 +29,7 @@ def forgetful(stage: Stage) -> FastAPI:
     return app
 
 
-def test_row_09_made_by_hand_and_never_attached(comparison: Comparison):
+def test_a_batch_made_by_hand_and_never_attached_is_abandoned(comparison: Comparison):
     """Tasks on a ``BackgroundTasks()`` of one's own that no response carries are abandoned."""
     comparison.verify(forgetful, get(), abandoned("mail", "never_attached"))
     assert comparison.accounts.recorder.run("mail").detail
@@ -37,7 +37,7 @@ def test_row_09_made_by_hand_and_never_attached(comparison: Comparison):
     assert (line["http_method"], line["http_route"]) == ("GET", "/")
 
 
-def test_row_09_a_single_task_never_attached(comparison: Comparison):
+def test_a_single_task_never_attached_is_abandoned(comparison: Comparison):
     """A ``BackgroundTask`` that is made and forgotten is abandoned."""
 
     def build(stage: Stage) -> FastAPI:
@@ -52,7 +52,7 @@ def test_row_09_a_single_task_never_attached(comparison: Comparison):
     comparison.verify(build, get(), abandoned("mail", "never_attached"))
 
 
-def test_row_10_a_response_with_its_own_background(comparison: Comparison):
+def test_a_response_with_its_own_background_replaces_the_injected_tasks(comparison: Comparison):
     """A returned response with a background of its own replaces the injected tasks, which is said."""
 
     def build(stage: Stage) -> FastAPI:
@@ -69,7 +69,7 @@ def test_row_10_a_response_with_its_own_background(comparison: Comparison):
     assert comparison.accounts.recorder.run("mail").detail
 
 
-def test_row_10_a_slow_response_with_its_own_background(comparison: Comparison):
+def test_a_slow_response_with_its_own_background_replaces_them_too(comparison: Comparison):
     """What a response replaces is told apart also when the task object is found dead while it is being sent."""
 
     def build(stage: Stage) -> FastAPI:
@@ -96,7 +96,7 @@ def test_row_10_a_slow_response_with_its_own_background(comparison: Comparison):
     comparison.verify(build, get(), succeeded("report"), abandoned("mail", "response_replaced"))
 
 
-def test_row_11_background_of_the_injected_response(comparison: Comparison):
+def test_a_background_set_on_the_injected_response_is_abandoned(comparison: Comparison):
     """A background set on the injected ``Response`` is never called."""
 
     def build(stage: Stage) -> FastAPI:
@@ -112,7 +112,7 @@ def test_row_11_background_of_the_injected_response(comparison: Comparison):
 
 
 @pytest.mark.parametrize("request_fails", [False, True], ids=["answered", "failed"])
-def test_row_12_added_in_the_exit_of_a_dependency(comparison: Comparison, request_fails: bool):
+def test_a_task_added_in_the_exit_of_a_dependency(comparison: Comparison, request_fails: bool):
     """A task added in a ``yield`` dependency's exit runs only where the exit comes before the response."""
 
     def build(stage: Stage) -> FastAPI:
@@ -140,7 +140,7 @@ def test_row_12_added_in_the_exit_of_a_dependency(comparison: Comparison, reques
     comparison.verify(build, get(), *expected)
 
 
-def test_row_13_injected_into_a_websocket_endpoint(comparison: Comparison):
+def test_tasks_injected_into_a_websocket_endpoint_are_abandoned(comparison: Comparison):
     """Tasks injected into a WebSocket endpoint never run, since no response carries them."""
 
     def build(stage: Stage) -> FastAPI:
@@ -162,7 +162,7 @@ def test_row_13_injected_into_a_websocket_endpoint(comparison: Comparison):
     comparison.verify(build, drive, abandoned("mail", "websocket"))
 
 
-def test_row_34_an_error_swallowed_by_a_custom_route(comparison: Comparison):
+def test_an_error_swallowed_by_a_custom_route_abandons_the_task(comparison: Comparison):
     """Where a custom route swallows the error, the task is abandoned, for a reason nobody can know."""
 
     class Forgiving(APIRoute):
@@ -191,7 +191,7 @@ def test_row_34_an_error_swallowed_by_a_custom_route(comparison: Comparison):
     comparison.verify(build, get(), abandoned("mail", "unknown"))
 
 
-def test_row_53_reported_while_the_application_is_idle(comparison: Comparison):
+def test_an_abandoned_task_is_reported_while_the_application_is_idle(comparison: Comparison):
     """An abandoned task is reported within seconds, without another request and without a scrape."""
 
     comparison.verify(forgetful, get(), abandoned("mail"))  # no account is scraped before the observer was told

@@ -17,7 +17,7 @@ from tests.support.visit import get
 
 
 @pytest.mark.parametrize("kind", ["async", "def"])
-def test_row_01_both_kinds_of_task_succeed(comparison: Comparison, kind: str):
+def test_both_kinds_of_task_succeed(comparison: Comparison, kind: str):
     """An async and a sync task run after the response of an async and of a plain endpoint."""
 
     def build(stage: Stage) -> FastAPI:
@@ -39,7 +39,7 @@ def test_row_01_both_kinds_of_task_succeed(comparison: Comparison, kind: str):
     assert comparison.accounts.recorder.run("report").thread_wait is not None
 
 
-def test_row_02_tasks_run_in_order(comparison: Comparison):
+def test_tasks_run_in_order(comparison: Comparison):
     """Three tasks run one after the other and are numbered within their request."""
 
     def build(stage: Stage) -> FastAPI:
@@ -60,7 +60,7 @@ def test_row_02_tasks_run_in_order(comparison: Comparison):
     assert indexes == [0, 1, 2]
 
 
-def test_row_14_background_of_a_response(comparison: Comparison):
+def test_the_background_of_a_response_runs(comparison: Comparison):
     """Tasks on a response of one's own run, one span each, on FastAPI and on its response classes alike."""
 
     def build(stage: Stage) -> FastAPI:
@@ -81,7 +81,7 @@ def test_row_14_background_of_a_response(comparison: Comparison):
     comparison.verify(build, get("/one", "/two"), succeeded("mail"), succeeded("report"), succeeded("audit"))
 
 
-def test_row_14_background_in_a_starlette_application(comparison: Comparison):
+def test_a_starlette_application_has_the_same_account(comparison: Comparison):
     """An application that is Starlette's own, without FastAPI, has the same account."""
 
     def build(stage: Stage) -> Starlette:
@@ -98,7 +98,7 @@ def test_row_14_background_in_a_starlette_application(comparison: Comparison):
 
 
 @pytest.mark.parametrize("endpoint_has_tasks", [True, False], ids=["with", "without"])
-def test_row_15_background_set_by_a_middleware(comparison: Comparison, endpoint_has_tasks: bool):
+def test_a_background_set_by_a_middleware_runs(comparison: Comparison, endpoint_has_tasks: bool):
     """A middleware's task on the response runs beside the endpoint's own, each once."""
 
     def build(stage: Stage) -> FastAPI:
@@ -121,7 +121,7 @@ def test_row_15_background_set_by_a_middleware(comparison: Comparison, endpoint_
     comparison.verify(build, get(), *expected, in_order=False)
 
 
-def test_row_16_replaced_by_a_middleware(comparison: Comparison):
+def test_the_tasks_of_a_response_that_a_middleware_replaces_run(comparison: Comparison):
     """A middleware that answers with another response does not stop the original's tasks."""
 
     def build(stage: Stage) -> FastAPI:
@@ -143,7 +143,7 @@ def test_row_16_replaced_by_a_middleware(comparison: Comparison):
     comparison.verify(build, get(), succeeded("mail"))
 
 
-def test_row_17_tasks_of_dependencies(comparison: Comparison):
+def test_tasks_of_dependencies_share_one_batch(comparison: Comparison):
     """Dependencies, sub-dependencies and the endpoint share one batch, and all of it runs."""
 
     def build(stage: Stage) -> FastAPI:
@@ -165,7 +165,7 @@ def test_row_17_tasks_of_dependencies(comparison: Comparison):
 
 
 @pytest.mark.parametrize("scheduling", ["own", "injected"])
-def test_row_18_streaming(comparison: Comparison, scheduling: str):
+def test_the_tasks_of_a_stream_run_after_it(comparison: Comparison, scheduling: str):
     """A streaming response's tasks, its own or injected ones, run after the stream."""
 
     def build(stage: Stage) -> FastAPI:
@@ -189,7 +189,7 @@ def test_row_18_streaming(comparison: Comparison, scheduling: str):
     comparison.verify(build, get(), succeeded("mail"))
 
 
-def test_row_24_mounted_application(comparison: Comparison):
+def test_a_mounted_application_is_told_once_with_the_whole_route(comparison: Comparison):
     """A mounted application's tasks and errors are reported once, with the whole route."""
 
     def build(stage: Stage) -> FastAPI:
@@ -211,7 +211,7 @@ def test_row_24_mounted_application(comparison: Comparison):
     assert {span.attributes["http.route"] for span in comparison.accounts.spans.of_runs()} == routes
 
 
-def test_row_30_an_application_that_is_not_instrumented(comparison: Comparison):
+def test_an_application_that_is_not_instrumented_has_no_account(comparison: Comparison):
     """Of two applications in one process, only the instrumented one has an account."""
 
     def build(stage: Stage) -> FastAPI:

@@ -18,7 +18,7 @@ from tests.support.visit import get
 HELD = 0.4
 
 
-def test_row_23_waiting_for_a_thread_is_not_running(comparison: Comparison):
+def test_waiting_for_a_thread_is_not_running(comparison: Comparison):
     """A sync task that waits for a worker thread has that wait measured apart from its duration."""
 
     def build(stage: Stage) -> FastAPI:
@@ -67,7 +67,7 @@ def test_row_23_waiting_for_a_thread_is_not_running(comparison: Comparison):
 
 @pytest.mark.parametrize("fails", [False, True], ids=["answered", "failed"])
 @pytest.mark.parametrize("who", ["thread", "executor"])
-def test_row_45_added_from_a_thread(comparison: Comparison, who: str, fails: bool):
+def test_a_task_added_from_a_thread_belongs_to_its_request(comparison: Comparison, who: str, fails: bool):
     """A task added from a bare thread or an executor belongs to the request whose batch it joins."""
 
     def build(stage: Stage) -> FastAPI:
@@ -95,7 +95,7 @@ def test_row_45_added_from_a_thread(comparison: Comparison, who: str, fails: boo
     assert comparison.accounts.recorder.run("mail").request.route == "/"
 
 
-def test_row_46_a_shared_sync_task_called_concurrently(comparison: Comparison):
+def test_a_shared_sync_task_called_concurrently_keeps_its_name(comparison: Comparison):
     """One sync task that several requests call at once keeps its function and its name."""
     clients = 5
 
