@@ -10,6 +10,7 @@ import structlog
 from fastapi import BackgroundTasks, FastAPI, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from starlette.background import BackgroundTask
+from starlette.requests import ClientDisconnect
 
 from afterword._ledger import deferred as lifetimes
 from tests.support.asgi import ask, call, websocket
@@ -361,3 +362,58 @@ def test_a_task_that_is_torn_down_is_told_as_any_other(stage: InProcessStage, ca
     [line] = stage.lines("background_task.skipped")
     assert line["detail"].startswith("shop.mail was cancelled before it")
     assert caplog.records == []
+
+
+def test_a_member_that_is_no_task_stops_its_batch(stage: InProcessStage):
+    """What a member raises that has no run of its own is why the rest is skipped: an error, not a shutdown."""
+
+    class InItsOwnWay(BackgroundTask):
+        async def __call__(self) -> None:
+            raise LookupError("no run of mine")
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.tasks.append(InItsOwnWay(print))
+        tasks.add_task(stage.works("audit"))
+
+    ask(stage.app(endpoint))
+    assert stage.outcomes == [("audit", "skipped")]
+    [line] = stage.lines("background_task.skipped")
+    assert "an earlier member of its batch failed before it with LookupError" in line["detail"]
+
+
+HELD: list[BackgroundTask] = []
+"""A queue of a worker's, which nothing of a request leads to."""
+
+
+def test_a_task_that_is_let_go_late_was_lost_with_its_client(stage: InProcessStage):
+    """A task whose client went away is dropped for that, also when its maker lets go of it after the request."""
+
+    async def endpoint() -> None:
+        HELD.append(BackgroundTask(stage.works("mail")))
+        raise ClientDisconnect
+
+    ask(stage.app(endpoint))
+    assert stage.ended == []
+    HELD.clear()
+    gc.collect()
+    lifetimes.drain()
+    assert [(run.outcome, run.reason) for run in stage.ended] == [("dropped", "client_disconnected")]
+
+
+def test_an_alert_for_a_task_that_a_worker_calls(stage: InProcessStage):
+    """A task that fails outside of any request alerts at once, and its error comes out as it was raised."""
+
+    @named("alert")
+    async def alert(run, exc) -> None:
+        stage.did.append((run.name, type(exc)))
+
+    async def endpoint() -> None:
+        HELD.append(BackgroundTask(stage.fails("mail")))
+
+    async def work() -> None:
+        await HELD.pop()()
+
+    ask(stage.app(endpoint, on_task_failure=[alert]))
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(work())
+    assert stage.did == ["mail fails", ("shop.mail", ValueError)]
