@@ -8,11 +8,12 @@ instrument(app)
 from ._common import __version__
 from ._common.context import current_run as current
 from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
-from ._common.settings import RequestErrorCallback, TaskFailureCallback
+from ._common.settings import TaskFailureCallback
 from ._common.task_names import task
 from ._ledger.runs import running
 from ._setup.configure import configure
 from ._setup.instrument import instrument, uninstrument
+from ._starlette.callbacks import RequestErrorCallback
 
 __all__ = [
     "Outcome",

@@ -8,11 +8,13 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from starlette.applications import Starlette
 
-from ._common.faults import EXITS, log_fault
-from ._common.settings import Settings, from_environment
+from ._common.faults import EXITS
+from ._common.log import log_fault
+from ._common.settings import Settings
 from ._ledger import shutdown
 from ._ledger.instrumentation import Instrumentation
 from ._setup import instrument
+from ._setup.environment import from_environment
 from ._starlette import patches
 
 _SEEN = "_afterword_seen"

@@ -73,7 +73,7 @@ def test_providers_whose_instruments_raise(tmp_path: Path):
         faults = {
             dict(labels)["afterword_observer"] for (name, labels), value in scraped.items() if "observer" in name
         }
-        assert faults == {"Tracing", "OtelMetrics", "OpenTelemetryLogs"}
+        assert faults == {"Traces", "OtelMetrics", "OpenTelemetryLogs"}
         assert server.stop() == -15
 
 

@@ -120,7 +120,7 @@ def test_the_options_of_a_wrapped_function_count():
     @afterword.task(name="mail", run_on_request_error=True)
     def wrapped() -> None: ...
 
-    assert task_names.task_options(functools.partial(wrapped)) == names.TaskOptions("mail", True)
+    assert task_names.task_options(functools.partial(wrapped)) == task_names.TaskOptions("mail", True)
     assert task_names.task_name(functools.partial(wrapped)) == "mail"
 
 
@@ -130,7 +130,7 @@ def test_options_of_the_wrong_kind_are_ignored():
     def mail() -> None: ...
 
     mail.__afterword_task__ = "mail"
-    assert task_names.task_options(mail) == names.TaskOptions()
+    assert task_names.task_options(mail) == task_names.TaskOptions()
 
 
 def test_names_are_bounded():

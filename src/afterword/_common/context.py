@@ -28,6 +28,9 @@ Value = TypeVar("Value")
 
 _current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=None)
 
+reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
+"""The identity of an exception that leaves the application after a line with its traceback went out."""
+
 current_run = _current_run.get
 enter_run = _current_run.set
 leave_run = _current_run.reset

@@ -7,11 +7,8 @@ too: somebody cancels, or the coroutine is being destroyed.
 
 from __future__ import annotations
 
-import logging
 from types import TracebackType
-from typing import Any, Final
-
-_log = logging.getLogger("afterword")
+from typing import Final
 
 EXITS: Final = (KeyboardInterrupt, SystemExit)
 """What ends the process; these pass everywhere."""
@@ -28,17 +25,3 @@ class contained:
     ) -> bool:
         """Return whether to go on as if nothing had been."""
         return exc is not None and not isinstance(exc, EXITS)
-
-
-def log_fault(message: str, fault: BaseException) -> None:
-    """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
-    from .exceptions import exc_info  # which has to do with faults itself
-
-    with contained():
-        _log.error("afterword: %s", message, exc_info=exc_info(fault, whole=True))
-
-
-def warn(message: str, *args: Any) -> None:
-    """Log what the user should put right; never raises."""
-    with contained():
-        _log.warning("afterword: " + message, *args)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from types import FunctionType, MethodType
 from typing import Any, Final
 
-from .faults import contained, warn
+from .faults import contained
+from .log import warn
 
 # These say nothing of what they wrap. Their module begins so, and the function is in this variable of theirs.
 _DATADOG: Final = "_trace_background_tasks.<locals>.traced_background_tasks.<locals>.traced_task"

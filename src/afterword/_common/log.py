@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 
-from .exceptions import ExcInfo
+from .exceptions import ExcInfo, exc_info
 from .faults import contained
 from .structlog_variables import bound_keys
 from .text import logfmt
@@ -20,6 +20,18 @@ _LOGGER = "afterword"
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 Line = Callable[..., Any]
+
+
+def log_fault(message: str, fault: BaseException) -> None:
+    """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
+    with contained():
+        logging.getLogger(_LOGGER).error("afterword: %s", message, exc_info=exc_info(fault, whole=True))
+
+
+def warn(message: str, *args: Any) -> None:
+    """Log what the user should put right; never raises."""
+    with contained():
+        logging.getLogger(_LOGGER).warning("afterword: " + message, *args)
 
 
 class Emitter:

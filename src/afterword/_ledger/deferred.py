@@ -16,7 +16,8 @@ from contextvars import Context
 from typing import Any
 
 from .._common import forks
-from .._common.faults import EXITS, log_fault
+from .._common.faults import EXITS
+from .._common.log import log_fault
 
 _SWEEP_SECONDS = 1.0
 

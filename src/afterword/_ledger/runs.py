@@ -15,7 +15,8 @@ from typing import Any
 
 from .._common import forks
 from .._common.context import capture_context
-from .._common.faults import EXITS, contained, log_fault
+from .._common.faults import EXITS, contained
+from .._common.log import log_fault
 from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 
 Listener = Callable[..., None]

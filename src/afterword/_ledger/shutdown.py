@@ -21,7 +21,8 @@ from typing import Any, Final
 import anyio
 from opentelemetry import _logs, metrics, trace
 
-from .._common.faults import EXITS, log_fault
+from .._common.faults import EXITS
+from .._common.log import log_fault
 from .runs import has_open_runs
 
 CLEAN_UP_SECONDS: Final = 5.0

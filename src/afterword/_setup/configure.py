@@ -13,11 +13,12 @@ import structlog
 from opentelemetry import metrics, trace
 
 from .._common import semconv
-from .._common.faults import EXITS, warn
+from .._common.faults import EXITS
+from .._common.log import warn
 from .._ledger import shutdown
-from .._signals import sdk
+from .._signals import missing_sdk
+from .._signals.log_processors import add_context
 from .._starlette.interop import has_native
-from ..logs import add_context
 
 _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 
@@ -78,7 +79,7 @@ def _configure_opentelemetry(service_name: str | None) -> None:
         ("metrics", metrics.get_meter_provider(), _configure_metrics),
         ("logs", _logs.get_logger_provider(), _configure_logs),
     ):
-        if sdk.is_set_up(provider):
+        if missing_sdk.is_set_up(provider):
             continue
         try:
             set_up(resource, [] if left_to_fastapi else _exporters(signal))

@@ -12,17 +12,10 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
 from .._common import semconv, task_names
-from .._common.faults import EXITS, log_fault
-from .._common.log import emit
+from .._common.faults import EXITS
+from .._common.log import emit, log_fault
 from .._common.model import TaskObserver
-from .._common.settings import (
-    DEFAULT_PATH,
-    RequestErrorCallback,
-    Settings,
-    TaskFailureCallback,
-    checked,
-    is_disabled,
-)
+from .._common.settings import Settings, TaskFailureCallback
 from .._ledger.instrumentation import Instrumentation, get_instrumentation, set_instrumentation
 from .._ledger.runs import Ledger
 from .._signals.logs import Logs
@@ -30,8 +23,11 @@ from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
 from .._signals.traces import Traces
 from .._starlette import interop, patches
+from .._starlette.callbacks import RequestErrorCallback
 from .._starlette.interop import recognise_task_span
 from . import metrics_endpoint
+from .arguments import checked
+from .environment import DEFAULT_PATH, is_disabled
 from .occupied_path import is_taken
 from .worker_siblings import warn_of_siblings
 

@@ -24,7 +24,7 @@ from .._ledger.deferred import drain
 from .._ledger.instrumentation import get_instrumentation
 from .._signals.multiprocess import directory
 from .._signals.multiprocess.all_processes import Everybody
-from .._signals.now import sample
+from .._signals.process_gauges import sample
 from .._signals.worker_threads import note_limiter
 from .occupied_path import Yielding, is_taken
 

@@ -18,7 +18,7 @@ from .._common.cardinality import ERROR_TYPES, ROUTES
 from .._common.context import context_of
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, Tally
-from .oldest import OldestRuns
+from .oldest_runs import OldestRuns
 from .worker_threads import note_limiter, worker_threads
 
 _Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]

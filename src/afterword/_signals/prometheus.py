@@ -14,13 +14,13 @@ from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, Tally
-from .collision import who_else
-from .families import TallyCollector
 from .multiprocess.directory import complaint, directory, several_processes
 from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.task_series import ProcessSeries, TaskSeries
-from .now import NowCollector, NowGauges
-from .oldest import OldestRuns
+from .oldest_runs import OldestRuns
+from .process_gauges import NowCollector, NowGauges
+from .prometheus_families import TallyCollector
+from .registry_collision import who_else
 from .worker_threads import note_limiter
 
 

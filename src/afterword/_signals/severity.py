@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from .._common.faults import warn
+from .._common.log import warn
 from .._common.model import Outcome, RequestInfo
 
 LEVELS: Final = {

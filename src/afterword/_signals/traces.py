@@ -28,7 +28,7 @@ from .._common.context import HexIds, hex_ids
 from .._common.exceptions import exc_info
 from .._common.faults import EXITS
 from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
-from . import sdk
+from . import missing_sdk
 from .attributes import error_type, exception_attributes
 
 _NANOSECONDS = 1_000_000_000
@@ -111,7 +111,7 @@ class Traces(TaskObserver):
                 self._write_outcome(run, span, adopted)
             elif not self._looked:
                 self._looked = True
-                sdk.say_if_nothing_records(self._provider)
+                missing_sdk.say_if_nothing_records(self._provider)
         finally:
             if token is not None and not run.torn_down:
                 otel.detach(token)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry.context import get_current
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .._common.context import run_in
+from .._common.context import reported_exception, run_in
 from .._ledger.deferred import defer, drain, nothing_deferred
 from .._ledger.instrumentation import Instrumentation
 from .._ledger.runs import is_pending
@@ -25,7 +25,6 @@ from .state import (
     enter_request,
     leave_destroyed_request,
     leave_request,
-    reported_exception,
     request_in,
     request_of,
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from opentelemetry import context as otel
 from starlette.background import BackgroundTask
+from starlette.requests import HTTPConnection
 
 from .._common.faults import EXITS
 from .._common.model import TaskRun
@@ -20,6 +21,13 @@ from .state import (
     leave_destroyed_request,
     leave_request,
 )
+
+RequestErrorCallback: TypeAlias = Callable[[HTTPConnection, BaseException], object]
+"""A function for ``on_request_error``, sync or async: ``function(request, exc)``.
+
+``request`` is the ``Request``, or the ``HTTPConnection`` of a WebSocket; ``exc`` is what ended it, the
+cancellation by a timeout included.
+"""
 
 _MOST_WAITING: Final = 32  # failed tasks whose alert waits for a response
 

@@ -19,7 +19,8 @@ import starlette.background
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.exceptions import ExceptionMiddleware
 
-from .._common.faults import contained, warn
+from .._common.faults import contained
+from .._common.log import warn
 from .task_proxy import TaskProxy
 
 _said: set[str] = set()

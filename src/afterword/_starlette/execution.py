@@ -11,7 +11,8 @@ from starlette.background import BackgroundTask
 
 from .._common import foreign
 from .._common.context import enter_run, leave_destroyed_run, leave_run
-from .._common.faults import EXITS, log_fault
+from .._common.faults import EXITS
+from .._common.log import log_fault
 from .._common.model import Outcome, Reason, TaskRun
 from .._ledger.deferred import defer, drain, nothing_deferred
 from .._ledger.runs import has_open_runs, is_pending

@@ -16,7 +16,8 @@ from typing import Any, Final
 from fastapi import FastAPI
 from starlette.background import BackgroundTask
 
-from .._common.faults import EXITS, warn
+from .._common.faults import EXITS
+from .._common.log import warn
 from .._common.settings import Settings
 from .._ledger.instrumentation import Instrumentation
 

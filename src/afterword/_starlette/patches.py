@@ -22,7 +22,8 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import Receive, Scope, Send
 
 from .._common import forks
-from .._common.faults import EXITS, log_fault
+from .._common.faults import EXITS
+from .._common.log import log_fault
 from .._ledger.deferred import defer
 from .._ledger.instrumentation import Instrumentation, get_instrumentation
 from .._ledger.runs import has_open_runs

@@ -80,8 +80,7 @@ def task_record(
     batch: BatchRecord | None,
     on_collected: Callable[[TaskRecord], None],
 ) -> TaskRecord:
-    """Make a record that ``find_task`` does not know: for one call of a task that was created out of sight."""
-
+    """Make a record that ``find_task`` does not know, unless it is remembered."""
     record = TaskRecord(task, on_collected)
     record.key = id(task)
     record.request = request
@@ -146,22 +145,6 @@ class FailureSummary:
 
 class RequestFailure:
     """One exception that reached the exception middleware, and what has been done about it."""
-
-    __slots__ = (
-        "answered",
-        "before_response",
-        "dropped",
-        "exc",
-        "inside",
-        "kind",
-        "logged",
-        "reached",
-        "reported",
-        "span_id",
-        "tasks_to_rerun",
-        "trace_id",
-        "traceback",
-    )
 
     def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
         self.exc = exc
@@ -278,9 +261,6 @@ class RequestState:
 
 
 _current: ContextVar[RequestState | None] = ContextVar("afterword_request", default=None)
-
-reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
-"""The identity of an exception that leaves the application after a line with its traceback went out."""
 
 current_request = _current.get
 enter_request = _current.set

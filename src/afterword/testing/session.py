@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .._common.faults import EXITS, log_fault
+from .._common.faults import EXITS
+from .._common.log import log_fault
 from .._common.settings import Settings
 from .._ledger.instrumentation import Instrumentation, get_instrumentation, unwatch, watch
 from .._setup import instrument

@@ -15,9 +15,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from .._common import semconv
-from .._common.faults import log_fault
+from .._common.log import log_fault
 from .multiprocess.numbers import Book
-from .oldest import OldestRuns
+from .oldest_runs import OldestRuns
 from .worker_threads import WorkerThreads, worker_threads
 
 _REFRESH_SECONDS = 1.0

@@ -1,0 +1,72 @@
+"""The arguments of ``instrument``, checked: what cannot be is refused with the argument's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from .._common.model import TaskObserver
+from .._common.settings import Settings
+
+
+def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: Any) -> Settings:
+    """Return settings; raises ``TypeError`` or ``ValueError`` naming the argument that cannot be."""
+    return Settings(
+        traces=arguments["traces"],
+        metrics=arguments["metrics"],
+        logs=arguments["logs"],
+        tracer_provider=_checked_provider("tracer_provider", arguments["tracer_provider"], "get_tracer"),
+        meter_provider=_checked_provider("meter_provider", arguments["meter_provider"], "get_meter"),
+        registry=_checked_registry(arguments["registry"]),
+        metrics_path=_checked_path(metrics_path),
+        on_request_error=_checked_functions("on_request_error", arguments["on_request_error"]),
+        on_task_failure=_checked_functions("on_task_failure", arguments["on_task_failure"]),
+        observers=_checked_observers(arguments["observers"]),
+        new_trace=arguments["new_trace"],
+        path_given=path_given,
+    )
+
+
+def _checked_provider(argument: str, provider: Any, method: str) -> Any:
+    # by its method, since vendors' providers need not inherit from OpenTelemetry's
+    if provider is not None and not callable(getattr(provider, method, None)):
+        raise TypeError(f"{argument}: an OpenTelemetry provider or None is needed, not {provider!r}")
+    return provider
+
+
+def _checked_registry(registry: Any) -> CollectorRegistry | None:
+    if registry is not None and not isinstance(registry, CollectorRegistry):
+        raise TypeError(f"registry: a prometheus_client.CollectorRegistry or None is needed, not {registry!r}")
+    return registry
+
+
+def _checked_path(path: Any) -> str | None:
+    if path is None:
+        return None
+    if not isinstance(path, str):
+        raise TypeError(f"metrics_path: a string or None is needed, not {path!r}")
+    if not path.startswith("/"):
+        raise ValueError(f"metrics_path: {path!r} must start with a slash")
+    return path
+
+
+def _checked_functions(argument: str, functions: Any) -> tuple[Callable[..., Any], ...]:
+    if callable(functions) or not isinstance(functions, Iterable) or isinstance(functions, str):
+        raise TypeError(f"{argument}: a list of functions is needed, not {functions!r}")
+    checked = tuple(functions)
+    for function in checked:
+        if not callable(function):
+            raise TypeError(f"{argument}: {function!r} is not callable")
+    return checked
+
+
+def _checked_observers(observers: Any) -> tuple[TaskObserver, ...]:
+    if isinstance(observers, TaskObserver) or not isinstance(observers, Iterable):
+        raise TypeError(f"observers: a list of TaskObserver instances is needed, not {observers!r}")
+    checked = tuple(observers)
+    for observer in checked:
+        if not isinstance(observer, TaskObserver):
+            raise TypeError(f"observers: {observer!r} is no TaskObserver instance")
+    return checked
