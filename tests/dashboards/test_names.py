@@ -90,7 +90,7 @@ OTHERS = {
     *("recording.yml", "alerts.yml", "prometheus.yml", "RUNBOOK.md", "http://localhost:3000", "_config.afterword"),
     *("instrument(app)", "add_task", "registry=", "/metrics", "afterword.running()"),
     *("@task(run_on_request_error=True)", '@task(name="export")', "AFTERWORD_MAX_TASK_NAMES"),
-    *("Prometheus", "OtelMetrics", "Tracing", "Logs"),
+    *("Prometheus", "OtelMetrics", "Traces", "Logs"),
     *("def", "async", "background", "asyncio.timeout(30)"),
     "anyio.to_thread.current_default_thread_limiter().total_tokens = 100",
     *("PROMETHEUS_MULTIPROC_DIR", "metric_relabel_configs"),

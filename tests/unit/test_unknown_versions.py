@@ -336,7 +336,7 @@ def test_an_application_runs_without_structlogs_table():
     assert warnings == []
 
 
-@pytest.mark.parametrize("signal", ["Tracing", "otel_metrics", "Prometheus", "Logs"])
+@pytest.mark.parametrize("signal", ["Traces", "otel_metrics", "Prometheus", "Logs"])
 def test_a_signal_whose_library_fails(signal):
     """A signal that cannot be set up is left out, which is logged; the application and its other signals go on."""
     broken = f"""
