@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from tests.mutation.survivors import Survivor, explained, survivors
@@ -13,6 +14,11 @@ MOST_CHILDREN = "2"
 
 def main(*names: str) -> int:
     """Run the mutants that have not been run, or those named; return 1 if one lives that should not."""
+    settings = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]
+    missing = [path for path in settings["only_mutate"] if not Path(path).exists()]
+    if missing:
+        print(f"[tool.mutmut] names what is not there: {', '.join(missing)}")
+        return 1
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", MOST_CHILDREN, *names]
     if subprocess.run(command, check=False).returncode:
         return 1
