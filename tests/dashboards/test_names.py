@@ -8,7 +8,7 @@ import pytest
 
 from afterword import Outcome, Reason
 from dashboards import names, recording
-from dashboards.names import library
+from dashboards.names import semconv
 
 HERE = Path(names.__file__).parent
 SOURCES = sorted([*HERE.rglob("*.py"), *HERE.rglob("*.libsonnet")])
@@ -19,8 +19,8 @@ PAGES = [HERE / "RUNBOOK.md", HERE / "README.md"]
 def of_the_library() -> set[str]:
     """Return every name that the library has a constant for, in every form that it has on the wire."""
     found: set[str] = set()
-    for name, value in vars(library).items():
-        if isinstance(value, library.Metric):
+    for name, value in vars(semconv).items():
+        if isinstance(value, semconv.Metric):
             found |= {value.name, value.prometheus, f"{value.prometheus}_total", *value.attributes, *value.labels}
         elif name.isupper() and not name.startswith("_"):
             found |= (
@@ -32,7 +32,7 @@ def of_the_library() -> set[str]:
 NAMES = of_the_library()
 COMPOUND = {name for name in NAMES if re.fullmatch(r"\w+([._]\w+)+", name)}
 """Those that cannot be a word of a sentence."""
-WORDS = {*Outcome, library.STATE_PENDING, library.STATE_RUNNING, *library.LOG_KEYS} - COMPOUND
+WORDS = {*Outcome, semconv.STATE_PENDING, semconv.STATE_RUNNING, *semconv.LOG_KEYS} - COMPOUND
 
 
 def relative(path: Path) -> str:
@@ -79,7 +79,7 @@ def test_one_module_asks_the_library(path: Path):
 
 def test_events_are_a_family():
     """The event of every outcome, and of what a dead process held, is the family's name and the outcome."""
-    events = {*library.EVENT_ENDED.values(), library.EVENT_LOST}
+    events = {*semconv.EVENT_ENDED.values(), semconv.EVENT_LOST}
     assert events == {f"{names.EVENT_FAMILY}.{outcome}" for outcome in (*Outcome, names.OUTCOME_LOST)}
 
 
