@@ -75,13 +75,25 @@ class TaskExecution(TaskProxy):
     def raised(self, exc: BaseException) -> None:
         """End the run of a function that raised."""
         if is_cancellation(exc):
-            self._finish(Outcome.CANCELLED, Reason.CANCELLED, "it was cancelled while it ran", exc)
+            self._finish(Outcome.CANCELLED, Reason.CANCELLED, self._how_cancelled(), exc)
         else:
             self._finish(Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
         note_failure(self.batch, self.run, self.record)
         if self.behind_response and self.caller is not None:
             self.caller.task_failed = True
             self.caller.task_logged = self.run._logged
+
+    def _how_cancelled(self) -> str:
+        """Say how far the function had come; what runs in a thread cannot be stopped."""
+        if self.is_async:
+            return "it was cancelled while it ran"
+        if self.began is None:
+            return "it was cancelled while it waited for a worker thread; its function never began"
+        if self.finished is None:
+            return (
+                "it was cancelled while its thread ran; the thread goes on to its end, and nobody sees how it ends"
+            )
+        return "it was cancelled while its thread ran; the thread has come to its end meanwhile"
 
     def tear_down(self) -> None:
         """Leave a run whose coroutine is being destroyed, perhaps by the collector inside somebody's lock."""

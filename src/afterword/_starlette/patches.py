@@ -44,7 +44,7 @@ def _task_init(patch: MethodPatch, original: Function) -> Function:
             except EXITS:
                 raise
             except BaseException as fault:  # noqa: BLE001
-                _note("the birth of a task", fault)
+                _note("the creation of a task", fault)
 
     hook = __init__
     return hook
@@ -64,7 +64,7 @@ def _batch_init(patch: MethodPatch, original: Function) -> Function:
             except EXITS:
                 raise
             except BaseException as fault:  # noqa: BLE001
-                _note("the birth of a batch", fault)
+                _note("the creation of a batch", fault)
 
     hook = __init__
     return hook
