@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 
+from . import semconv
 from .exceptions import ExcInfo, exc_info
 from .faults import contained
 from .structlog_variables import bound_keys
 from .text import logfmt
 from .tracebacks import innermost
 
-_LOGGER = "afterword"
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 Line = Callable[..., Any]
@@ -25,13 +25,13 @@ Line = Callable[..., Any]
 def log_fault(message: str, fault: BaseException) -> None:
     """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
     with contained():
-        logging.getLogger(_LOGGER).error("afterword: %s", message, exc_info=exc_info(fault, whole=True))
+        logging.getLogger(semconv.SCOPE).error("afterword: %s", message, exc_info=exc_info(fault, whole=True))
 
 
 def warn(message: str, *args: Any) -> None:
     """Log what the user should put right; never raises."""
     with contained():
-        logging.getLogger(_LOGGER).warning("afterword: " + message, *args)
+        logging.getLogger(semconv.SCOPE).warning("afterword: " + message, *args)
 
 
 class Emitter:
@@ -39,7 +39,7 @@ class Emitter:
 
     def __init__(self) -> None:
         # a lazy proxy: it follows the user's configuration, also one that comes later
-        self._logger = structlog.get_logger(_LOGGER)
+        self._logger = structlog.get_logger(semconv.SCOPE)
         # what is known of the class that its loggers have just now
         self._cls: type | None = None
         self._enabled: Callable[[Any, int], bool] | None = None
@@ -48,7 +48,7 @@ class Emitter:
     def line(self, level: str) -> Line | None:
         """Return what to call as ``line(event, **keys)``; ``None`` if the level is switched off."""
         if not structlog.is_configured():
-            logger = logging.getLogger(_LOGGER)
+            logger = logging.getLogger(semconv.SCOPE)
             number = _NUMBERS[level]
             return functools.partial(_stdlib_line, logger, number) if logger.isEnabledFor(number) else None
         return self._line(self._logger.bind(), level)
@@ -60,7 +60,7 @@ class Emitter:
         """
         number = _NUMBERS[level]
         if not structlog.is_configured():
-            logger = logging.getLogger(_LOGGER)
+            logger = logging.getLogger(semconv.SCOPE)
             if not logger.isEnabledFor(number):
                 return False
             _stdlib_line(logger, number, event, exc_info, **keys)
@@ -69,7 +69,7 @@ class Emitter:
         witness = _Witness(number, exc_info)
         processors = [*structlog.get_config()["processors"], witness]
         logger = structlog.wrap_logger(
-            None, processors=processors, cache_logger_on_first_use=False, logger_factory_args=(_LOGGER,)
+            None, processors=processors, cache_logger_on_first_use=False, logger_factory_args=(semconv.SCOPE,)
         )
         line = self._line(logger.bind(), level)
         if line is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from .forks import in_child
 from .text import clean_name
@@ -34,6 +34,11 @@ class Outcome(StrEnum):
     """It never ran, because its request failed, was answered by an exception, or its client went away."""
     ABANDONED = "abandoned"
     """It never ran, because nothing will ever call it."""
+
+
+STATE_PENDING: Final = "pending"
+STATE_RUNNING: Final = "running"
+"""What a run is before it has an outcome."""
 
 
 class Reason(StrEnum):
@@ -174,7 +179,7 @@ class TaskRun:
         return self.started_at is not None
 
     def __repr__(self) -> str:
-        return f"TaskRun({self.name}, {self.outcome or ('running' if self.started else 'pending')})"
+        return f"TaskRun({self.name}, {self.outcome or (STATE_RUNNING if self.started else STATE_PENDING)})"
 
 
 class TaskObserver:

@@ -1,4 +1,4 @@
-"""Every name on the wire, and the one place that names a task.
+"""Every name on the wire, each written once: what looks alike in two signals is taken from the one that has it.
 
 A Prometheus name or label is the OpenTelemetry one by the standard translation (dots become underscores, the
 unit and ``_total`` are appended), so one dashboard serves a scrape and an OTLP pipeline alike.
@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from . import model
 from .model import Outcome
 
 SCOPE: Final = "afterword"
+"""Who speaks: of spans, metrics and records, of log lines, and of the faults that are ours."""
 SPAN_PREFIX: Final = "background_task "
+
+_SECONDS: Final = "s"
+_TASKS, _FAILURES, _THREADS, _ERRORS = "{task}", "{failure}", "{thread}", "{error}"
 
 
 class Metric(NamedTuple):
@@ -25,7 +30,7 @@ class Metric(NamedTuple):
     @property
     def prometheus(self) -> str:
         """The Prometheus name without ``_total``, which the type appends."""
-        suffix = "_seconds" if self.unit == "s" else ""
+        suffix = "_seconds" if self.unit == _SECONDS else ""
         return self.name.replace(".", "_") + suffix
 
     @property
@@ -56,58 +61,58 @@ EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 EVENT_NAME: Final = "event.name"
+VERSION: Final = "version"
+
+STATE_PENDING: Final = model.STATE_PENDING
+STATE_RUNNING: Final = model.STATE_RUNNING
 
 # --- metrics ----------------------------------------------------------------------------------------------------
 
-SCHEDULED = Metric("background_task.scheduled", "{task}", "Background tasks scheduled.", (TASK_NAME,))
-STARTED = Metric("background_task.started", "{task}", "Background tasks begun.", (TASK_NAME,))
-ENDED = Metric("background_task.ended", "{task}", "Background tasks by outcome.", (TASK_NAME, TASK_OUTCOME))
+SCHEDULED = Metric("background_task.scheduled", _TASKS, "Background tasks scheduled.", (TASK_NAME,))
+STARTED = Metric("background_task.started", _TASKS, "Background tasks begun.", (TASK_NAME,))
+ENDED = Metric("background_task.ended", _TASKS, "Background tasks by outcome.", (TASK_NAME, TASK_OUTCOME))
 FAILURES = Metric(
-    "background_task.failures", "{failure}", "Failed background tasks by error.", (TASK_NAME, ERROR_TYPE)
+    "background_task.failures", _FAILURES, "Failed background tasks by error.", (TASK_NAME, ERROR_TYPE)
 )
-LOST = Metric("background_task.lost", "{task}", "Background tasks found in a dead process.", (TASK_NAME,))
+LOST = Metric("background_task.lost", _TASKS, "Background tasks found in a dead process.", (TASK_NAME,))
 DURATION = Metric(
-    "background_task.duration",
-    "s",
+    TASK_DURATION,
+    _SECONDS,
     "Time a background task ran, without its wait for a thread.",
     (TASK_NAME, TASK_OUTCOME),
 )
-WAIT = Metric("background_task.wait", "s", "Time from scheduled to started.", (TASK_NAME,))
-THREAD_WAIT = Metric(
-    "background_task.thread_wait", "s", "Time a sync task waited for a worker thread.", (TASK_NAME,)
-)
-PENDING = Metric("background_task.pending", "{task}", "Background tasks not yet begun.", (TASK_NAME,))
-RUNNING = Metric("background_task.running", "{task}", "Background tasks running now.", (TASK_NAME,))
+WAIT = Metric(TASK_WAIT, _SECONDS, "Time from scheduled to started.", (TASK_NAME,))
+THREAD_WAIT = Metric(TASK_THREAD_WAIT, _SECONDS, "Time a sync task waited for a worker thread.", (TASK_NAME,))
+PENDING = Metric("background_task.pending", _TASKS, "Background tasks not yet begun.", (TASK_NAME,))
+RUNNING = Metric("background_task.running", _TASKS, "Background tasks running now.", (TASK_NAME,))
 OLDEST_AGE = Metric(
-    "background_task.oldest_age", "s", "Age of the oldest background task in a state.", (TASK_STATE,)
+    "background_task.oldest_age", _SECONDS, "Age of the oldest background task in a state.", (TASK_STATE,)
 )
-THREADS_BUSY = Metric("afterword.worker_thread.busy", "{thread}", "Worker threads in use.")
-THREADS_LIMIT = Metric("afterword.worker_thread.limit", "{thread}", "Worker threads at most.")
-THREADS_WAITING = Metric("afterword.worker_thread.waiting", "{thread}", "Callers waiting for a worker thread.")
+THREADS_BUSY = Metric("afterword.worker_thread.busy", _THREADS, "Worker threads in use.")
+THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker threads at most.")
+THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers waiting for a worker thread.")
 REQUEST_ERRORS = Metric(
     "afterword.request.errors",
-    "{error}",
+    _ERRORS,
     "Requests that failed.",
     (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, ERROR_TYPE),
 )
-OBSERVER_ERRORS = Metric("afterword.observer.errors", "{error}", "Errors of observers.", (OBSERVER,))
-INFO = Metric("afterword.info", "", "Afterword is accounting for this process.", ("version",))
-
-STATE_PENDING: Final = "pending"
-STATE_RUNNING: Final = "running"
+OBSERVER_ERRORS = Metric("afterword.observer.errors", _ERRORS, "Errors of observers.", (OBSERVER,))
+INFO = Metric("afterword.info", "", "Afterword is accounting for this process.", (VERSION,))
 
 # A background task lasts from a cache write to a long export: 5 ms to 10 min, floats as both SDKs want them.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 
 # --- log events and keys ----------------------------------------------------------------------------------------
 
-EVENT_SCHEDULED: Final = "background_task.scheduled"
-EVENT_STARTED: Final = "background_task.started"
+EVENT_SCHEDULED: Final = SCHEDULED.name
+EVENT_STARTED: Final = STARTED.name
 EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outcome}
-EVENT_LOST: Final = "background_task.lost"
+EVENT_LOST: Final = LOST.name
 EVENT_REQUEST_FAILED: Final = "request.failed"
 EVENT_METRICS: Final = "afterword.metrics"
 EVENT_TRACES: Final = "afterword.traces"
+EVENT_EXCEPTION: Final = "exception"  # of a span
 EVENT_DISABLED: Final = "afterword.disabled"
 
 KEY_TASK: Final = "task"

@@ -13,7 +13,7 @@ _OUTERMOST: Final = 10
 _PLUMBING: Final = frozenset(
     {
         "_afterword_pytest",
-        "afterword",
+        __name__.partition(".")[0],  # we ourselves
         "anyio",
         "asyncio",
         "concurrent",

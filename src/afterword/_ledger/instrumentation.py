@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .._common import forks
+from .._common import forks, semconv
 from .._common.faults import EXITS
 from .._common.model import TaskObserver
 from .._common.settings import Settings
@@ -43,7 +43,7 @@ class Instrumentation:
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
-            self.ledger.record_internal_error("afterword", what, fault)
+            self.ledger.record_internal_error(semconv.SCOPE, what, fault)
             return None
 
 

@@ -13,7 +13,7 @@ from threading import get_ident
 from time import perf_counter, time
 from typing import Any
 
-from .._common import forks
+from .._common import forks, semconv
 from .._common.context import capture_context
 from .._common.faults import EXITS, contained
 from .._common.log import log_fault
@@ -189,7 +189,7 @@ class Ledger:
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
-            self.record_internal_error("afterword", "following the context", fault)
+            self.record_internal_error(semconv.SCOPE, "following the context", fault)
 
     def _notify(self, listeners: Listeners, subject: Any) -> None:
         if not listeners:

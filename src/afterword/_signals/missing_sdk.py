@@ -11,7 +11,8 @@ from .._common.log import emit
 from .._common.settings import opentelemetry_is_disabled
 
 # the API's own, which stand in until somebody sets a provider
-_STAND_INS: Final = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
+METER_STAND_IN: Final = "_ProxyMeterProvider"
+_STAND_INS: Final = ("ProxyTracerProvider", METER_STAND_IN, "ProxyLoggerProvider")
 _ADVICE: Final = (
     "no span is recorded, since OpenTelemetry's SDK is not set up: call afterword.configure() or set a tracer "
     "provider of your own; under opentelemetry-instrument, install the package opentelemetry-distro; "

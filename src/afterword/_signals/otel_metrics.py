@@ -18,11 +18,11 @@ from .._common.cardinality import ERROR_TYPES, ROUTES
 from .._common.context import context_of
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, Tally
+from .missing_sdk import METER_STAND_IN
 from .oldest_runs import OldestRuns
 from .worker_threads import note_limiter, worker_threads
 
 _Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
-_PROXY = "_ProxyMeterProvider"
 _ASK_SECONDS = 1.0
 
 
@@ -33,7 +33,7 @@ class OtelMetrics(TaskObserver):
         meter = meter_provider.get_meter(semconv.SCOPE, __version__)
         self._tallies = Tallies(timed=False)
         self._oldest = OldestRuns()
-        self._proxy = type(meter_provider).__name__ == _PROXY
+        self._proxy = type(meter_provider).__name__ == METER_STAND_IN
         self._asked = 0.0
 
         def counter(metric: semconv.Metric) -> Any:
@@ -135,7 +135,7 @@ class OtelMetrics(TaskObserver):
         """Return whether an SDK has come behind the global provider; it costs something to ask, so not often."""
         if now - self._asked >= _ASK_SECONDS:
             self._asked = now
-            self._proxy = type(get_meter_provider()).__name__ == _PROXY
+            self._proxy = type(get_meter_provider()).__name__ == METER_STAND_IN
         return not self._proxy
 
 
@@ -150,7 +150,7 @@ def _observe_process(meter: Any, oldest: OldestRuns) -> None:
     gauge(semconv.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
     gauge(semconv.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
     gauge(semconv.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
-    gauge(semconv.INFO, lambda: [Observation(1, {"version": __version__})])
+    gauge(semconv.INFO, lambda: [Observation(1, {semconv.VERSION: __version__})])
 
 
 def _exemplar_context(run: TaskRun) -> otel.Context | None:

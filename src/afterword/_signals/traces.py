@@ -184,7 +184,7 @@ def _record(span: Span, exc: BaseException) -> None:
     except EXITS:
         raise
     except BaseException:  # noqa: BLE001  a tracer that chokes on it
-        span.add_event("exception", {semconv.EXCEPTION_TYPE: full_name(exc)})
+        span.add_event(semconv.EVENT_EXCEPTION, {semconv.EXCEPTION_TYPE: full_name(exc)})
 
 
 def _keep(span: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.background import BackgroundTask
 
-from .._common import foreign
+from .._common import foreign, semconv
 from .._common.context import enter_run, leave_destroyed_run, leave_run
 from .._common.faults import EXITS
 from .._common.log import log_fault
@@ -189,7 +189,7 @@ def _end(call: TaskExecution, end: Callable[..., None], *args: Any) -> None:
     except EXITS:
         raise
     except BaseException as fault:  # noqa: BLE001
-        call.ledger.record_internal_error("afterword", "ending a task", fault)
+        call.ledger.record_internal_error(semconv.SCOPE, "ending a task", fault)
     finally:
         leave_run(call.token)
     if not nothing_deferred():
@@ -216,7 +216,7 @@ def _begin(task: Any, caller: RequestState | None, batch: BatchExecution | None)
         if caller is None:
             log_fault("beginning a task", fault)
         else:
-            caller.instrumentation.ledger.record_internal_error("afterword", "beginning a task", fault)
+            caller.instrumentation.ledger.record_internal_error(semconv.SCOPE, "beginning a task", fault)
         return None
     return call
 

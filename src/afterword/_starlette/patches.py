@@ -21,7 +21,7 @@ from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import Receive, Scope, Send
 
-from .._common import forks
+from .._common import forks, semconv
 from .._common.faults import EXITS
 from .._common.log import log_fault
 from .._ledger.deferred import defer
@@ -176,7 +176,7 @@ def _note(what: str, fault: BaseException) -> None:
     """Count and log a fault of ours in a place where no account is at hand yet."""
     request = current_request()
     if request is not None:
-        request.instrumentation.ledger.record_internal_error("afterword", what, fault)
+        request.instrumentation.ledger.record_internal_error(semconv.SCOPE, what, fault)
     else:
         log_fault(what, fault)
 

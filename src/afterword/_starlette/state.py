@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
-from .._common import forks
+from .._common import forks, semconv
 from .._common.context import current_ids, take_back
 from .._common.model import RequestInfo, TaskRun, full_name
 from .._common.text import http_method
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from .._ledger.instrumentation import Instrumentation
 
-SCOPE_KEY: Final = "afterword"
+SCOPE_KEY: Final = semconv.SCOPE
 """Where an ASGI scope keeps its request, so that a mounted application is known by it."""
 
 ERROR: Final = "error"

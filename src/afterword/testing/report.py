@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from .._common import semconv
 from .._common.model import TaskRun
 from .lookup import label
 from .recorder import Recorder
 
-STATES = ("pending", "running")
+STATES = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
 _MAX_TOLD = 20
 
 
@@ -25,7 +26,7 @@ def tally(runs: Sequence[TaskRun]) -> str:
 
 def tasks(count: int) -> str:
     """Return a number of tasks in words."""
-    return f"{count} background task" + ("" if count == 1 else "s")
+    return "1 background task" if count == 1 else f"{count} background tasks"
 
 
 def tell(recorder: Recorder, runs: Sequence[TaskRun], is_told: Callable[[TaskRun], bool]) -> list[str]:

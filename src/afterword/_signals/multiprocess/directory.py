@@ -22,7 +22,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from ..._common import semconv
 from ..._common.log import emit
-from .shared_file import COUNTER, LIVE_MAX, LIVE_SUM, SharedFile, file_of, key_of, lost_file_of
+from .shared_file import COUNTER, LIVE_MAX, LIVE_SUM, TOTAL, SharedFile, file_of, key_of, lost_file_of
 from .shared_file import owner_of_live_file as owner_of
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -119,7 +119,7 @@ def _write_lost(path: str, pid: int, lost: Counter[str]) -> None:
         file = SharedFile(draft)
         try:
             for name, count in lost.items():
-                file.write_value(key_of(semconv.LOST, "_total", semconv.LOST.labels, (name,)), float(count), 0.0)
+                file.write_value(key_of(semconv.LOST, TOTAL, semconv.LOST.labels, (name,)), float(count), 0.0)
         finally:
             file.close()
         os.replace(draft, final)

@@ -17,7 +17,7 @@ from ..._common import semconv
 from ..._common.forks import in_child
 from ..._common.log import emit
 from .directory import close_own_account
-from .shared_file import COUNTER, HISTOGRAM, KINDS, LIVE_MAX, LIVE_SUM, SharedFile, file_of, key_of
+from .shared_file import COUNTER, HISTOGRAM, KINDS, LIVE_MAX, LIVE_SUM, TOTAL, SharedFile, file_of, key_of
 
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
 _COUNTERS = (
@@ -164,7 +164,7 @@ class Book:
 
     def counter(self, metric: semconv.Metric, *values: str) -> Slot:
         """Return the place of a counter."""
-        return self.slot(COUNTER, metric, "_total", values)
+        return self.slot(COUNTER, metric, TOTAL, values)
 
     def gauge(self, metric: semconv.Metric, *values: str) -> Slot:
         """Return the place of a gauge, which goes with its process."""

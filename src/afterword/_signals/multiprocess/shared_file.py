@@ -22,6 +22,9 @@ COUNTER, HISTOGRAM = "counter", "histogram"
 KINDS = (LIVE_SUM, LIVE_MAX, COUNTER, HISTOGRAM)
 """The kinds of files, in the order in which a process makes them: where there are counters, there is a gauge."""
 
+TOTAL = "_total"
+"""What ends the name of a counter's series."""
+
 _Untyped: Any = MmapedDict
 _SUFFIX = ".afterword.db"
 _LIVE_FILE = re.compile(r"gauge_live[a-z]+_(\d+)(?:\.afterword)?\.db$")

@@ -1,0 +1,102 @@
+"""Each name on the wire is written once, so that whoever searches the source for it finds where it is from."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import afterword
+from afterword._common import semconv
+from afterword._common.semconv import Metric
+
+SOURCE = Path(afterword.__file__).parent.parent
+SEMCONV, MODEL = "afterword/_common/semconv.py", "afterword/_common/model.py"
+HOMES = {semconv.STATE_PENDING: MODEL, semconv.STATE_RUNNING: MODEL}  # all others are at home in semconv
+# words of other vocabularies that one of ours happens to look like, and where those are spoken
+OTHER_WORDS = {
+    "path": {
+        "afterword/_common/validation.py",  # FastAPI's parts of a request
+        "afterword/_setup/occupied_path.py",  # from here on ASGI's scope
+        "afterword/_starlette/asgi.py",
+        "afterword/_starlette/http_route.py",
+        "afterword/_starlette/interop.py",
+    },
+    "exception": {MODEL},  # a reason
+    "task": {"afterword/_common/foreign.py"},  # a variable of Datadog's
+}
+
+
+def words_of(value: object) -> Iterator[str]:
+    """Every string in a constant: a metric's help included, for it is written for the wire, too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from words_of(inner)
+    elif isinstance(value, tuple):
+        for inner in value:
+            yield from words_of(inner)
+
+
+WORDS = sorted(
+    {
+        word
+        for name, value in vars(semconv).items()
+        if name.isupper() and not name.startswith("__")
+        for word in words_of(value)
+        if word and word not in semconv.EVENT_ENDED.values()  # put together from the outcomes
+    }
+)
+
+
+def names_of_python(tree: ast.AST) -> Iterator[ast.expr]:
+    """Strings that name something in Python: docstrings, `__all__`, `__slots__`, and what `getattr` asks for."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            yield node.value
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("__all__", "__slots__"):
+            yield from (each for each in ast.walk(node.value) if isinstance(each, ast.expr))
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "hasattr"):
+            yield node.args[1]
+
+
+def literals() -> dict[str, list[str]]:
+    """Every string literal of the source, and the files that it stands in, as often as it does."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for file in (SOURCE / "_afterword_pytest.py", *(SOURCE / "afterword").rglob("*.py")):
+        tree = ast.parse(file.read_text())
+        python = {id(node) for node in names_of_python(tree)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in python:
+                found[node.value].append(file.relative_to(SOURCE).as_posix())
+    return found
+
+
+LITERALS = literals()
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_each_name_on_the_wire_is_written_once(word):
+    """A metric, a label, an attribute, an event and a log key is a literal in one place, and taken from there."""
+    elsewhere = OTHER_WORDS.get(word, set())
+    assert [place for place in LITERALS[word] if place not in elsewhere] == [HOMES.get(word, SEMCONV)]
+
+
+def test_names_are_what_is_tested():
+    """The words that are looked for are those of every metric, attribute, event and key."""
+    assert {semconv.TASK_NAME, semconv.EVENT_REQUEST_FAILED, *semconv.LOG_KEYS} <= set(WORDS)
+    assert all(metric.name in WORDS for metric in vars(semconv).values() if isinstance(metric, Metric))
+
+
+def test_no_prometheus_name_is_built_by_hand():
+    """A Prometheus name or label is the OpenTelemetry one, translated in one place."""
+    metrics = [value for value in vars(semconv).values() if isinstance(value, Metric)]
+    translated = {name for metric in metrics for name in (metric.prometheus, *metric.labels)}
+    assert [name for name in sorted(translated - set(WORDS)) if name in LITERALS] == []
+
+
+def test_other_words_are_still_spoken():
+    """What is excepted here is there."""
+    assert {word: places for word, places in OTHER_WORDS.items() if not places <= set(LITERALS[word])} == {}
