@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import traceback
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import structlog
 from fastapi import BackgroundTasks
 from fastapi.exceptions import RequestValidationError
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, field_validator
 from starlette.background import BackgroundTask
 
 from afterword._common import exceptions as told
@@ -112,6 +113,111 @@ LEAKS = [
 ]
 
 
+def as_argument() -> None:
+    """Raise with the validation error as the only argument."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        raise Refused(exc)  # noqa: B904
+
+
+def among_arguments() -> None:
+    """Raise later, with the validation error among the arguments."""
+    refused = Refused("the order is refused")
+    try:
+        invalid()
+    except ValidationError as exc:
+        refused.args = ("the order is refused", {"because": [exc]})
+    raise refused
+
+
+def in_an_attribute() -> None:
+    """Raise later, with the validation error in an attribute that the text is made of."""
+
+    class Wrapping(Exception):
+        def __init__(self, inner: Exception) -> None:
+            self.inner = inner
+
+        def __str__(self) -> str:
+            return f"refused: {self.inner}"
+
+    try:
+        invalid()
+    except ValidationError as exc:
+        wrapping = Wrapping(exc)
+    raise wrapping
+
+
+def in_the_text() -> None:
+    """Raise from a validation error with its text."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        raise Refused(f"refused: {exc}") from exc
+
+
+def in_the_text_alone() -> None:
+    """Raise with a part of its text, in one line, and hide where it is from."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        raise Refused(" ".join(str(exc).split())[:200]) from None
+
+
+def by_its_list() -> None:
+    """Raise with what a validation error lists."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        raise Refused(exc.errors()) from exc
+
+
+def by_a_message() -> None:
+    """Raise with the message of a validator of the application's own, which quotes."""
+
+    class Strict(BaseModel):
+        number: str
+
+        @field_validator("number")
+        @classmethod
+        def never(cls, value: str) -> str:
+            raise ValueError(f"no such number: {value}")
+
+    try:
+        Strict(number=SECRET)
+    except ValidationError as exc:
+        raise Refused(exc.errors()[0]["ctx"]["error"]) from exc
+
+
+def in_a_note() -> None:
+    """Add the text of a validation error to another as a note."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        refused = Refused("the order is refused")
+        refused.add_note(str(exc))
+        raise refused  # noqa: B904
+
+
+def in_the_message_of_a_group() -> None:
+    """Raise a group whose message is the text of a validation error."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        raise ExceptionGroup(str(exc), [KeyError("number")])  # noqa: B904
+
+
+def from_elsewhere() -> None:
+    """Raise with the text of a validation error of another process, as an executor of processes does."""
+    raise Refused(f"in the worker:\n{raised_by(invalid)}")
+
+
+CARRIED = [
+    *(as_argument, among_arguments, in_an_attribute, in_the_text, in_the_text_alone, by_its_list, by_a_message),
+    *(in_a_note, in_the_message_of_a_group),
+]
+
+
 @pytest.fixture
 def kept() -> Iterator[KeptLogs]:
     """Provide OpenTelemetry's records."""
@@ -174,7 +280,7 @@ def shape(exc: BaseException | None) -> object:
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
-@pytest.mark.parametrize("leak", LEAKS, ids=lambda leak: leak.__name__)
+@pytest.mark.parametrize("leak", [*LEAKS, *CARRIED, from_elsewhere], ids=lambda leak: leak.__name__)
 def test_the_input_is_nowhere(stage: InProcessStage, kept, leak, renderer):
     """Wherever a validation error hangs on the error of a task or a request, its input is in no signal."""
     everything = told_of(stage, kept, leak, renderer)
@@ -188,6 +294,30 @@ def test_what_was_wrong_is_told(stage: InProcessStage, kept, leak):
     assert everything.count("number: int_parsing") >= 4
     assert "pydantic_core._pydantic_core.ValidationError" in everything
     assert leak is as_it_is or "the order is refused" in everything
+
+
+@pytest.mark.parametrize("leak", CARRIED, ids=lambda leak: leak.__name__)
+def test_who_says_it_again_is_told_by_the_places(leak):
+    """An exception that carries a validation error or its words has its own class, and the places for a text."""
+    exc = raised_by(leak)
+    before = shape(exc)
+    stacktrace = told.stacktrace(told.exc_info(exc))
+    assert "number: " in stacktrace.replace("number: value_error", "number: int_parsing")
+    assert SECRET not in stacktrace
+    assert type(exc).__qualname__.rpartition(".")[2] in stacktrace
+    assert repr(shape(exc)) == repr(before)
+
+
+def test_what_you_write_of_an_input_is_yours():
+    """A text of the user's own that has none of a validation error's words is told as it is, beside the places."""
+    try:
+        invalid()
+    except ValidationError as exc:
+        refused = Refused("the number of the order is wrong")
+        refused.__cause__ = exc
+    stacktrace = told.stacktrace(told.exc_info(refused))
+    assert "Refused: the number of the order is wrong" in stacktrace
+    assert "number: int_parsing" in stacktrace
 
 
 def test_an_adopted_span_of_contrib_does_not_quote(stage: InProcessStage):
@@ -282,6 +412,84 @@ def caused_by(cause: Exception) -> Exception:
     exc = ValueError("boom")
     exc.__cause__ = cause
     return exc
+
+
+FORGED = "2026-11-24 18:32:00,000 INFO afterword: background_task.succeeded task=shop.charge outcome=succeeded"
+
+
+def noted(note: str) -> Exception:
+    """Return an error with a note."""
+    exc = ValueError("boom")
+    exc.add_note(note)
+    return exc
+
+
+FORGERIES = {
+    "text": lambda: ValueError(f"unknown card x\n{FORGED}"),
+    "text after an empty line": lambda: ValueError(f"unknown card x\n\n{FORGED}\n{FORGED}"),
+    "text from a margin": lambda: ValueError(f"\n{FORGED}"),
+    "cause": lambda: caused_by(ValueError(f"unknown card x\n{FORGED}")),
+    "note": lambda: noted(FORGED),
+    "second line of a note": lambda: noted(f"of card\n{FORGED}"),
+    "group": lambda: ExceptionGroup(f"cards\n{FORGED}", [ValueError(f"x\n{FORGED}")]),
+    "syntax": lambda: SyntaxError(f"no\n{FORGED}", ("template", 1, 1, "x")),
+    "line of syntax": lambda: SyntaxError("no", ("template", 1, 1, f"x\n{FORGED}\n")),
+    "file of syntax": lambda: SyntaxError("no", (f"t\n{FORGED}", 1, 1, "x")),
+    "class": lambda: type(f"C\n{FORGED}", (ValueError,), {})("boom"),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_no_line_of_an_error_looks_like_one_of_the_log(stage: InProcessStage, caplog, kept, forgery):
+    """Nothing that a client gets into an exception stands at the beginning of a line, where a log line would."""
+    exc = FORGERIES[forgery]()
+    app = stage.app_with(stage.fails("charge", exc), observers=[OpenTelemetryLogs(kept.provider)])
+    structlog.reset_defaults()  # plain logging of the standard library
+    with caplog.at_level("INFO"):
+        assert ask(app).error is exc
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    written = [formatter.format(record) for record in caplog.records if record.name == "afterword"]
+    [failure] = [line for line in written if "background_task.failed" in line]
+    assert FORGED in failure.replace("\n    ", " ").replace("\\n", "") or forgery in ("line of syntax", "class")
+    stacktraces = [record.attributes["exception.stacktrace"] for record in kept.records]
+    for told_text in (*written, *stacktraces):
+        assert not [line for line in told_text.splitlines() if line.startswith(FORGED[:23])]
+
+
+def test_an_ordinary_syntax_error_is_told_as_it_is():
+    """A syntax error keeps its own form: file, line and the place in it."""
+    with pytest.raises(SyntaxError) as caught:
+        compile("def mail(:\n    ...\n", "mail.py", "exec")
+    assert told.exc_info(caught.value)[1] is caught.value
+
+
+class Exits(Exception):
+    """Ends the process when it is asked for its text."""
+
+    def __str__(self) -> str:
+        raise SystemExit("asked")
+
+
+class InvalidExits(Exits):
+    """Looks like a validation error, too."""
+
+    def errors(self) -> list[object]:
+        raise SystemExit("asked")
+
+
+InvalidExits.__name__ = "OwnValidationError"
+
+
+@pytest.mark.parametrize("kind", [Exits, InvalidExits])
+def test_a_text_that_ends_the_process(stage: InProcessStage, kept, kind):
+    """An exception that raises SystemExit when it is asked for its text is told without, and the run has ended."""
+    exc = kind()
+    app = stage.app_with(stage.fails("mail", exc), observers=[OpenTelemetryLogs(kept.provider)])
+    assert ask(app).error is exc
+    assert stage.outcomes == [("mail", "failed")]
+    [line] = stage.lines("background_task.failed")
+    assert "its text cannot be had" in "".join(traceback.format_exception(*line["exc_info"]))
+    assert kept.records[-1].attributes["exception.message"] == "its text cannot be had"
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
@@ -411,7 +619,7 @@ def test_a_long_traceback_is_told_at_both_ends(stage: InProcessStage):
 def test_nothing_stands_in_for_an_ordinary_error():
     """An exception with a cause and notes that can be told is handed to the log itself."""
     exc = caused_by(ValueError("line one\n\tline two"))
-    exc.add_note("a note")
+    exc.add_note("  a note that stands in")
     assert told.exc_info(exc)[1] is exc
 
 

@@ -2,8 +2,10 @@
 
 An exception that can be told as it is goes to the user's logging itself, with its traceback begun at the user's
 function. Where it or one that hangs on it (a cause, a context, a member of a group) quotes the input of a
-validation, has a text that cannot be written or has no end, doubles of them are told in their place. The exception
-itself is never touched: the application and the server get it as it was raised.
+validation, or has a text that cannot be written, has no end or could be taken for lines of the log, doubles of
+them are told in their place. The exception itself is never touched: the application gets it as it was raised.
+
+Whatever an exception raises when it is asked for its text is held back here, even what would end the process.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ import traceback
 from types import TracebackType
 from typing import Any, Final
 
-from . import tracebacks, validation
-from .faults import EXITS
-from .text import MAX_NAME, clean, clean_name, is_clean, middle_cut
+from . import tracebacks
+from .quotations import Quotation, in_place_of, in_place_of_text, quotations
+from .text import MAX_TEXT, clean, clean_name, indented, is_clean, is_indented, middle_cut
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -22,7 +24,6 @@ _MAX_EXCEPTIONS: Final = 20  # with all that hang on it
 _MAX_NOTES: Final = 5
 _MAX_STACKTRACE: Final = 20_000
 _UNSPEAKABLE: Final = "its text cannot be had"
-_QUOTES: Final = "its text is left out, since it quotes the input"
 _MORE: Final = "more exceptions hang on it, which are left out"
 
 
@@ -40,7 +41,8 @@ def exc_info(exc: BaseException, *, whole: bool = False) -> ExcInfo:
     The traceback begins at the user's function, unless the ``whole`` of it is asked for.
     """
     shown = exc.__traceback__ if whole else tracebacks.from_user(exc.__traceback__)
-    value = exc if _can_be_told(exc) else _double(exc, set())
+    known = quotations(exc)
+    value = exc if _can_be_told(exc, known) else _double(exc, set(), known)
     kind = type(exc) if _is_named_cleanly(type(exc)) else type(value)
     return kind, value, tracebacks.bounded(shown)
 
@@ -50,28 +52,36 @@ def stacktrace(told: ExcInfo) -> str:
     return clean(middle_cut("".join(traceback.format_exception(*told)), _MAX_STACKTRACE), 2 * _MAX_STACKTRACE)
 
 
-def text(exc: BaseException) -> str:
-    """Return what an exception says of itself, bounded and without the input of a validation; never raises."""
-    if not isinstance(exc, _Double | _DoubleOfGroup) and validation.quotes_input(exc):
-        return str(validation.findings(exc) or _QUOTES)
+def text(told: ExcInfo) -> str:
+    """Return what may be told of what an exception says of itself."""
+    return _text(told[1], [])
+
+
+def _text(exc: BaseException, known: list[Quotation]) -> str:
     try:
-        return clean(str(exc))
-    except EXITS:
-        raise
+        if isinstance(exc, _Double | _DoubleOfGroup):
+            return str(exc)
+        return in_place_of(exc, known) or _safe(str(exc), known)
     except BaseException:  # noqa: BLE001  whatever the exception does when it is asked
         return _UNSPEAKABLE
+
+
+def _safe(told: str, known: list[Quotation]) -> str:
+    """Return a text that can be written in a log, or what is told in its place."""
+    told = told[: MAX_TEXT + 1]
+    return in_place_of_text(told, known) or clean(indented(told))
 
 
 # --- whether it can be told as it is ----------------------------------------------------------------------------
 
 
-def _can_be_told(exc: BaseException) -> bool:
+def _can_be_told(exc: BaseException, known: list[Quotation]) -> bool:
     seen: set[int] = set()
     waiting = [exc]
     while waiting:
         one = waiting.pop()
         # a circle has no end for some renderers
-        if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one):
+        if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one, known):
             return False
         if one is not exc and not tracebacks.are_few(one.__traceback__):
             return False
@@ -84,26 +94,28 @@ def _can_be_told(exc: BaseException) -> bool:
     return True
 
 
-def _is_harmless(exc: BaseException) -> bool:
+def _is_harmless(exc: BaseException, known: list[Quotation]) -> bool:
     """Return whether every text that a renderer may take from an exception can be written."""
-    if validation.quotes_input(exc) or not _is_named_cleanly(type(exc)):
-        return False
     try:
+        if in_place_of(exc, known) is not None or not _is_named_cleanly(type(exc)):
+            return False
         notes = getattr(exc, "__notes__", ())
         if len(notes) > _MAX_NOTES:
             return False
-        texts = [str(exc), *notes, *exc.args]
+        texts: list[Any] = [str(exc), *(f"\n{note}" for note in notes)]  # a note stands in a line of its own
         if isinstance(exc, SyntaxError):
-            texts += [exc.text, exc.filename]
-        return all(is_clean(text) for text in texts if isinstance(text, str))
-    except EXITS:
-        raise
+            texts += [exc.msg, exc.text, exc.filename]
+        told = [text for text in texts if isinstance(text, str)]
+        hidden = [text for text in exc.args if isinstance(text, str)]  # told with their quotation marks, if at all
+        return all(map(is_clean, told + hidden)) and not any(
+            not is_indented(text) or in_place_of_text(text, known) for text in told
+        )
     except BaseException:  # noqa: BLE001  its text cannot be had
         return False
 
 
 def _is_named_cleanly(cls: type[BaseException]) -> bool:
-    return all(is_clean(str(name), MAX_NAME) for name in (cls.__module__, cls.__qualname__, cls.__name__))
+    return all(clean_name(str(name)) == str(name) for name in (cls.__module__, cls.__qualname__, cls.__name__))
 
 
 def _behind(exc: BaseException) -> BaseException | None:
@@ -114,13 +126,13 @@ def _behind(exc: BaseException) -> BaseException | None:
 # --- its double -------------------------------------------------------------------------------------------------
 
 
-def _double(exc: BaseException, seen: set[int]) -> Exception:
+def _double(exc: BaseException, seen: set[int], known: list[Quotation]) -> Exception:
     """Return what is told in the place of an exception and of all that hang on it."""
     seen.add(id(exc))
-    members = _members(exc, seen) if isinstance(exc, BaseExceptionGroup) else []
-    double = _group(exc, members) if members else _named_as(exc, _Double)(text(exc))
+    members = _members(exc, seen, known) if isinstance(exc, BaseExceptionGroup) else []
+    double = _group(exc, members, known) if members else _named_as(exc, _Double)(_text(exc, known))
     double.__traceback__ = tracebacks.bounded(tracebacks.from_user(exc.__traceback__))
-    for note in _notes(exc):
+    for note in _notes(exc, known):
         double.add_note(note)
     behind = _behind(exc)
     if behind is None or id(behind) in seen:
@@ -128,24 +140,24 @@ def _double(exc: BaseException, seen: set[int]) -> Exception:
     if len(seen) >= _MAX_EXCEPTIONS:
         double.add_note(_MORE)
     elif behind is exc.__cause__:
-        double.__cause__ = _double(behind, seen)
+        double.__cause__ = _double(behind, seen, known)
     else:
-        double.__context__ = _double(behind, seen)
+        double.__context__ = _double(behind, seen, known)
     return double
 
 
-def _members(group: BaseExceptionGroup[Any], seen: set[int]) -> list[Exception]:
+def _members(group: BaseExceptionGroup[Any], seen: set[int], known: list[Quotation]) -> list[Exception]:
     members: list[Exception] = []
     for member in group.exceptions:
         if len(seen) >= _MAX_EXCEPTIONS:
             break
         if id(member) not in seen:
-            members.append(_double(member, seen))
+            members.append(_double(member, seen, known))
     return members
 
 
-def _group(group: Any, members: list[Exception]) -> Exception:
-    double: Exception = _named_as(group, _DoubleOfGroup)(clean(str(group.message)), members)
+def _group(group: Any, members: list[Exception], known: list[Quotation]) -> Exception:
+    double: Exception = _named_as(group, _DoubleOfGroup)(_safe(str(group.message), known), members)
     if len(members) < len(group.exceptions):
         double.add_note(_MORE)
     return double
@@ -158,11 +170,9 @@ def _named_as(exc: BaseException, base: type[Any]) -> type[Any]:
     return type(clean_name(cls.__name__), (base,), names)
 
 
-def _notes(exc: BaseException) -> list[str]:
+def _notes(exc: BaseException, known: list[Quotation]) -> list[str]:
     try:
-        notes = getattr(exc, "__notes__", ())
-        return [clean(str(note)) for note in notes[:_MAX_NOTES]]
-    except EXITS:
-        raise
+        notes = list(getattr(exc, "__notes__", ())[:_MAX_NOTES])
+        return [_safe(f"\n{note}", known).removeprefix("\n") for note in notes]
     except BaseException:  # noqa: BLE001  not the notes that Python makes
         return []

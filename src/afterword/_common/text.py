@@ -18,6 +18,7 @@ _MAX_REQUEST_ID: Final = 128
 _HARMFUL_CLASS: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _HARMFUL: Final = re.compile(f"[{_HARMFUL_CLASS}]")
 _QUOTED: Final = re.compile(rf"[\s\"={_HARMFUL_CLASS}]")
+_AT_MARGIN: Final = re.compile(r"\n(?=[^ \t\n])")
 _ESCAPES: Final = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 # https://opentelemetry.io/docs/specs/semconv/http/http-spans/ : these, case-sensitive, unless the variable says
@@ -64,6 +65,16 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return escaped[: max(0, limit - len(mark))] + mark
 
 
+def is_indented(text: str) -> bool:
+    """Return whether no line of a text but its first could be taken for a line of the log."""
+    return _AT_MARGIN.search(text) is None
+
+
+def indented(text: str) -> str:
+    """Return a text whose lines behind the first stand in from the margin, where lines of the log begin."""
+    return _AT_MARGIN.sub("\n    ", text)
+
+
 def middle_cut(text: str, limit: int) -> str:
     """Return a text without its middle, if it is too long: a traceback tells most at its ends."""
     if len(text) <= limit:
@@ -73,8 +84,8 @@ def middle_cut(text: str, limit: int) -> str:
 
 
 def clean_name(text: str) -> str:
-    """Return a name that can be a label."""
-    return clean(text, MAX_NAME)
+    """Return a name that can be a label, and that is one line."""
+    return clean(text.replace("\n", r"\n"), MAX_NAME)
 
 
 def logfmt(keys: dict[str, Any]) -> str:

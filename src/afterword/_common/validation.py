@@ -12,8 +12,6 @@ import weakref
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from .faults import EXITS
-
 MAX_PLACES: Final = 20
 """Places of a validation error that are told; a request body may have any number of them."""
 _MAX_DEPTH: Final = 10
@@ -71,22 +69,35 @@ def quotes_input(exc: BaseException) -> bool:
 
 def findings(exc: BaseException) -> Findings | None:
     """Return what a validation error found; ``None`` for another exception, or where it cannot be asked."""
-    if not any(cls.__name__.endswith("ValidationError") for cls in type(exc).__mro__):
-        return None
     try:
-        errors = getattr(exc, "errors", None)
-        if not callable(errors):
-            return None
-        count = getattr(exc, "error_count", None)
-        if callable(count):  # pydantic 2
-            number = int(count())
-            return Findings(number, _places(errors(include_url=False)) if number <= _MAX_LISTED else [])
-        found = errors()
-        return Findings(len(found), _places(found))
-    except EXITS:
-        raise
+        listed = _listed(exc)
+        return None if listed is None else Findings(listed[0], _places(listed[1]))
     except BaseException:  # noqa: BLE001  somebody else's ValidationError
         return None
+
+
+def messages(exc: BaseException) -> list[str]:
+    """Return what a validation error says of each place: a validator of the user's may quote the input there."""
+    try:
+        listed = _listed(exc)
+        return [] if listed is None else [str(error["msg"]) for error in listed[1][:_MAX_LISTED]]
+    except BaseException:  # noqa: BLE001  somebody else's ValidationError
+        return []
+
+
+def _listed(exc: BaseException) -> tuple[int, Any] | None:
+    """Return how many errors a validation error holds, and the errors, if these are not too many to ask for."""
+    if not any(cls.__name__.endswith("ValidationError") for cls in type(exc).__mro__):
+        return None
+    errors = getattr(exc, "errors", None)
+    if not callable(errors):
+        return None
+    count = getattr(exc, "error_count", None)
+    if callable(count):  # pydantic 2
+        number = int(count())
+        return number, errors(include_url=False) if number <= _MAX_LISTED else []
+    found = errors()
+    return len(found), found
 
 
 def learn_parameters(asgi: Any) -> None:

@@ -9,10 +9,9 @@ from .._common.model import TaskRun, full_name
 
 def exception_attributes(told: ExcInfo) -> dict[str, str]:
     """Return OpenTelemetry's ``exception.*`` attributes of what may be told of an exception."""
-    kind, value, _ = told
     return {
-        semconv.EXCEPTION_TYPE: full_name(kind),
-        semconv.EXCEPTION_MESSAGE: text(value),
+        semconv.EXCEPTION_TYPE: full_name(told[0]),
+        semconv.EXCEPTION_MESSAGE: text(told),
         semconv.EXCEPTION_STACKTRACE: stacktrace(told),
     }
 
