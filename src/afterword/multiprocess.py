@@ -12,8 +12,10 @@ import os
 import sys
 from typing import Any
 
+from ._signals.multiprocess.dead_processes import close_account
+
 # nothing of ours imports this module, so that Python can run it
-from ._signals.multiprocess.directory import VARIABLE, close_account, directory
+from ._signals.multiprocess.directory import VARIABLE, directory
 
 __all__ = ["child_exit", "clear", "on_starting"]
 

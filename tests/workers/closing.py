@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
+from afterword._signals.multiprocess import dead_processes
 from afterword._signals.multiprocess import directory as workers
 from afterword._signals.multiprocess.all_processes import Everybody
 from afterword._signals.prometheus import series_of
@@ -40,7 +41,7 @@ def main() -> None:
     def close() -> None:
         os.close(go)
         os.read(start, 1)  # until nobody holds the other end
-        workers.close_dead_accounts(path, os.listdir(path))
+        dead_processes.close_dead_accounts(path, os.listdir(path))
 
     closers = [forked(close) for _ in range(CLOSERS)]
     os.close(go)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from random import Random
 from typing import Any, Final
 
-from .forks import in_child
 from .text import clean_name
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
-
-
-# one of our own, since an application may seed the common one, and seeded anew in every forked process
-_random = Random()  # noqa: S311  for ids, not for secrets
-in_child(_random.seed)
 
 
 class Outcome(StrEnum):
@@ -166,7 +159,7 @@ class TaskRun:
     def __init__(
         self, name: str, function: str, request: RequestInfo | None, index: int, *, is_async: bool
     ) -> None:
-        self.id = f"{_random.getrandbits(128):032x}"
+        self.id = ""  # the ledger gives it one
         self.name = name
         self.function = function
         self.request = request

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from random import Random
 from threading import get_ident
 from time import perf_counter, time
 from typing import Any
@@ -22,6 +23,11 @@ from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun,
 Listener = Callable[..., None]
 Listeners = tuple[tuple[Listener, str, str], ...]
 """Who listens to a transition: what to call, and what to call it in a fault."""
+
+# one of our own, since an application may seed the common one, and seeded anew in every forked process
+_random = Random()  # noqa: S311  for ids, not for secrets
+_random_bits = _random.getrandbits
+forks.in_child(_random.seed)
 
 _pending: dict[TaskRun, None] = {}
 _running: dict[TaskRun, None] = {}
@@ -89,6 +95,7 @@ class Ledger:
 
     def schedule(self, run: TaskRun) -> TaskRun:
         """Open the account of a new run."""
+        run.id = _random_bits(128).to_bytes(16, "big").hex()
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
         run._captured = capture_context()

@@ -25,7 +25,7 @@ from .task_proxy import TaskProxy
 
 if TYPE_CHECKING:
     from .._ledger.instrumentation import Instrumentation
-    from .patching import MethodPatch
+    from .method_patch import MethodPatch
 
 Original = Callable[[Any], Awaitable[None]]
 

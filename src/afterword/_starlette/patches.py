@@ -28,7 +28,7 @@ from .._ledger.deferred import defer
 from .._ledger.instrumentation import Instrumentation, get_instrumentation
 from .._ledger.runs import has_open_runs
 from . import asgi, batch, compatibility, exception_handlers, execution, interop, scheduling
-from .patching import Function, MethodPatch
+from .method_patch import Function, MethodPatch
 from .request_errors import record_request_error
 from .state import current_request, find_batch, request_of
 

@@ -10,7 +10,8 @@ from typing import Any
 from prometheus_client.metrics_core import METRIC_TYPES, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from .directory import close_dead_accounts, tell_once
+from .dead_processes import close_dead_accounts
+from .directory import tell_once
 from .shared_file import owner_of_live_file
 
 _TRIES = 3

@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 from ..._common import semconv
 from ..._common.forks import in_child
 from ..._common.log import emit
-from .directory import close_own_account
+from .dead_processes import close_own_account
 from .shared_file import COUNTER, HISTOGRAM, KINDS, LIVE_MAX, LIVE_SUM, TOTAL, SharedFile, file_of, key_of
 
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
