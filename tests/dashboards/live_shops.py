@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from examples.shop.process import free_port
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SHOP = "examples.shop.app:app"
@@ -80,7 +80,7 @@ class Shop:
 
     def deploy(self) -> None:
         """Replace the workers; the tasks that they run are given a second."""
-        until(lambda: len(self.workers()) == 2, NOTICED)
+        wait_until(lambda: len(self.workers()) == 2, NOTICED)
         self.process.send_signal(signal.SIGHUP)
 
 
@@ -117,11 +117,3 @@ def shop(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # workers that hold on to their tasks
         process.wait(5)
-
-
-def until(condition: Callable[[], object], seconds: float, why: Callable[[], object] = lambda: "") -> None:
-    """Wait for a condition, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, why()
-        time.sleep(0.2)

@@ -13,9 +13,10 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from dashboards.prometheus.server import Prometheus, configuration
 from examples.shop.mailserver import Mailroom
+from tests.support.waiting import wait_until
 
 from .live_mail import Beside, IllMailroom, beside
-from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, until, uvicorn
+from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, uvicorn
 from .prometheus_rules import write_shortened
 
 FACTOR = 60
@@ -68,7 +69,7 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         targets["neglected"].append(f"127.0.0.1:{bare.server_port}")
         targets["filtered"] = targets["careless"]
         for one in opened.values():
-            until(one.is_open, 60, one.log.read_text)
+            wait_until(one.is_open, 60, one.log.read_text)
         rules = write_shortened(directory, FACTOR, LEAST)
         config = configuration(
             targets, rules, interval="1s", scrape={"filtered": {"metric_relabel_configs": [_HIDDEN]}}
@@ -76,16 +77,16 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         prometheus = stack.enter_context(Prometheus(directory, config))
         stack.enter_context(watch(prometheus))
         # for longer than a range of the rules, so that what comes now is news
-        until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 9, 60)
+        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 9, 60)
         database = sqlite3.connect(directory / "starved" / "shop.sqlite3", check_same_thread=False)
         stack.enter_context(_busy(stack.enter_context(closing(database))))
         _trouble(opened, aside)
-        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 60)
+        wait_until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 60)
         opened["workers"].kill_workers()
-        until(lambda: _count(prometheus, "workers", "background_task_lost_total") > 4, NOTICED)
-        until(lambda: _count(prometheus, "workers", "background_task_running") > 4, NOTICED)
+        wait_until(lambda: _count(prometheus, "workers", "background_task_lost_total") > 4, NOTICED)
+        wait_until(lambda: _count(prometheus, "workers", "background_task_running") > 4, NOTICED)
         opened["workers"].deploy()
-        until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 60)
+        wait_until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 60)
         dying.go_down()
         yield
 

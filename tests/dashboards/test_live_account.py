@@ -14,9 +14,10 @@ from dashboards.expressions import Expression, expressions, interpolate
 from dashboards.prometheus.server import RULES, Prometheus, configuration
 from examples.shop.account import read
 from examples.shop.mailserver import Mailroom
+from tests.support.waiting import wait_until
 
 from .live_mail import beside
-from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, until, uvicorn
+from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, uvicorn
 from .prometheus_oracle import Oracle, Vector
 from .prometheus_rules import load
 
@@ -66,16 +67,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         config = configuration({"shop": [each.address for each in shops]}, interval="1s")
         prometheus = stack.enter_context(Prometheus(directory, config))
         for each in shops:
-            until(each.is_open, 60, each.log.read_text)
+            wait_until(each.is_open, 60, each.log.read_text)
         for _ in range(2):  # an increase is seen between two scrapes, so there are events after the first ones
             aside.customers(shops[0].url, 4, 12).result(60)
-            until(
+            wait_until(
                 lambda: prometheus.query('background_task_ended_total{background_task_outcome="failed"} > 0'), 20
             )
         _lose_and_cancel(shops[1], aside)
         aside.customers(shops[1].url, 1, 3, only="order, slow").result(60)  # these stay in flight
         scene = Scene(prometheus, shops, start)
-        until(lambda: _calm(shops[0]) and not _differences(scene, "background_task_scheduled_total"), 60)
+        wait_until(lambda: _calm(shops[0]) and not _differences(scene, "background_task_scheduled_total"), 60)
         yield scene
 
 
@@ -87,11 +88,11 @@ def _lose_and_cancel(server: Shop, aside: Any) -> None:
 
     for end in (server.kill_workers, server.deploy):
         aside.customers(server.url, 1, 4, only="order, slow").result(30)
-        until(lambda: hanging() == 4, 60)
+        wait_until(lambda: hanging() == 4, 60)
         old = set(server.workers())
         end()
-        until(lambda old=old: len(server.workers()) == 2 and not old & set(server.workers()), NOTICED)
-        until(server.is_open, 60)
+        wait_until(lambda old=old: len(server.workers()) == 2 and not old & set(server.workers()), NOTICED)
+        wait_until(server.is_open, 60)
 
 
 def _calm(one: Shop) -> bool:
@@ -130,7 +131,7 @@ def _agree(scene: Scene, expression: str) -> None:
         found = _differences(scene, expression)
         return not found
 
-    until(same, 40, lambda: f"{expression}\nPrometheus, the shops: {found}")
+    wait_until(same, 40, lambda: f"{expression}\nPrometheus, the shops: {found}")
 
 
 def _of_dashboard(one: Expression) -> str:
@@ -163,7 +164,7 @@ def test_the_scene_has_every_outcome(scene: Scene):
 def test_every_expression_of_the_dashboards_returns_the_account(scene: Scene, asked: Expression):
     """Every panel, variable and annotation has data; over the counters' whole life it is the shops' account."""
     expression = _of_dashboard(asked)
-    until(lambda: _ever(scene, expression), 40, lambda: f"no data: {expression}")
+    wait_until(lambda: _ever(scene, expression), 40, lambda: f"no data: {expression}")
     if "process started" not in asked.panel:  # that is about a moment in the past, which has its data above
         _agree(scene, expression)
 
@@ -180,7 +181,7 @@ def test_counts_over_the_time_range_are_exact(scene: Scene):
 @pytest.mark.parametrize("rule", RECORDS, ids=lambda rule: rule["record"])
 def test_every_recording_rule_returns_the_account(scene: Scene, rule: dict[str, Any]):
     """Every recorded series has data; over the counters' whole life its expression is the shops' account."""
-    until(lambda: _ever(scene, rule["record"]), 40)
+    wait_until(lambda: _ever(scene, rule["record"]), 40)
     _agree(scene, rule["expr"])
 
 
@@ -192,7 +193,7 @@ def test_recorded_counts_are_exact(scene: Scene):
     ):
         expected = scene.oracle().ask(record)
         assert sum(expected.values()) > 100
-        until(lambda: _given(scene.prometheus, record) == expected, 40)  # noqa: B023  asked at once
+        wait_until(lambda: _given(scene.prometheus, record) == expected, 40)  # noqa: B023  asked at once
 
 
 def test_the_law_holds_in_prometheus(scene: Scene):
@@ -201,7 +202,7 @@ def test_the_law_holds_in_prometheus(scene: Scene):
     def differences() -> Vector:
         return _given(scene.prometheus, "job_instance_task:background_task_account:difference")
 
-    until(lambda: set(differences().values()) == {0.0}, 40, differences)
+    wait_until(lambda: set(differences().values()) == {0.0}, 40, differences)
 
 
 def test_promtool_accepts_the_plain_text(scene: Scene):
@@ -223,7 +224,7 @@ def test_exemplars_lead_to_spans_of_their_tasks(scene: Scene):
         spans.update(scene.shops[0].spans())
         return len(spans) > 50
 
-    until(found, 40)
+    wait_until(found, 40)
     for histogram in ("duration", "wait", "thread_wait"):
         series = scene.prometheus.api(
             "query_exemplars",
@@ -238,7 +239,7 @@ def test_exemplars_lead_to_spans_of_their_tasks(scene: Scene):
         ]
         assert len(exemplars) > 5
         for task, labels in exemplars:
-            until(lambda: labels["span_id"] in spans or not found(), 40)  # noqa: B023
+            wait_until(lambda: labels["span_id"] in spans or not found(), 40)  # noqa: B023
             assert spans[labels["span_id"]] == (labels["trace_id"], f"background_task {task}")
 
 

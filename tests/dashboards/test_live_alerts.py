@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dashboards.prometheus.server import Prometheus
+from tests.support.waiting import wait_until
 
-from .live_shops import until
 from .live_stage import stage
 from .prometheus_rules import alerts
 
@@ -86,7 +86,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     """Watch the shops until every situation has fired its alert, or for as long as we have patience."""
     watch = Watch()
     with stage(tmp_path_factory.mktemp("stage"), watch.over), suppress(AssertionError):
-        until(lambda: SITUATIONS.keys() <= watch.fired.keys(), _PATIENCE)
+        wait_until(lambda: SITUATIONS.keys() <= watch.fired.keys(), _PATIENCE)
     return watch
 
 

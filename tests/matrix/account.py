@@ -14,7 +14,7 @@ from tests.matrix.scenarios import expected_of
 from tests.support.accounts import PEER_SPANS, RUN_ID, Accounts
 from tests.support.originals import assert_no_hook_on_top
 from tests.support.story import Expectation, story_of
-from tests.support.waiting import until
+from tests.support.waiting import wait_until_async
 
 if TYPE_CHECKING:
     from tests.matrix.peers import Peer
@@ -61,7 +61,7 @@ class Account:
             if self._opened or path == "/hold":
                 self._expected += expected_of(path)
         with anyio.move_on_after(_PATIENCE):
-            await until(lambda: not self._problems())
+            await wait_until_async(lambda: not self._problems())
         return self._problems()
 
     def _problems(self) -> dict[str, str]:

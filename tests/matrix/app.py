@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 
 from tests.matrix.peers import PEERS, Peer
-from tests.support.waiting import until
+from tests.support.waiting import wait_until_async
 
 _PATIENCE = 10.0
 
@@ -94,14 +94,14 @@ class Panel:
     async def quiet(self) -> None:
         """Answer when no request is in progress, tasks included."""
         with anyio.fail_after(_PATIENCE):
-            await until(lambda: not self.in_progress)
+            await wait_until_async(lambda: not self.in_progress)
 
     async def holding(self) -> None:
         """Answer when the task runs that has to be released."""
         from tests.matrix import tasks
 
         with anyio.fail_after(_PATIENCE):
-            await until(lambda: any(deed.startswith("hold begins") for deed in tasks.did))
+            await wait_until_async(lambda: any(deed.startswith("hold begins") for deed in tasks.did))
 
     async def release(self) -> None:
         """Let that task go on."""

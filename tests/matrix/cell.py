@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from tests.matrix.scenarios import HOLD, paths
 from tests.matrix.servers import SERVERS
 from tests.support.alone import loopback_up
 from tests.support.visit import VOLATILE_HEADERS
+from tests.support.waiting import wait_until
 from tests.workers.servers import ROOT
 
 _PATIENCE = 40.0
@@ -129,7 +129,7 @@ def _serving(cell: Cell, python: str, *, watched: bool) -> Iterator[Drive]:
         try:
             _wait_until_up(drive, server)
             yield drive
-        except (httpx.HTTPError, TimeoutError) as exc:
+        except (httpx.HTTPError, AssertionError) as exc:
             log.seek(0)
             raise BrokenCellError(f"{exc!r}: {log.read()[-1500:]}") from None
         finally:
@@ -140,14 +140,14 @@ def _serving(cell: Cell, python: str, *, watched: bool) -> Iterator[Drive]:
 
 
 def _wait_until_up(drive: Drive, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while True:
+    def answers_or_has_ended() -> bool:
         with contextlib.suppress(httpx.TransportError):
             drive.ask("quiet")
-            return
-        if server.poll() is not None or time.monotonic() > deadline:
-            raise TimeoutError("the server did not start")
-        time.sleep(0.05)
+            return True
+        return server.poll() is not None
+
+    wait_until(answers_or_has_ended, _PATIENCE, lambda: "the server did not start")
+    assert server.poll() is None, "the server has ended"
 
 
 # --- the acts ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.waiting import until
+from tests.support.waiting import wait_until_async
 
 did: list[str] = []
 """What the tasks did, in order."""
@@ -103,7 +103,7 @@ class _Hold:
 async def hold() -> None:
     """Run until it is released."""
     note("hold begins")
-    await until(lambda: _Hold.released)
+    await wait_until_async(lambda: _Hold.released)
     _Hold.released = False
     note("hold ends")
 

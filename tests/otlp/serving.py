@@ -16,7 +16,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.shop.process import free_port
-from tests.workers.servers import wait_until
+from tests.support.waiting import SECONDS, wait_until
 
 ROOT = Path(__file__).parents[2]
 QUIET = {
@@ -93,9 +93,9 @@ class Process:
         """Return how many runs have ended, by the process's own account."""
         return sum(v for (name, _), v in self.scrape().items() if name == "background_task_ended_total")
 
-    def wait_for(self, condition: Callable[[], bool], seconds: float = 25) -> None:
+    def wait_for(self, condition: Callable[[], object], seconds: float = SECONDS) -> None:
         """Wait for a condition; on failure show what the process printed."""
-        wait_until(condition, self.log, seconds)
+        wait_until(condition, seconds, self.log.read_text)
 
     def stop(self, seconds: float = 40) -> int:
         """Ask the process to stop as a deploy does, and return how it ended."""

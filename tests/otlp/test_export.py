@@ -7,7 +7,7 @@ import pytest
 from tests.otlp.receiver import Receiver
 from tests.otlp.serving import PATIENT, QUIET, process, uvicorn
 from tests.otlp.visits import STORY, account, ended, visit
-from tests.workers.servers import wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 

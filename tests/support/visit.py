@@ -71,13 +71,16 @@ class Visit:
                 visit.close()
                 self.seen += visit.seen
 
-    def wait_for(self, *done: Any, deadline: float = 5.0) -> None:
+    def wait_for(self, *done: Any) -> None:
         """Wait until the tasks did all of that."""
-        assert wait_until(lambda: all(self.stage.did.count(what) >= done.count(what) for what in done), deadline)
+        wait_until(
+            lambda: all(self.stage.did.count(what) >= done.count(what) for what in done),
+            why=lambda: f"waited for {done}, had {self.stage.did}",
+        )
 
     def wait_for_quiet(self) -> None:
         """Wait until the server has no request in progress, tasks included."""
-        assert wait_until(lambda: not self.server.server_state.tasks)
+        wait_until(lambda: not self.server.server_state.tasks)
 
     def close(self) -> None:
         self._clients.close()

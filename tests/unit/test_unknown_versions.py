@@ -53,7 +53,7 @@ def visit(app):
     with Server(app) as server, httpx.Client(base_url=server.url) as client:
         paths = ("/orders/7", "/orders/0", "/orders/-1", "/response", "/orders/seven", "/nowhere")
         answers = [[r.status_code, r.text] for r in map(client.get, paths)]
-        assert wait_until(lambda: len(did) >= 4), did
+        wait_until(lambda: len(did) >= 4, why=lambda: did)
     return [answers, sorted(did)]
 
 import afterword

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.workers.servers import balance, gunicorn, lost, scrape, serve, uvicorn, wait_until
+from tests.support.waiting import wait_until
+from tests.workers.servers import balance, gunicorn, lost, scrape, serve, uvicorn
 
 CLIENTS = 4
 
@@ -44,14 +45,14 @@ def load(address: str) -> Iterator[set[int]]:
 def kill_one(address: str, log: Path) -> float:
     """Kill a worker under load; return what the law leaves over when the others have come to rest."""
     with load(address) as answered:
-        wait_until(lambda: bool(answered), log)
+        wait_until(lambda: bool(answered), why=log.read_text)
         time.sleep(random.random() * 0.2)  # whatever it is doing then
         os.kill(random.choice(sorted(answered)), signal.SIGKILL)
 
     def at_rest() -> bool:
         return not any(scrape(address).get((f"background_task_{now}", "quick")) for now in ("pending", "running"))
 
-    wait_until(at_rest, log)
+    wait_until(at_rest, why=log.read_text)
     return balance(scrape(address), "quick")
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.shop.process import free_port
+from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.workers.app:app"
@@ -41,7 +41,7 @@ def serve(command: Callable[[int], list[str]], directory: Path, log: Path) -> It
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: is_up(address), log)
+            wait_until(lambda: is_up(address), why=log.read_text)
             yield address
         finally:
             os.killpg(server.pid, signal.SIGKILL)  # its tasks would hold it up
@@ -53,14 +53,6 @@ def is_up(address: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return httpx.get(f"{address}/held", timeout=2).status_code == 200
     return False
-
-
-def wait_until(condition: Callable[[], bool], log: Path | None = None, seconds: float = 25) -> None:
-    """Wait for a condition, at most so long."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, log.read_text() if log is not None else "it took too long"
-        time.sleep(0.05)
 
 
 def scrape(address: str) -> Samples:
@@ -75,6 +67,11 @@ def scrape(address: str) -> Samples:
                     sample.value
                 )
     return dict(samples)
+
+
+def succeeded(address: str, name: str) -> float:
+    """Return how many runs of a task have succeeded so far."""
+    return scrape(address).get(("background_task_ended_total succeeded", name), 0)
 
 
 def balance(samples: Samples, name: str) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.workers.servers import ROOT, balance, scrape, serve, uvicorn, wait_until
+from tests.support.waiting import wait_until
+from tests.workers.servers import ROOT, balance, scrape, serve, succeeded, uvicorn
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -53,7 +54,7 @@ def test_a_file_that_cannot_be_read_is_left_out(tmp_path: Path):
             make(directory / name)
         for _ in range(20):  # both workers
             assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
-        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 1, log)
+        wait_until(lambda: succeeded(address, "quick") == 1, why=log.read_text)
         assert balance(scrape(address), "quick") == 0
     lines = [line for line in log.read_text().splitlines() if "left out" in line]
     for name in BAD.keys() - {"gauge_livesum_74.db"}:  # which goes with its process, as there is none

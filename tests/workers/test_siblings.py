@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from examples.shop.process import free_port
-from tests.workers.servers import APP, ROOT, is_up, wait_until
+from tests.support.waiting import wait_until
+from tests.workers.servers import APP, ROOT, is_up
 
 pytestmark = pytest.mark.timeout(120)
 WARNING = "one of several workers of "
@@ -49,8 +50,8 @@ def test_each_of_several_workers_says_once_that_it_counts_alone(which: str, tmp_
         )
         try:
             address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: is_up(address), log)
-            wait_until(lambda: log.read_text().count(WARNING) >= warnings, log)
+            wait_until(lambda: is_up(address), why=log.read_text)
+            wait_until(lambda: log.read_text().count(WARNING) >= warnings, why=log.read_text)
             assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
         finally:
             os.killpg(server.pid, signal.SIGKILL)

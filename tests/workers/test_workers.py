@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.waiting import wait_until
 from tests.workers.closing import DEAD
-from tests.workers.servers import balance, gunicorn, lost, scrape, serve, uvicorn, wait_until
+from tests.workers.servers import balance, gunicorn, lost, scrape, serve, succeeded, uvicorn
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -60,11 +61,11 @@ def test_a_killed_worker_loses_exactly_what_it_held(command: Callable[[int], lis
     with serve(command, directory, log) as address:
         visit(address, "/quick", 60)
         held = hold_in_both(address)
-        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 60)
+        wait_until(lambda: succeeded(address, "quick") == 60)
         before = scrape(address)
         victim = max(held, key=lambda pid: held[pid])
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: lost(scrape(address), "long") == held[victim], log)
+        wait_until(lambda: lost(scrape(address), "long") == held[victim], why=log.read_text)
         after = scrape(address)
         assert lost(after, "quick") == held[victim]  # the pending ones, behind the long ones
         survivors = sum(held.values()) - held[victim]
@@ -72,7 +73,7 @@ def test_a_killed_worker_loses_exactly_what_it_held(command: Callable[[int], lis
         assert all(after[key] >= value for key, value in before.items() if "_total" in key[0])
         assert {name: balance(after, name) for name in ("quick", "long")} == {"quick": 0, "long": 0}
         visit(address, "/quick", 20)
-        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 80, log)
+        wait_until(lambda: succeeded(address, "quick") == 80, why=log.read_text)
         assert lost(scrape(address), "long") == held[victim]
     assert "background_task.lost" in log.read_text()
 
@@ -89,9 +90,9 @@ def test_every_worker_answers_for_all(command: Callable[[int], list[str]], tmp_p
             answered.extend(pid for _ in range(20) for pid in visit(address, "/quick", 1))
             return len(set(answered)) == 2
 
-        wait_until(both_have_answered, log)
+        wait_until(both_have_answered, why=log.read_text)
         sent = len(answered)
-        wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == sent, log)
+        wait_until(lambda: succeeded(address, "quick") == sent, why=log.read_text)
         assert {scrape(address)["background_task_scheduled_total", "quick"] for _ in range(10)} == {sent}
 
 
@@ -101,7 +102,7 @@ def test_the_directory_is_cleared_at_the_start(tmp_path: Path):
     for _ in range(2):
         with serve(gunicorn, directory, log) as address:
             visit(address, "/quick", 5)
-            wait_until(lambda: scrape(address)["background_task_ended_total succeeded", "quick"] == 5, log)
+            wait_until(lambda: succeeded(address, "quick") == 5, why=log.read_text)
 
 
 @pytest.mark.parametrize("path", ["missing", "file"])
