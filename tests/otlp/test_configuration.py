@@ -6,7 +6,7 @@ from tests.otlp.receiver import Receiver, receiving
 from tests.support.interpreter import run_fresh
 
 ALL_SIGNALS = """
-    import afterword
+    import afterword.logs
     from opentelemetry import _logs, metrics, trace
     afterword.configure("shop")
     trace.get_tracer("afterword").start_span("work").end()
@@ -81,7 +81,7 @@ def test_a_missing_exporter_is_named():
     """Where the exporter is not installed, the warning says what to install."""
     code = """
         import afterword, sys
-        sys.modules["afterword.configure"].entry_points = lambda **kwargs: ()
+        sys.modules["afterword._setup.configure"].entry_points = lambda **kwargs: ()
         afterword.configure("shop")
     """
     _, complained = run_fresh(code, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:9")
