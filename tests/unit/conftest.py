@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from opentelemetry.exporter import prometheus as otel_prometheus
 from prometheus_client import CollectorRegistry
+
+from afterword.logs import ReportedFilter
 
 
 @pytest.fixture
@@ -23,3 +26,25 @@ def otel_reader(monkeypatch: pytest.MonkeyPatch) -> Callable[[CollectorRegistry]
         return cls()
 
     return make
+
+
+class Kept(logging.Handler):
+    """Keeps the records that pass its filter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@pytest.fixture
+def server_log() -> Iterator[list[logging.LogRecord]]:
+    """Provide uvicorn's error logger with the filter, and with a list of what passes it."""
+    logger, handler, news = logging.getLogger("uvicorn.error"), Kept(), ReportedFilter()
+    logger.addFilter(news)
+    logger.addHandler(handler)
+    yield handler.records
+    logger.removeHandler(handler)
+    logger.removeFilter(news)

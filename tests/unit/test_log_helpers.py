@@ -10,6 +10,7 @@ from fastapi import BackgroundTasks
 from afterword.logs import ReportedFilter, add_context
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
+from tests.unit.conftest import Kept
 
 
 def with_context(stage: InProcessStage) -> None:
@@ -75,28 +76,6 @@ def test_what_is_on_the_line_stays():
     with use_span(NonRecordingSpan(SpanContext(1, 2, is_remote=False))):
         line = add_context(None, "info", {"trace_id": "mine"})
     assert line == {"trace_id": "mine", "span_id": f"{2:016x}"}
-
-
-class Kept(logging.Handler):
-    """Keeps the records that pass its filter."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
-
-
-@pytest.fixture
-def server_log():
-    """Provide uvicorn's error logger with the filter, and with a list of what passes it."""
-    logger, handler, news = logging.getLogger("uvicorn.error"), Kept(), ReportedFilter()
-    logger.addFilter(news)
-    logger.addHandler(handler)
-    yield handler.records
-    logger.removeHandler(handler)
-    logger.removeFilter(news)
 
 
 async def serve_once(app, *before: Exception, path: str = "/") -> None:

@@ -214,7 +214,8 @@ class TaskObserver:
         """Take note of a request that failed, or was answered by an exception (a 4xx, too).
 
         Once per error, on the event loop's thread: when the error response has gone out, or at the end of the
-        request where there is none. ``on_request_error`` follows it.
+        request where there is none. Where a handler or a middleware raised while it handled another error, ``exc``
+        is what it raised, since the answer is owed to that. ``on_request_error`` follows it.
         """
 
     def tearing_down(self, run: TaskRun) -> None:

@@ -17,7 +17,7 @@ from .._ledger.shutdown import flush, let_cancelled_end
 from .callbacks import tell_waiting
 from .exception_handlers import finish
 from .http_route import locate
-from .request_errors import is_error, record_escaped_error, report
+from .request_errors import is_error, record_escaped_error, report, unwrapped
 from .state import (
     SCOPE_KEY,
     RequestState,
@@ -117,9 +117,12 @@ async def _accounted(
         except BaseException:
             _leave(request, token, parent, scope)
             raise
+        left = unwrapped(exc)
+        told = request.task_failed and request.task_told is not None and left is unwrapped(request.task_told)
         _leave(request, token, parent, scope)
-        if request.task_logged if request.task_failed else failure and failure.logged:
-            reported_exception.set(id(exc))
+        if told or (failure is not None and failure.logged and left is failure.exc):
+            reported_exception.set(id(exc))  # of this very one the traceback has gone out
+        del left
         raise
     _leave(request, token, parent, scope)
 
@@ -171,6 +174,8 @@ def settle(request: RequestState) -> None:
         request.lost_client = None
     if request.reported_inside or request.alerts:
         request.reported_inside = request.alerts = ()
+    if request.task_told is not None:
+        request.task_told = None
 
 
 def settle_rest(request: RequestState) -> None:

@@ -79,7 +79,7 @@ async def run_each(request: RequestState, tasks: list[BackgroundTask]) -> None:
 
     They run in the request's context: in no batch, in no failed task's span, and not outside the request's own.
     """
-    before = request.task_failed, request.task_logged
+    before = request.task_failed, request.task_told
     token = enter_request(request)
     batch = enter_batch(None)
     span = otel.attach(request.around) if request.around is not None else None
@@ -97,4 +97,4 @@ async def run_each(request: RequestState, tasks: list[BackgroundTask]) -> None:
             leave_batch(batch)
             if span is not None:
                 otel.detach(span)
-    request.task_failed, request.task_logged = before  # what the application raises next is not their doing
+    request.task_failed, request.task_told = before  # what the application raises next is not their doing

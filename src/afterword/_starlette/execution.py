@@ -81,7 +81,7 @@ class TaskExecution(TaskProxy):
         note_failure(self.batch, self.run, self.record)
         if self.behind_response and self.caller is not None:
             self.caller.task_failed = True
-            self.caller.task_logged = self.run._logged
+            self.caller.task_told = exc if self.run._logged and not self.caller.settled else None
 
     def _how_cancelled(self) -> str:
         """Say how far the function had come; what runs in a thread cannot be stopped."""

@@ -60,7 +60,7 @@ def failure_kind(exc: BaseException, request_kind: str) -> str:
     return CANCELLED if is_cancellation(exc) else ERROR
 
 
-def _unwrapped(exc: BaseException) -> BaseException:
+def unwrapped(exc: BaseException) -> BaseException:
     """Return the exception that was raised, without the wrapping of task groups and of Starlette."""
     for _ in range(_CHAIN):
         if isinstance(exc, BaseExceptionGroup) and len(exc.exceptions) == 1:
@@ -72,14 +72,14 @@ def _unwrapped(exc: BaseException) -> BaseException:
     return exc
 
 
-def _same_error(exc: BaseException, known: BaseException) -> bool:
+def _same_error(exc: BaseException, known: list[BaseException]) -> bool:
     """Return whether an exception is a known one or was raised because of it: one error, one report."""
     seen: BaseException | None = exc
     for _ in range(_CHAIN):
-        if seen is known:
-            return True
         if seen is None:
             return False
+        if any(seen is one for one in known):
+            return True
         seen = seen.__cause__ or seen.__context__
     return False
 
@@ -106,7 +106,7 @@ def record_request_error(
         depth: how often the application is being called around it. If ``request.inside`` is more, a middleware
             raised, and what is inside goes on and may yet run its tasks.
     """
-    reached, exc = exc, _unwrapped(exc)
+    reached, exc = exc, unwrapped(exc)
     if request.task_failed or request.forked:
         return None
     kind = DISCONNECTED if exc is request.lost_client else failure_kind(exc, request.kind)
@@ -134,24 +134,32 @@ def record_escaped_error(request: RequestState, exc: BaseException) -> RequestFa
 
 
 def _known_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure | None:
-    known = [failure for failure in request.failures if _same_error(exc, failure.exc)]
+    """Return the failure that an exception belongs to; it is told by the exception that decides the answer.
+
+    That is the last one: a handler or a middleware that raises while it handles another one has the server answer.
+    """
+    known = [failure for failure in request.failures if _same_error(exc, failure.known)]
     if kind == ERROR:
         cancelled = [failure for failure in known or request.failures if failure.kind == CANCELLED]
         for failure in cancelled[:1]:
             # what cancelled the application, or what was made of it: a task group's error, a timeout
-            failure.exc, failure.kind, failure.logged = exc, kind, False
+            failure.supersede(exc)
+            failure.kind, failure.logged = kind, False
             return failure
         if not known and _is_silence(exc):
             known = [failure for failure in request.failures if isinstance(failure.exc, CancelledError)]
+        elif known and known[0].kind == ERROR and known[0].exc is not exc and not known[0].reported:
+            known[0].supersede(exc)
+            known[0].before_response = not request.started
     return known[0] if known else None
 
 
 def _new_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure:
     failure = RequestFailure(exc, kind, before_response=not request.started)
     for reported in request.reported_inside:
-        if _same_error(exc, reported.exc):
+        if _same_error(exc, reported.known):
             failure.reported = failure.inside = True
-            failure.logged = reported.logged
+            failure.logged = reported.logged and exc is reported.exc
     request.failures = (*request.failures, failure)
     return failure
 
@@ -190,7 +198,7 @@ def report(request: RequestState, failure: RequestFailure) -> None:
     status = request.status or request.inner_status
     info = RequestInfo(known.method, known.route, known.request_id, status, failure.trace_id, failure.span_id)
     info.dropped = _drops_tasks(request, failure)
-    if request.scope is not None and quotes_input(failure.exc):
+    if request.scope is not None and any(map(quotes_input, failure.known)):
         request.instrumentation.failsafe("reading parameters", learn_parameters, request.scope)
     request.instrumentation.ledger.request_failed(info, failure.exc)
     failure.logged = info._logged

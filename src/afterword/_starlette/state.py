@@ -148,6 +148,9 @@ class RequestFailure:
 
     def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
         self.exc = exc
+        """What the answer is owed to, and is told: of several that came of each other, the last."""
+        self.known = [exc]
+        """Those before it, and itself."""
         self.kind = kind
         self.reached: BaseException | None = exc
         """The exception as it came here last, perhaps in a group: it holds the frames."""
@@ -174,6 +177,11 @@ class RequestFailure:
     def error_type(self) -> str:
         """The full name of the exception's type."""
         return full_name(self.exc)
+
+    def supersede(self, exc: BaseException) -> None:
+        """Tell another exception in the place of the one that it came of."""
+        self.exc = exc
+        self.known.append(exc)
 
 
 # --- requests ---------------------------------------------------------------------------------------------------
@@ -212,8 +220,8 @@ class RequestState:
     """A task was called behind the response."""
     task_failed = False
     """A task that was called behind the response failed; what is raised from now on is its doing."""
-    task_logged = False
-    """A line with the traceback of that task has gone out."""
+    task_told: BaseException | None = None
+    """What that task raised, if a line with its traceback has gone out."""
     inside = 0
     """How often its innermost application is being called now: a middleware may answer and let it go on."""
     settled = False
