@@ -41,12 +41,17 @@ async def task_failed(
     """
     if record.no_alert or not record.request.instrumentation.settings.on_task_failure:
         return
-    if caller is None or caller.kind != "http" or caller.answering or caller.settled:
+    if caller is None or caller.kind != "http" or caller.settled or _is_answering(caller):
         await _tell(run, record, exc)
         return
     caller.alerts = (*caller.alerts, (run, record, exc))
     if len(caller.alerts) > _MOST_WAITING:
         await tell_waiting(caller)
+
+
+def _is_answering(request: RequestState) -> bool:
+    """Return whether a response has begun, the application's or that of a middleware."""
+    return request.started or request.complete or request.status is not None
 
 
 async def tell_waiting(request: RequestState) -> None:

@@ -251,11 +251,6 @@ class RequestState:
         return self.settled and not self.inside
 
     @property
-    def answering(self) -> bool:
-        """A response has begun, the application's or that of a middleware."""
-        return self.started or self.complete or self.status is not None
-
-    @property
     def info(self) -> RequestInfo:
         """What is told of the request; made when it is first asked for."""
         return self._info or self._make_info()
