@@ -1,4 +1,4 @@
-"""Bounds on the distinct values of a label: a metric's memory, here and in Prometheus, is bounded by them."""
+"""Bounds on the distinct values of a label, which also bound a metric's memory, here and in Prometheus."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ OTHER: Final = "other"
 
 
 class CardinalityLimit:
-    """Admits the first so many distinct values of a label; the rest are ``other``."""
+    """Admits distinct values of a label up to a limit; the rest become ``other``."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self._seen: dict[str, str] = {}
 
     def admit(self, value: str) -> str:
-        """Return the value, or ``other`` once the bound is reached."""
+        """Return the value, or ``other`` once the limit is reached."""
         known = self._seen.get(value)
         if known is not None:
             return known

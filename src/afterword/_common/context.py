@@ -1,9 +1,9 @@
-"""The context of a task: which run the code is in, its span, and what follows it from where it was scheduled.
+"""The context of a task: the current run, its span, and the values it inherits from where it was scheduled.
 
-A task runs in the context of its caller, which may lack what was bound where the task was scheduled: a ``def``
-endpoint binds in a worker thread's copy of the context; FastAPI's own spans, when they close, take along the
-baggage that was attached inside them; a dependency unbinds what it bound. What was there then and is missing when
-the task starts is put back for as long as it runs. What is there when it starts stays, as it would without us.
+A task runs in the context of its caller. Values bound where the task was scheduled may be missing there: a ``def``
+endpoint binds in a worker thread's copy of the context, FastAPI's own spans detach the baggage attached inside
+them when they close, and a dependency unbinds what it bound. Missing values are restored while the task runs.
+Values that are already bound when it starts are left alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Value = TypeVar("Value")
 _current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=None)
 
 reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
-"""The identity of an exception that leaves the application after a line with its traceback went out."""
+"""The identity of an exception that leaves the application after its traceback was logged."""
 
 current_run = _current_run.get
 enter_run = _current_run.set
@@ -42,15 +42,15 @@ def run_in(context: Context) -> TaskRun | None:
 
 
 def leave_destroyed_run(run: TaskRun, token: Token[TaskRun | None]) -> bool:
-    """Undo ``enter_run`` for a coroutine that may be being destroyed; return whether this is its context."""
+    """Undo ``enter_run`` for a coroutine that may be being destroyed; return whether this is its own context."""
     return take_back(_current_run, run, token)
 
 
 def take_back(variable: ContextVar[Value], value: Value, token: Token[Value]) -> bool:
-    """Undo the setting of a variable, if it was set in this very context; return whether that is so.
+    """Reset a variable if it was set in this context; return whether it was.
 
-    The garbage collector destroys a coroutine in whatever context it comes upon. One that raises ``GeneratorExit``
-    by itself looks the same, but goes on in its own context, where nothing may be left behind.
+    The garbage collector destroys a coroutine in an arbitrary context. A coroutine that raises ``GeneratorExit``
+    itself looks the same, but continues in its own context, which must be cleaned up.
     """
     if variable.get(None) is not value:
         return False
@@ -64,12 +64,12 @@ def take_back(variable: ContextVar[Value], value: Value, token: Token[Value]) ->
 # --- spans, by the ids that logs and exemplars carry as text ----------------------------------------------------
 
 HexIds = tuple[str, str, bool] | tuple[None, None, bool]
-"""A trace id, a span id, and whether the span is sampled, so that a link to it leads to something."""
+"""A trace id, a span id, and whether the span is sampled. A link to an unsampled span leads nowhere."""
 
 
 def hex_ids(context: SpanContext) -> HexIds:
-    """Return what a span context says; no ids if it is not valid."""
-    # a span context is a tuple, whose five properties would be five calls
+    """Return the ids of a span context; ``None`` for both if it is not valid."""
+    # unpack the tuple: each property would be a call
     trace_id, span_id, _, flags = context[:4]
     if not (trace_id and span_id):
         return None, None, False
@@ -77,7 +77,7 @@ def hex_ids(context: SpanContext) -> HexIds:
 
 
 def context_of(trace_id: str | None, span_id: str | None, *, sampled: bool) -> otel.Context | None:
-    """Return a context with a span of these ids, which is over or is not current here; ``None`` without ids."""
+    """Return a context with a span of these ids, which may have ended; ``None`` without ids."""
     if trace_id is None or span_id is None:
         return None
     flags = TraceFlags(TraceFlags.SAMPLED if sampled else TraceFlags.DEFAULT)
@@ -86,20 +86,20 @@ def context_of(trace_id: str | None, span_id: str | None, *, sampled: bool) -> o
 
 
 def current_ids() -> tuple[str | None, str | None]:
-    """Return the ids of the span that is current here."""
+    """Return the ids of the current span."""
     return hex_ids(get_current_span().get_span_context())[:2]
 
 
-# --- what follows a task ----------------------------------------------------------------------------------------
+# --- values that a task inherits --------------------------------------------------------------------------------
 
-# OpenTelemetry keeps the whole baggage under one key, and does not tell which
+# OpenTelemetry keeps all baggage under one key, which is not public
 _BAGGAGE = next(iter(baggage.set_baggage("any", "", otel.Context())))
 _LOCAL = "suppress_"
-"""How the keys begin that speak of a stretch of code, not of what it is done for."""
+"""Prefix of the keys that apply to a block of code, not to the work it does."""
 
 
 class CapturedContext:
-    """What was bound when a run was scheduled."""
+    """The values that were bound when a run was scheduled."""
 
     __slots__ = ("_otel", "_token", "_tokens", "_variables")
 
@@ -110,7 +110,7 @@ class CapturedContext:
         self._tokens: list[tuple[ContextVar[Any], Token[Any]]] = []
 
     def attach_missing(self) -> None:
-        """Bind what is missing here, until ``detach``."""
+        """Bind the values that are missing here, until ``detach``."""
         here = otel.get_current()
         if here is not self._otel:
             missing = _missing(here, self._otel)
@@ -121,12 +121,12 @@ class CapturedContext:
                 self._tokens.append((variable, variable.set(value)))
 
     def attach_all(self) -> None:
-        """Bind it all, over what is bound here, until ``detach``: to tell a run's end out of its context."""
+        """Bind all values, over current ones, until ``detach``; for a run that ends outside its own context."""
         self._token = otel.attach(self._otel)
         self._tokens = [(variable, variable.set(value)) for variable, value in self._variables]
 
     def detach(self) -> None:
-        """Undo it, in the same context."""
+        """Undo the binding. Call it in the same context."""
         if self._tokens:
             for variable, token in self._tokens:
                 variable.reset(token)
@@ -135,14 +135,14 @@ class CapturedContext:
 
 
 def capture_context() -> CapturedContext | None:
-    """Return what is bound here and now; ``None`` if that is nothing."""
+    """Return the values that are bound now; ``None`` if there are none."""
     context = otel.get_current()
     variables = bound()
     return CapturedContext(context, variables) if context or variables else None
 
 
 def _missing(here: otel.Context, there: otel.Context) -> dict[str, object]:
-    """Return what is there and not here; where the baggage there has more entries, the baggage of both."""
+    """Return the values of ``there`` that ``here`` lacks. Baggage is merged; ``here`` wins."""
     missing = {key: there[key] for key in there if key not in here and not key.startswith(_LOCAL)}
     mine, theirs = here.get(_BAGGAGE), there.get(_BAGGAGE)
     if mine is not theirs and isinstance(mine, dict) and isinstance(theirs, dict) and theirs.keys() - mine.keys():

@@ -1,8 +1,8 @@
-"""What comes out of an observer, of a library beneath it or of a part of ours: told, and held back from the user.
+"""Internal errors: raised by an observer, a library it uses or our own code, and never passed on to the user.
 
-Whatever it is: ``CancelledError`` of a function that nobody can cancel is a fault, and so is ``GeneratorExit`` of
-one that is no coroutine. Only what ends the process passes. Where we ``await``, both mean what they say, and pass,
-too: somebody cancels, or the coroutine is being destroyed.
+In a synchronous function nothing can be cancelled or destroyed, so ``CancelledError`` and ``GeneratorExit`` are
+errors like any other. Only exceptions that end the process pass. Where we ``await``, ``CancelledError`` and
+``GeneratorExit`` are real, and pass too.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from types import TracebackType
 from typing import Final
 
 EXITS: Final = (KeyboardInterrupt, SystemExit)
-"""What ends the process; these pass everywhere."""
+"""Exceptions that end the process. They pass everywhere."""
 
 
 class contained:
-    """Lets nothing out but what ends the process: for where a fault cannot be told either."""
+    """Suppresses everything except ``EXITS``, for places where an error cannot be logged either."""
 
     def __enter__(self) -> None:
         """Begin."""
@@ -23,5 +23,5 @@ class contained:
     def __exit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, _: TracebackType | None
     ) -> bool:
-        """Return whether to go on as if nothing had been."""
+        """Return whether to suppress the exception."""
         return exc is not None and not isinstance(exc, EXITS)

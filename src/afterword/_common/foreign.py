@@ -1,4 +1,4 @@
-"""What other tools put around a task, or made of a function that is added as one; none of them is imported."""
+"""Tasks that other tools have wrapped or created. None of these tools is imported."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, Final
 from .faults import contained
 from .log import warn
 
-# These say nothing of what they wrap. Their module begins so, and the function is in this variable of theirs.
+# Wrappers without ``__wrapped__``: the prefix of their module, and the closure variable with the function.
 _DATADOG: Final = "_trace_background_tasks.<locals>.traced_background_tasks.<locals>.traced_task"
 _TASKFLOW: Final = "make_background_func.<locals>._wrapped"
 _WRAPPERS: Final = {_DATADOG: ("ddtrace.", "task"), _TASKFLOW: ("fastapi_taskflow.", "func")}
 
-# Calling a task of these runs it here; what sends it to a worker is another method.
+# Calling one of these tasks runs it in this process; the named method sends it to a worker.
 _QUEUES: Final = {
     ("celery.app.task", "Task"): ("Celery", "delay"),
     ("celery.local", None): ("Celery", "delay"),
@@ -23,17 +23,17 @@ _QUEUES: Final = {
 }
 
 swallowing = False
-"""A wrapper has been seen that returns although what it wraps has failed."""
+"""Whether a wrapper was found that returns even if the wrapped function has failed."""
 _warned: set[str] = set()
 
 
 def is_wrapper(qualname: str) -> bool:
-    """Return whether a function of that name may be one that says nothing of what it wraps."""
+    """Return whether a function of this name may be a wrapper without ``__wrapped__``."""
     return qualname in _WRAPPERS
 
 
 def wrapped_by(func: Any) -> Any:
-    """Return the function in a wrapper that says nothing of it; ``None`` if it is no such wrapper."""
+    """Return the function inside a wrapper without ``__wrapped__``; ``None`` if it is not such a wrapper."""
     global swallowing
     if type(func) is not FunctionType or func.__qualname__ not in _WRAPPERS:
         return None
@@ -51,7 +51,7 @@ def _closed_over(func: FunctionType, variable: str) -> Any:
 
 
 def swallowed(func: Any) -> str | None:
-    """Return what is to be said of a function that returned, although what it wraps has failed."""
+    """Return a detail if a function returned although the function it wraps has failed."""
     if type(func) is not FunctionType or func.__qualname__ != _TASKFLOW:
         return None
     with contained():
@@ -62,7 +62,7 @@ def swallowed(func: Any) -> str | None:
 
 
 def warn_of_queue(func: Any, name: str) -> None:
-    """Say once for each name that a task of a queue was added, which runs here and in none of its workers."""
+    """Warn once per name that a task of a queue was added, so that it runs here and not in a worker."""
     if name in _warned or type(func) in (FunctionType, MethodType):
         return
     for cls in type(func).__mro__:

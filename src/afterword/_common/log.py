@@ -1,4 +1,4 @@
-"""Write structured lines: through structlog as the user has configured it, else through stdlib logging."""
+"""Write structured log lines, through structlog as the user has configured it, or else through stdlib logging."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ Line = Callable[..., Any]
 
 
 def log_fault(message: str, fault: BaseException) -> None:
-    """Log a fault of ours or of an observer's; never raises, whatever a log handler does."""
+    """Log an internal error or one of an observer. Never raises, whatever a log handler does."""
     with contained():
         logging.getLogger(semconv.SCOPE).error("afterword: %s", message, exc_info=exc_info(fault, whole=True))
 
 
 def warn(message: str, *args: Any) -> None:
-    """Log what the user should put right; never raises."""
+    """Log something that the user should fix. Never raises."""
     with contained():
         logging.getLogger(semconv.SCOPE).warning("afterword: " + message, *args)
 
 
 class Emitter:
-    """Finds the method to log with; asks first whether anybody wants the line, before it is put together."""
+    """Finds the method to log with, and checks that the level is enabled before a line is built."""
 
     def __init__(self) -> None:
-        # a lazy proxy: it follows the user's configuration, also one that comes later
+        # a lazy proxy: it follows the user's configuration, even if that comes later
         self._logger = structlog.get_logger(semconv.SCOPE)
-        # what is known of the class that its loggers have just now
+        # cached for the current class of its loggers
         self._cls: type | None = None
         self._enabled: Callable[[Any, int], bool] | None = None
         self._asynchronous = False
 
     def line(self, level: str) -> Line | None:
-        """Return what to call as ``line(event, **keys)``; ``None`` if the level is switched off."""
+        """Return a function to call as ``line(event, **keys)``; ``None`` if the level is disabled."""
         if not structlog.is_configured():
             logger = logging.getLogger(semconv.SCOPE)
             number = _NUMBERS[level]
@@ -54,9 +54,9 @@ class Emitter:
         return self._line(self._logger.bind(), level)
 
     def write_traceback(self, level: str, event: str, keys: dict[str, Any], exc_info: ExcInfo) -> bool:
-        """Write a line with a traceback; return whether it went out, as far as that can be known here.
+        """Write a line with a traceback; return whether it was written, as far as can be known here.
 
-        A processor may drop it or leave the traceback away, and a logger may have nobody who listens.
+        A processor may drop the line or its traceback, and a logger may have no handler.
         """
         number = _NUMBERS[level]
         if not structlog.is_configured():
@@ -65,7 +65,7 @@ class Emitter:
                 return False
             _stdlib_line(logger, number, event, exc_info, **keys)
             return _is_heard(logger, number)
-        # of the user's configuration as it is now, with one processor more, behind his own
+        # the user's current configuration, with one processor appended
         witness = _Witness(number, exc_info)
         processors = [*structlog.get_config()["processors"], witness]
         logger = structlog.wrap_logger(
@@ -80,7 +80,7 @@ class Emitter:
         if type(bound) is not self._cls:
             self._know(bound)
         if self._asynchronous:
-            bound = bound.sync_bl  # this is no place to await
+            bound = bound.sync_bl  # we cannot await here
         if self._enabled is not None and not self._enabled(bound, _NUMBERS[level]):
             return None
         line: Line = getattr(bound, level)
@@ -89,13 +89,13 @@ class Emitter:
     def _know(self, bound: Any) -> None:
         self._asynchronous = isinstance(bound, structlog.stdlib.AsyncBoundLogger)
         self._cls = type(bound)
-        # asked of the class: some bound loggers hand any attribute on to the logger they wrap
+        # look at the class: some bound loggers delegate any attribute to the logger they wrap
         cls = type(bound.sync_bl) if self._asynchronous else self._cls
         self._enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
 
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:
-    """Write one line that no observer writes; a fault of the user's logging is left at that."""
+    """Write one line outside of any observer. Errors from the user's logging setup are suppressed."""
     with contained():
         line = Emitter().line(level)
         if line is not None:
@@ -103,7 +103,7 @@ def emit(level: str, event: str, keys: dict[str, Any]) -> None:
 
 
 def free_of_bound(keys: dict[str, Any]) -> dict[str, Any]:
-    """Return the keys without those that the user has bound as context variables: his are not overwritten."""
+    """Return the keys without those that the user has bound as context variables: the user's keys win."""
     taken = bound_keys()
     return {key: value for key, value in keys.items() if key not in taken} if taken else keys
 
@@ -113,7 +113,7 @@ def _stdlib_line(logger: logging.Logger, number: int, event: str, exc_info: Any 
 
 
 def _is_heard(logger: logging.Logger, number: int) -> bool:
-    """Return whether a line of this level comes to a handler that writes it."""
+    """Return whether a handler writes lines of this level."""
     if not logger.isEnabledFor(number):
         return False
     handlers: list[logging.Handler] = []
@@ -127,18 +127,18 @@ def _is_heard(logger: logging.Logger, number: int) -> bool:
 
 
 class _Witness:
-    """The last processor of a chain: it sees whether a line with its traceback comes to the logger."""
+    """The last processor of a chain. It checks whether a line reaches the logger with its traceback."""
 
     def __init__(self, number: int, exc_info: ExcInfo) -> None:
         frame = innermost(exc_info[2])
-        # what the line says elsewhere, names of modules and functions, has no suffix
+        # names of modules and functions elsewhere on the line have no suffix
         self._file = os.path.basename(frame.tb_frame.f_code.co_filename) if frame is not None else ""
         self._number = number
         self.went_out = False
 
     def __call__(self, logger: Any, method: str, rendered: Any) -> Any:
         text = rendered.decode(errors="replace") if isinstance(rendered, bytes | bytearray) else rendered
-        # what is no text yet is put into words, traceback and all, by a formatter of the standard library
+        # if it is not text yet, a stdlib formatter renders it later, with the traceback
         with_traceback = not isinstance(text, str) or self._file in text
         heard = not isinstance(logger, logging.Logger) or _is_heard(logger, self._number)
         self.went_out = with_traceback and heard

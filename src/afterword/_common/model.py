@@ -1,4 +1,4 @@
-"""The vocabulary: what a run is, how it can end, and who is told. Plain data."""
+"""Plain data: a run, how it can end, and the observers that are told."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
 class Outcome(StrEnum):
     """How a run ended. Every run that was scheduled ends in exactly one of these."""
 
-    __hash__ = str.__hash__  # equal to its text, so of equal hash, and looked up as fast
+    __hash__ = str.__hash__  # equal to its text, so it needs the same hash; this one is as fast
 
     SUCCEEDED = "succeeded"
     """The function returned."""
     FAILED = "failed"
-    """The function raised, or returned something that nobody will ever run."""
+    """The function raised, or returned something that nothing will ever run."""
     CANCELLED = "cancelled"
     """The function was cancelled or torn down while it ran."""
     SKIPPED = "skipped"
     """It never ran, because an earlier task of the same batch failed or was cancelled."""
     DROPPED = "dropped"
-    """It never ran, because its request failed, was answered by an exception, or its client went away."""
+    """It never ran, because its request failed, was answered by an exception, or lost its client."""
     ABANDONED = "abandoned"
     """It never ran, because nothing will ever call it."""
 
 
 STATE_PENDING: Final = "pending"
 STATE_RUNNING: Final = "running"
-"""What a run is before it has an outcome."""
+"""The state of a run that has not ended."""
 
 
 class Reason(StrEnum):
-    """Why a run did not succeed; a closed set, safe as a label or an attribute."""
+    """Why a run did not succeed. A closed set, safe as a label or an attribute."""
 
     EXCEPTION = "exception"
     NEVER_AWAITED = "never_awaited"
@@ -60,10 +60,10 @@ class RequestInfo:
         method: the HTTP method, ``_OTHER`` for one that is not known; ``None`` for a WebSocket.
         route: the route's template, mounts included (``/sub/items/{id}``); ``None`` where no route matched.
         request_id: the ``X-Request-ID`` header, cut to 128 visible characters; ``None`` without one.
-        status: the status that was sent, as far as it is known when the observer is told.
+        status: the status that was sent, if it is known when the observer is called.
         trace_id: the trace that was current in the request, 32 hexadecimal digits; ``None`` without one.
         span_id: the span that was current in the request, 16 hexadecimal digits; ``None`` without one.
-        dropped: whether tasks never ran because of the error that an observer is told of.
+        dropped: whether the reported error kept tasks from running.
     """
 
     __slots__ = ("_logged", "dropped", "method", "request_id", "route", "span_id", "status", "trace_id")
@@ -86,7 +86,7 @@ class RequestInfo:
         self.trace_id = trace_id
         self.span_id = span_id
         self.dropped = dropped
-        self._logged = False  # a line with the traceback of its error has gone out
+        self._logged = False  # whether the traceback of its error was logged
 
     def __str__(self) -> str:
         return f"{self.method or 'WebSocket'} {self.route or '(no route)'}"
@@ -96,42 +96,42 @@ class RequestInfo:
 
 
 class TaskRun:
-    """One scheduling of a task: born with ``add_task`` or ``BackgroundTask(...)``, ended in one outcome.
+    """One scheduling of a task: created by ``add_task`` or ``BackgroundTask(...)``, ended in one outcome.
 
-    What is not known yet, or does not apply, is ``None``.
+    Values that are not known yet, or do not apply, are ``None``.
 
     Attributes:
         id: 128 random bits, 32 hexadecimal digits.
-        name: the task's name: a label, bounded in number (``other`` beyond the bound).
-        function: the function's own full name, unbounded in number: for spans and logs, never a label.
+        name: the task's name, used as a label. The number of names is bounded; the rest are ``other``.
+        function: the function's full name, unbounded in number; for spans and logs, never a label.
         request: the request that it was scheduled in.
-        index: its place among the runs of the same request, from 0.
-        is_async: whether it is awaited on the event loop, or run in a worker thread; Starlette's verdict.
+        index: its position among the runs of the same request, from 0.
+        is_async: whether Starlette awaits it on the event loop, or runs it in a worker thread.
         scheduled_at: when it was scheduled, in seconds since the epoch.
-        started: whether it was ever begun.
-        started_at: when it began, in seconds since the epoch; ``None`` for a run that never ran.
-        ended_at: when it came to its outcome, in seconds since the epoch.
-        wait: seconds from scheduled to started, without the wait for a thread.
-        thread_wait: seconds that it waited for a worker thread; only for a function that is not async.
-        duration: seconds that it ran, without the wait for a thread; ``None`` for a run that never ran.
+        started: whether it has started.
+        started_at: when it started, in seconds since the epoch; ``None`` for a run that never ran.
+        ended_at: when it ended, in seconds since the epoch.
+        wait: seconds from scheduled to started, excluding the wait for a thread.
+        thread_wait: seconds that it waited for a worker thread; only for a ``def`` function.
+        duration: seconds that it ran, excluding the wait for a thread; ``None`` for a run that never ran.
         outcome: how it ended; ``None`` while it is pending or running.
-        reason: why it did not succeed; ``None`` where it did.
-        detail: what happened, in prose, and what to do about it; ``None`` where it succeeded.
-        exception: what it raised, what cancelled it, or what the request of a dropped one ended in, while
-            observers are told; ``None`` again afterwards.
+        reason: why it did not succeed; ``None`` if it did.
+        detail: what happened and what to do about it, as text; ``None`` if it succeeded.
+        exception: the exception that it raised, that cancelled it, or that ended the request of a dropped run.
+            Set only while observers are called.
         error_type: the full name of the exception's type (``ValueError`` for builtins); the reason for a failure
             without an exception.
-        trace_id: the trace of its span, 32 hexadecimal digits; until it begins, of the span it was scheduled in.
-        span_id: its span, 16 hexadecimal digits; until it begins, the span it was scheduled in.
+        trace_id: the trace of its span, 32 hexadecimal digits; before it starts, of the span it was scheduled in.
+        span_id: its span, 16 hexadecimal digits; before it starts, the span it was scheduled in.
         sampled: whether its span is sampled, so that an exemplar can link to it.
-        torn_down: whether it ended outside its own context, since its coroutine was destroyed.
+        torn_down: whether it ended outside its own context, because its coroutine was destroyed.
     """
 
-    # What a run does not know yet stands here, on the class: most of it is never written.
+    # Defaults on the class: most of these are never written.
     _scheduled_tick = 0.0
     _started_tick = 0.0
     _captured: Any = None
-    _logged = False  # a line with its traceback has gone out
+    _logged = False  # whether its traceback was logged
     _around: Any = None
 
     id: str
@@ -168,7 +168,7 @@ class TaskRun:
 
     @property
     def started(self) -> bool:
-        """Whether it was ever begun."""
+        """Whether it has started."""
         return self.started_at is not None
 
     def __repr__(self) -> str:
@@ -176,56 +176,55 @@ class TaskRun:
 
 
 class TaskObserver:
-    """Told of every transition of every run; override what you need.
+    """Called for every transition of every run. Override the methods you need.
 
-    Each method is called synchronously, so it must be quick: what called ``add_task`` waits for ``scheduled``, the
-    batch waits for ``started`` and ``ended`` before it goes on, and with it the event loop. Each is told of a run
-    at most once. An observer that raises is logged once and counted; it disturbs neither the task nor the other
-    observers, whatever it raises: only ``KeyboardInterrupt`` and ``SystemExit`` pass, since they end the process.
-    Tasks that an observer schedules are not accounted for.
+    Methods are called synchronously, so keep them quick: the caller of ``add_task`` waits for ``scheduled``, and
+    the batch waits for ``started`` and ``ended``, and the event loop with it. Each method is called at most once
+    per run. If an observer raises, the error is logged once and counted, and neither the task nor the other
+    observers are affected. Only ``KeyboardInterrupt`` and ``SystemExit`` pass, because they end the process. Tasks
+    that an observer schedules are not tracked.
     """
 
     def scheduled(self, run: TaskRun) -> None:
-        """Take note that a run was scheduled.
+        """A run was scheduled.
 
-        Every run begins with this, in ``add_task`` or ``BackgroundTask(...)`` itself and in the thread that called
-        it: a worker thread, if a ``def`` endpoint did.
+        Called once for every run, inside ``add_task`` or ``BackgroundTask(...)`` and in the calling thread, which
+        is a worker thread for a ``def`` endpoint.
         """
 
     def started(self, run: TaskRun) -> None:
-        """Take note that a run begins.
+        """A run starts.
 
-        For a run that will succeed, fail or be cancelled; on the event loop's thread and in the context the task
-        runs in, just before the function is called, or before a ``def`` function begins to wait for its thread.
+        Called for a run that will succeed, fail or be cancelled, on the event loop's thread and in the task's own
+        context: just before the function is called, or before a ``def`` function waits for its thread.
         """
 
     def ended(self, run: TaskRun) -> None:
-        """Take note of the outcome, ``run.outcome``.
+        """A run ended; ``run.outcome`` says how.
 
-        Once for each run, whatever the outcome. After ``started`` (``succeeded``, ``failed``, ``cancelled``): on
-        the event loop's thread, when the function has come to its end, before ``on_task_failure`` and before the
-        next task of the batch. Without it (``skipped``, ``dropped``, ``abandoned``): when the run is given up,
-        right after the task that it was behind or at the end of its request. Where only the end of an object
-        shows it (an abandoned task, a coroutine that was destroyed): within seconds, in whichever thread comes
-        upon it.
+        Called once for every run. For a run that started (``succeeded``, ``failed``, ``cancelled``): on the event
+        loop's thread, when the function has ended, before ``on_task_failure`` and before the next task of the
+        batch. For a run that never started (``skipped``, ``dropped``, ``abandoned``): right after the earlier task
+        that stopped the batch, or at the end of the request. For an abandoned task or a destroyed coroutine,
+        which are noticed only when the object is collected: within seconds, in any thread.
         """
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
-        """Take note of a request that failed, or was answered by an exception (a 4xx, too).
+        """A request failed, or was answered by an exception (including a 4xx).
 
-        Once per error, on the event loop's thread: when the error response has gone out, or at the end of the
-        request where there is none. Where a handler or a middleware raised while it handled another error, ``exc``
-        is what it raised, since the answer is owed to that. ``on_request_error`` follows it.
+        Called once per error, on the event loop's thread: after the error response was sent, or at the end of the
+        request if there is none. If a handler or a middleware raised while it handled another error, ``exc`` is
+        the exception it raised, because that determines the response. ``on_request_error`` is called next.
         """
 
     def tearing_down(self, run: TaskRun) -> None:
-        """Take note that a running task's coroutine is being destroyed, perhaps by the garbage collector.
+        """A running task's coroutine is being destroyed, perhaps by the garbage collector.
 
-        Whatever lock there is may be held by this very thread: take none. ``ended`` comes later, elsewhere.
+        This thread may already hold any lock, so take none. ``ended`` is called later, elsewhere.
         """
 
     def observer_failed(self, observer: str) -> None:
-        """Take note that an observer raised; ``observer`` is its class's name."""
+        """An observer raised; ``observer`` is the name of its class."""
 
 
 def full_name(exc_or_type: Any) -> str:

@@ -1,7 +1,8 @@
-"""Who says again what a validation error says: a wrapper that holds the error, or has its words in its own text.
+"""Exceptions that repeat a validation error: a wrapper that holds the error, or quotes its text.
 
-``raise RuntimeError(f"refused: {error}") from error`` quotes the input as the validation error itself does. Such
-an exception is told by the places of the error, as that is. What you write of the input yourself is your own text.
+``raise RuntimeError(f"refused: {error}") from error`` quotes the input just as the validation error does. Such an
+exception is reported by the error's locations, as the validation error is. Input that you write into a message
+yourself is not recognised.
 """
 
 from __future__ import annotations
@@ -14,40 +15,40 @@ from . import validation
 
 QUOTES: Final = "its text is left out, since it quotes the input"
 
-_MAX_EXCEPTIONS: Final = 100  # that are looked at
-_MAX_HELD: Final = 20  # of what one of them holds
+_MAX_EXCEPTIONS: Final = 100  # examined per exception
+_MAX_HELD: Final = 20  # values examined per exception
 _MAX_PIECES: Final = 400
 _PIECE: Final = 100
-"""Characters of a line, at most, by which it is recognised: the rest of it may be cut off."""
+"""A line is recognised by this many characters at most; the rest may be cut off."""
 _LINE: Final = 16
-"""Characters of a line that is not some name or other; a message or a whole text needs fewer."""
+"""A shorter line may be any name. A message or a whole text needs fewer."""
 _MESSAGE: Final = 8
 _PREFIXES: Final = ("Value error, ", "Assertion failed, ")
-# how pydantic says it, also where the error itself is not at hand: it was raised in another process
+# pydantic's own wording, for an error that was raised in another process and is not available here
 _PYDANTIC: Final = re.compile(r"\[type=\w+, input_value=")
 
 
 class Quotation(NamedTuple):
-    """A validation error that is at hand, and the words to know it by."""
+    """A validation error, and the text to recognise it by."""
 
     error: BaseException
     pieces: list[str]
     told: str
-    """What is told in its place."""
+    """The text that replaces it."""
 
 
 def quotations(exc: BaseException) -> list[Quotation]:
-    """Return the validation errors that an exception may have got its words from, wherever they hang on it."""
+    """Return the validation errors that an exception may quote, wherever it refers to them."""
     return [Quotation(one, _pieces(one), told(one)) for one in _reachable(exc) if validation.quotes_input(one)]
 
 
 def told(error: BaseException) -> str:
-    """Return what is told of a validation error: its places."""
+    """Return the text that replaces a validation error: its locations."""
     return str(validation.findings(error) or QUOTES)
 
 
 def in_place_of(exc: BaseException, known: list[Quotation]) -> str | None:
-    """Return what is told in the place of an exception's text; ``None`` if it says nothing of an input."""
+    """Return a replacement for an exception's text; ``None`` if the text quotes no input."""
     if validation.quotes_input(exc):
         return told(exc)
     held = [id(one) for one in _held(exc.args)] if known else []
@@ -55,7 +56,7 @@ def in_place_of(exc: BaseException, known: list[Quotation]) -> str | None:
 
 
 def in_place_of_text(text: str, known: list[Quotation]) -> str | None:
-    """Return what is told in the place of a text; ``None`` if it has no words of a validation error in it."""
+    """Return a replacement for a text; ``None`` if it quotes no validation error."""
     places = _joined(one.told for one in known if any(piece in text for piece in one.pieces))
     return QUOTES if places is None and _PYDANTIC.search(text) else places
 
@@ -78,7 +79,7 @@ def _pieces(error: BaseException) -> list[str]:
 
 
 def _reachable(exc: BaseException) -> list[BaseException]:
-    """Return an exception and those that hang on it or that it holds, also what a traceback does not show."""
+    """Return an exception and all that it refers to, including those that a traceback does not show."""
     seen: dict[int, BaseException] = {}
     waiting: list[BaseException | None] = [exc]
     while waiting and len(seen) < _MAX_EXCEPTIONS:
@@ -97,7 +98,7 @@ def _reachable(exc: BaseException) -> list[BaseException]:
 
 
 def _held(values: Any, depth: int = 2) -> Iterator[BaseException]:
-    """Return the exceptions among some values, and in their lists, tuples and dictionaries."""
+    """Return the exceptions among the values, and in their lists, tuples and dictionaries."""
     for value in list(values)[:_MAX_HELD]:
         if isinstance(value, BaseException):
             yield value

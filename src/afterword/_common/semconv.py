@@ -1,4 +1,4 @@
-"""Every name on the wire, each written once: what looks alike in two signals is taken from the one that has it.
+"""Every name on the wire, written once and shared by all signals.
 
 A Prometheus name or label is the OpenTelemetry one by the standard translation (dots become underscores, the
 unit and ``_total`` are appended), so one dashboard serves a scrape and an OTLP pipeline alike.
@@ -12,7 +12,7 @@ from . import model
 from .model import Outcome
 
 SCOPE: Final = "afterword"
-"""Who speaks: of spans, metrics and records, of log lines, and of the faults that are ours."""
+"""The instrumentation scope, the logger's name, and the source of internal errors."""
 SPAN_PREFIX: Final = "background_task "
 
 _SECONDS: Final = "s"
@@ -100,7 +100,7 @@ REQUEST_ERRORS = Metric(
 OBSERVER_ERRORS = Metric("afterword.observer.errors", _ERRORS, "Errors of observers.", (OBSERVER,))
 INFO = Metric("afterword.info", "", "Afterword is accounting for this process.", (VERSION,))
 
-# A background task lasts from a cache write to a long export: 5 ms to 10 min, floats as both SDKs want them.
+# From a cache write to a long export: 5 ms to 10 min. Both SDKs expect floats.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 
 # --- log events and keys ----------------------------------------------------------------------------------------
@@ -136,4 +136,4 @@ KEY_ERRORS: Final = "errors"
 KEY_ERROR_COUNT: Final = "error_count"
 
 LOG_KEYS: Final = tuple(value for name, value in dict(globals()).items() if name.startswith("KEY_"))
-"""Every key that a log line of ours may have."""
+"""Every key that one of our log lines may have."""

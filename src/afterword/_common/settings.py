@@ -1,4 +1,4 @@
-"""What ``instrument`` was asked for, as plain data that can be compared."""
+"""The settings of ``instrument``, as plain data that can be compared."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .model import TaskObserver, TaskRun
 TaskFailureCallback: TypeAlias = Callable[[TaskRun, BaseException | None], object]
 """A function for ``on_task_failure``, sync or async: ``function(run, exc)``.
 
-``exc`` is what the task raised; ``None`` where nothing came out of it: it returned what nobody awaits
-(``run.reason`` is ``never_awaited``), or another tool has caught it; ``run.detail`` tells.
+``exc`` is the exception that the task raised. It is ``None`` if the task returned something that nothing awaits
+(``run.reason`` is ``never_awaited``), or if another tool caught the exception; see ``run.detail``.
 """
 
 
@@ -33,9 +33,9 @@ class Settings:
     observers: tuple[TaskObserver, ...] = ()
     new_trace: bool = False
     path_given: bool = False
-    """``metrics_path`` was asked for: it is an error if the path is taken."""
+    """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
 
 
 def opentelemetry_is_disabled() -> bool:
-    """Return whether ``OTEL_SDK_DISABLED`` switches OpenTelemetry off on purpose."""
+    """Return whether ``OTEL_SDK_DISABLED`` switches OpenTelemetry off."""
     return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"

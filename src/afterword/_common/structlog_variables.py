@@ -1,4 +1,4 @@
-"""The context variables that a user binds with structlog, whose table of them is not public."""
+"""The context variables that a user binds with structlog. structlog's table of them is not public."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from structlog import contextvars as structlog_context
 from . import semconv
 
 _PREFIX: str = getattr(structlog_context, "STRUCTLOG_KEY_PREFIX", "structlog_")
-# every variable that was ever bound in this process, which are few: cheaper than to walk the whole context
+# all variables ever bound in this process; there are few, so this is cheaper than walking the whole context
 _TABLE: dict[str, ContextVar[Any]] | None = getattr(structlog_context, "_CONTEXT_VARS", None)
 _OURS = {_PREFIX + key: key for key in semconv.LOG_KEYS}
 _NONE: frozenset[str] = frozenset()
@@ -21,7 +21,7 @@ Bound = list[tuple[ContextVar[Any], Any]]
 
 
 def bound() -> Bound:
-    """Return what is bound here; one that was unbound has the value ``...``."""
+    """Return what is bound here; an unbound variable has the value ``...``."""
     if _TABLE is None:
         found = copy_context().items()
         return [(v, value) for v, value in found if v.name.startswith(_PREFIX) and value is not ...]
@@ -32,7 +32,7 @@ def bound() -> Bound:
 
 
 def bound_keys() -> AbstractSet[str]:
-    """Return those of our log keys that are bound here: mostly none of them ever was."""
+    """Return those of our log keys that are bound here; usually none."""
     if _TABLE is None:
         return {_OURS[variable.name] for variable, _ in bound() if variable.name in _OURS}
     if not _TABLE or _TABLE.keys().isdisjoint(_OURS):

@@ -1,7 +1,7 @@
-"""The one place that names a task, and ``@task``, which describes it.
+"""Names tasks, and provides ``@task``, which describes them.
 
-A task is named ``module.qualname`` of what really runs: ``functools.partial`` and ``functools.wraps`` are looked
-through. Naming is total: whatever an object does when it is asked, it gets a name.
+A task is named ``module.qualname`` of the function that really runs: ``functools.partial`` and ``functools.wraps``
+are unwrapped. Every object gets a name, even if it raises when it is inspected.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MAX_UNWRAP: Final = 20
 
 
 class TaskOptions(NamedTuple):
-    """What ``@task`` noted on a function."""
+    """The options that ``@task`` stored on a function."""
 
     name: str | None = None
     run_on_request_error: bool = False
@@ -31,19 +31,19 @@ _declared: dict[str, None] = {}
 
 
 def declare(func: Callable[..., Any], options: TaskOptions) -> None:
-    """Note options on a function; raises ``AttributeError`` or ``TypeError`` where it takes no attributes."""
+    """Store options on a function; raises ``AttributeError`` or ``TypeError`` if it accepts no attributes."""
     setattr(func, _OPTIONS, options)
     if len(_declared) < TASK_NAMES.limit:
         _declared[options.name or function_name(func)] = None
 
 
 def declared() -> list[str]:
-    """Return the names of the functions that were decorated with ``@task``: known before they are scheduled."""
-    return [TASK_NAMES.admit(name) for name in list(_declared)]  # a thread may import more
+    """Return the names of all functions decorated with ``@task``, scheduled or not."""
+    return [TASK_NAMES.admit(name) for name in list(_declared)]  # another thread may add names
 
 
 def task_options(func: Any) -> TaskOptions:
-    """Return what ``@task`` noted on a function or on anything it wraps; never raises."""
+    """Return the options that ``@task`` stored on a function or on anything it wraps. Never raises."""
     for layer in _layers(func):
         try:
             options = getattr(layer, _OPTIONS, None)
@@ -57,10 +57,10 @@ def task_options(func: Any) -> TaskOptions:
 
 
 def function_name(func: Any) -> str:
-    """Return ``module.qualname`` of what will really run; never raises.
+    """Return ``module.qualname`` of the function that will really run. Never raises.
 
-    ``functools.partial`` and ``functools.wraps`` are looked through, a bound method is named by its object's
-    class, a callable object by its class.
+    ``functools.partial`` and ``functools.wraps`` are unwrapped. A bound method is named after its object's class,
+    a callable object after its class.
     """
     innermost = func
     for innermost in _layers(func):  # noqa: B007  the last one counts
@@ -76,7 +76,7 @@ def function_name(func: Any) -> str:
 def identify(func: Any) -> tuple[str, str]:
     """Return a task's label (``@task(name=...)`` or its function's name, bounded in number) and its function."""
     if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
-        # nothing is noted on it, and it wraps nothing
+        # it has no options and wraps nothing
         function = f"{func.__module__}.{func.__qualname__}"
         if function.isascii() and len(function) <= MAX_NAME and not foreign.is_wrapper(func.__qualname__):
             return TASK_NAMES.admit(function), function
@@ -93,7 +93,7 @@ def task_name(func: Any) -> str:
 
 
 def unwrap(func: Any) -> Any:
-    """Return the innermost function under ``partial`` and ``wraps``."""
+    """Return the innermost function inside ``partial`` and ``wraps``."""
     innermost = func
     for innermost in _layers(func):  # noqa: B007
         pass
@@ -101,7 +101,7 @@ def unwrap(func: Any) -> Any:
 
 
 def _layers(func: Any) -> list[Any]:
-    """Return the callable and what it wraps, outermost first; bounded, since a proxy may return itself."""
+    """Return the callable and what it wraps, outermost first. Bounded: a proxy may return itself."""
     layers = [func]
     while len(layers) <= _MAX_UNWRAP:
         try:
@@ -163,14 +163,14 @@ def task(name: str | None = None, *, run_on_request_error: bool = False) -> Call
 
 
 def task(name: Any = None, *, run_on_request_error: bool = False) -> Any:
-    """Describe a function that is used as a background task; a decorator that returns the function itself.
+    """Describe a function that you use as a background task. The decorator returns the function itself.
 
     Args:
-        name: its name in all signals, instead of ``module.qualname``.
-        run_on_request_error: run it after the error response, instead of dropping it, if its request fails.
+        name: its name in all signals; ``module.qualname`` by default.
+        run_on_request_error: if its request fails, run it after the error response instead of dropping it.
 
     Raises:
-        TypeError: ``name`` is no string, or what is decorated is not callable or takes no attributes.
+        TypeError: ``name`` is not a string, or the decorated object is not callable or accepts no attributes.
     """
     if callable(name):
         return task()(name)

@@ -1,4 +1,4 @@
-"""Text from outside: whatever a client can send is bounded, and can be written to any log, label and attribute."""
+"""Text from outside. Anything a client can send is bounded and safe to write to any log, label or attribute."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 MAX_NAME: Final = 200
-"""Characters of a name: a task's, a function's, an exception's type."""
+"""Characters of a name (task, function or exception type) at most."""
 MAX_TEXT: Final = 4000
-"""Characters of an exception's text."""
+"""Characters of an exception's text at most."""
 _MAX_REQUEST_ID: Final = 128
 
-# What cannot be encoded, or makes a terminal or a viewer show something else than what is there: lone surrogates,
+# Characters that cannot be encoded, or that change what a terminal or viewer shows: lone surrogates,
 # control characters, line separators, marks that turn the direction of writing. Tabs and new lines may stay.
 _HARMFUL_CLASS: Final = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 _HARMFUL: Final = re.compile(f"[{_HARMFUL_CLASS}]")
@@ -36,12 +36,12 @@ _known: Final = _known_methods(os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_M
 
 
 def http_method(method: Any) -> str | None:
-    """Return a request's method as every signal tells it: one that is known, or ``_OTHER``."""
+    """Return a request's method as all signals report it: a known method, or ``_OTHER``."""
     return None if method is None else method if method in _known else _OTHER_METHOD
 
 
 def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the ``X-Request-ID``, cut to 128 visible characters: one word, wherever it is written."""
+    """Return the ``X-Request-ID``, cut to 128 visible characters without spaces."""
     for name, value in headers:
         if name == b"x-request-id":
             text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
@@ -50,12 +50,12 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 
 
 def is_clean(text: str, limit: int = MAX_TEXT) -> bool:
-    """Return whether a text can be told as it is."""
+    """Return whether a text is short enough and safe to write unchanged."""
     return len(text) <= limit and _HARMFUL.search(text) is None
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Return a text that is no longer than a limit and that can be written anywhere."""
+    """Return a text that is at most ``limit`` characters long and safe to write anywhere."""
     if is_clean(text, limit):
         return text
     escaped = _HARMFUL.sub(_escape, text[:limit])
@@ -66,17 +66,17 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
 
 
 def is_indented(text: str) -> bool:
-    """Return whether no line of a text but its first could be taken for a line of the log."""
+    """Return whether every line after the first is indented, so that none looks like a log line."""
     return _AT_MARGIN.search(text) is None
 
 
 def indented(text: str) -> str:
-    """Return a text whose lines behind the first stand in from the margin, where lines of the log begin."""
+    """Return a text with every line after the first indented, so that none looks like a log line."""
     return _AT_MARGIN.sub("\n    ", text)
 
 
 def middle_cut(text: str, limit: int) -> str:
-    """Return a text without its middle, if it is too long: a traceback tells most at its ends."""
+    """Return a text without its middle if it is too long. The ends of a traceback matter most."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -84,12 +84,12 @@ def middle_cut(text: str, limit: int) -> str:
 
 
 def clean_name(text: str) -> str:
-    """Return a name that can be a label, and that is one line."""
+    """Return a name that is one line and safe as a label."""
     return clean(text.replace("\n", r"\n"), MAX_NAME)
 
 
 def logfmt(keys: dict[str, Any]) -> str:
-    """Return keys and values as one line of ``key=value``, each value one word or in quotation marks."""
+    """Return keys and values as one line of ``key=value``, with values quoted where needed."""
     return " ".join(f"{key}={_value(value)}" for key, value in keys.items())
 
 

@@ -1,4 +1,4 @@
-"""The frames of a traceback: from the user's function on, and not too many."""
+"""Tracebacks that start at the user's function and have a bounded number of frames."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from types import TracebackType
 from typing import Final
 
 MAX_FRAMES: Final = 40
-"""Frames of a traceback that are told, its outermost and its innermost; a runaway recursion has a thousand."""
+"""Frames of a traceback that are kept, outermost and innermost; a runaway recursion has a thousand."""
 _OUTERMOST: Final = 10
 
-# what stands between a server and the user's function, and tells nothing about either
+# packages between the server and the user's function
 _PLUMBING: Final = frozenset(
     {
         "_afterword_pytest",
-        __name__.partition(".")[0],  # we ourselves
+        __name__.partition(".")[0],  # this package
         "anyio",
         "asyncio",
         "concurrent",
@@ -32,7 +32,7 @@ _PLUMBING: Final = frozenset(
 
 
 def from_user(traceback: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the user's first frame on; as it is where there is none of the user's."""
+    """Return a traceback from the user's first frame on; unchanged if it has none of the user's."""
     inside = traceback
     while inside is not None and _is_plumbing(inside):
         inside = inside.tb_next
@@ -40,23 +40,23 @@ def from_user(traceback: TracebackType | None) -> TracebackType | None:
 
 
 def are_few(traceback: TracebackType | None) -> bool:
-    """Return whether all frames of a traceback can be told."""
+    """Return whether a traceback has at most ``MAX_FRAMES`` frames."""
     return len(_links(traceback, MAX_FRAMES + 1)) <= MAX_FRAMES
 
 
 def bounded(traceback: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without its middle, if it is too long; the given one is not changed."""
+    """Return a traceback without its middle if it is too long. The original is not changed."""
     if are_few(traceback):
         return traceback
     links = _links(traceback)
-    kept = links[_OUTERMOST - MAX_FRAMES]  # of the innermost ones, the first
+    kept = links[_OUTERMOST - MAX_FRAMES]  # the first of the innermost frames
     for link in reversed(links[:_OUTERMOST]):
         kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
     return kept
 
 
 def innermost(traceback: TracebackType | None) -> TracebackType | None:
-    """Return where the exception was raised."""
+    """Return the frame in which the exception was raised."""
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback

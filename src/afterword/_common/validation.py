@@ -1,7 +1,7 @@
-"""What may be told of a validation error: what is wrong and where, but never the input.
+"""Describes a validation error: what is wrong and where, but never the input.
 
-Where it is wrong, the names of the input may be the client's own: the keys of a dictionary, fields that the model
-does not have. Told are only names that the application itself has declared; any other is an asterisk.
+Names in a location may come from the client: dictionary keys, fields that the model does not have. Only names that
+the application has declared are shown; any other becomes an asterisk.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 MAX_PLACES: Final = 20
-"""Places of a validation error that are told; a request body may have any number of them."""
+"""Locations of a validation error that are shown; a request body may cause any number of them."""
 _MAX_DEPTH: Final = 10
-_MAX_INDEX: Final = 100_000  # what is larger is no place in a list, but may be a key
-_MAX_LISTED: Final = 1000  # pydantic makes a dictionary of each error before it can be asked for the first
+_MAX_INDEX: Final = 100_000  # anything larger is not a list index, but may be a key
+_MAX_LISTED: Final = 1000  # pydantic builds a dictionary for every error before you can read the first
 _MAX_NAMES: Final = 20_000
 _UNKNOWN: Final = "*"
 _TYPE: Final = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 
-# whose own text quotes the input, by the package and the name of the class
+# exceptions whose own text quotes the input, by package and class name
 _QUOTING: Final = frozenset(
     {
         ("fastapi", "RequestValidationError"),
@@ -45,12 +45,12 @@ _models: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 class Findings(NamedTuple):
-    """What a validation error found."""
+    """The errors inside a validation error."""
 
     total: int
     """How many errors there are."""
     places: list[str]
-    """Where the first of them are, and what is wrong there: ``body.lines.3.price: greater_than``."""
+    """The first of them, each with its location and type: ``body.lines.3.price: greater_than``."""
 
     def __str__(self) -> str:
         told = "; ".join(self.places)
@@ -61,14 +61,14 @@ class Findings(NamedTuple):
 
 
 def quotes_input(exc: BaseException) -> bool:
-    """Return whether the text of an exception is known to quote what was validated."""
-    # every class of it: an application may have made its own of FastAPI's
+    """Return whether the text of an exception is known to quote the input."""
+    # check every base class: an application may subclass FastAPI's
     own = ((str(cls.__module__).partition(".")[0], cls.__name__) for cls in type(exc).__mro__)
     return not _QUOTING.isdisjoint(own) or findings(exc) is not None
 
 
 def findings(exc: BaseException) -> Findings | None:
-    """Return what a validation error found; ``None`` for another exception, or where it cannot be asked."""
+    """Return the findings of a validation error; ``None`` for any other exception, or if it cannot be read."""
     try:
         listed = _listed(exc)
         return None if listed is None else Findings(listed[0], _places(listed[1]))
@@ -77,7 +77,7 @@ def findings(exc: BaseException) -> Findings | None:
 
 
 def messages(exc: BaseException) -> list[str]:
-    """Return what a validation error says of each place: a validator of the user's may quote the input there."""
+    """Return the messages of a validation error. A validator of the user's may quote the input in them."""
     try:
         listed = _listed(exc)
         return [] if listed is None else [str(error["msg"]) for error in listed[1][:_MAX_LISTED]]
@@ -86,7 +86,7 @@ def messages(exc: BaseException) -> list[str]:
 
 
 def _listed(exc: BaseException) -> tuple[int, Any] | None:
-    """Return how many errors a validation error holds, and the errors, if these are not too many to ask for."""
+    """Return the number of errors in a validation error, and the errors, unless there are too many to build."""
     if not any(cls.__name__.endswith("ValidationError") for cls in type(exc).__mro__):
         return None
     errors = getattr(exc, "errors", None)
@@ -101,7 +101,7 @@ def _listed(exc: BaseException) -> tuple[int, Any] | None:
 
 
 def learn_parameters(asgi: Any) -> None:
-    """Take note of the parameters that a request's route and its dependencies declare."""
+    """Record the parameters that a request's route and its dependencies declare."""
     route = asgi.get("route")
     context = asgi.get("fastapi", {}).get("effective_route_context")  # FastAPI >= 0.137, included routers
     for holder in (route, context):
@@ -144,12 +144,12 @@ def _is_declared(name: str) -> bool:
 
 
 def _learn_models() -> None:
-    """Take note of the fields of every pydantic model of this process that has come since."""
+    """Record the fields of every pydantic model that is new in this process."""
     base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     waiting, seen = [base] if base is not None else [], set()
     while waiting:
         for model in type.__subclasses__(waiting.pop()):
-            if model in seen:  # by another of its bases
+            if model in seen:  # through another base class
                 continue
             seen.add(model)
             waiting.append(model)
@@ -159,7 +159,7 @@ def _learn_models() -> None:
 
 
 def _fields(model: Any) -> Iterator[Any]:
-    yield model.__name__  # what pydantic calls a model among the members of a union
+    yield model.__name__  # pydantic's name for a model in a union
     for name, field in getattr(model, "model_fields", {}).items():
         yield name
         yield getattr(field, "alias", None)

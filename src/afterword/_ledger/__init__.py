@@ -1,1 +1,1 @@
-"""Keeps the account: the life of a run, who is told of it, what is deferred, the end. Knows no framework."""
+"""Keeps the account: the life of a run, its observers, deferred work, shutdown. Independent of any framework."""

@@ -1,8 +1,8 @@
-"""What cannot be done at once: whatever a destructor or a torn-down coroutine leads to.
+"""Work that cannot be done at once, because a destructor or a destroyed coroutine caused it.
 
-The garbage collector may run at any moment, in any thread, even in the middle of a metrics lock. So what is to be
-done is only put on a ``SimpleQueue``, which is re-entrant by contract. It is done where nothing is locked: at a
-task's end, a request's end, a scrape, within a second, at shutdown.
+The garbage collector may run at any moment, in any thread, even while a metrics lock is held. So the work is only
+put on a ``SimpleQueue``, which is re-entrant by contract. It is done where nothing is locked: at the end of a task
+or request, at a scrape, at shutdown, and otherwise within a second.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ nothing_deferred = _deferred.empty
 
 
 def defer(action: Callable[..., Any], *args: Any) -> None:
-    """Leave an action for the next drain; safe in a destructor and while a coroutine is torn down."""
+    """Queue an action for the next ``drain``. Safe in a destructor and while a coroutine is destroyed."""
     _deferred.put((action, args))
     _woken.put(None)
 
 
 def drain() -> None:
-    """Do what destructors and torn-down coroutines have left; call it where nothing is locked.
+    """Run all deferred actions. Call it where nothing is locked.
 
     Runs in a fresh context: the draining request rarely owns the collected task.
     """
@@ -54,20 +54,20 @@ def drain() -> None:
 
 
 class _Sweeper:
-    """A thread that drains within a second of a death, so that an idle application reports what it gave up.
+    """A thread that drains within a second, so that an idle application reports abandoned tasks, too.
 
-    It sleeps until something dies, and begins with the first run of a process: a server that forks its workers
-    forks no thread of ours.
+    It sleeps until something is deferred. It starts with the first run of a process, so that a server that forks
+    its workers never forks this thread.
     """
 
     def __init__(self) -> None:
         self.started = False
 
     def start(self) -> None:
-        """Make sure that the thread is there."""
+        """Start the thread, unless it is running."""
         if not self.started:
             self.started = True
-            # after the SDK's providers were made, so before they shut down
+            # registered after the SDK's providers, so it runs before they shut down
             atexit.register(drain)
             threading.Thread(target=self._sweep, name="afterword-sweeper", daemon=True).start()
 
@@ -75,12 +75,12 @@ class _Sweeper:
     def _sweep() -> None:
         while True:
             _woken.get()
-            time.sleep(_SWEEP_SECONDS)  # whoever ends a request or a task meanwhile has drained already
+            time.sleep(_SWEEP_SECONDS)  # a request or task that ends meanwhile drains, too
             while not _woken.empty():
                 _woken.get()
             try:
                 drain()
-            except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
+            except BaseException as fault:  # noqa: BLE001  an exit must not end our own thread
                 log_fault("settling a destroyed task failed", fault)
 
 
@@ -88,7 +88,7 @@ sweeper = _Sweeper()
 
 
 def _forget() -> None:
-    """Leave the parent's dead to it, in a forked child; its thread, too: the child begins one in need."""
+    """In a forked child, leave deferred work and the thread to the parent; the child starts its own."""
     sweeper.started = False
     for left in (_deferred, _woken):
         while not left.empty():

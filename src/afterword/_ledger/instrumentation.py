@@ -1,4 +1,4 @@
-"""What ``instrument`` decided for one application, and the ledger that keeps its account."""
+"""The settings of one instrumented application, and the ledger that keeps its account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ATTRIBUTE = "_afterword_account"
 
 
 class Instrumentation:
-    """One application's account. It hangs on the application, so that both are collected together."""
+    """One application's instrumentation. The application refers to it, so both are collected together."""
 
     __slots__ = ("__weakref__", "closed", "doubles", "ledger", "route", "settings", "traces_requests")
 
@@ -24,20 +24,20 @@ class Instrumentation:
         self.settings = settings
         self.ledger = ledger
         self.closed = False
-        """After ``uninstrument``: nothing new is opened, what is open is still accounted for."""
+        """Set by ``uninstrument``: no new runs are opened; open ones are still accounted for."""
         self.route: Any = None
         """Our ``/metrics`` route, if there is one."""
         self.doubles: dict[int, tuple[Any, dict[str, Any], Any]] = {}
-        """Copies of exception middleware, by the identity of what they were made from. They refer to the
-        application: kept here, they are collected with it."""
+        """Copies of exception middleware, by the identity of the original. They refer to the application, so
+        they are kept here and collected with it."""
         self.traces_requests = False
-        """OpenTelemetry contrib was called by us, and must be taken out by us."""
+        """We called OpenTelemetry contrib, and must take it out again."""
         with _lock:
             _instrumentations.add(self)
             ledger.set_observers([*ledger.observers, *_watchers])
 
     def failsafe(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
-        """Call a part of ours; a fault is counted, logged once, and never reaches the application."""
+        """Call our own code. An error in it is counted, logged once, and never reaches the application."""
         try:
             return action(*args)
         except EXITS:
@@ -53,7 +53,7 @@ _lock = forks.lock()
 
 
 def watch(watcher: TaskObserver) -> None:
-    """Tell an observer of all accounts of this process, those to come included, beside their own observers."""
+    """Add an observer to all instrumented applications of this process, present and future."""
     with _lock:
         _watchers.append(watcher)
         for instrumentation in _instrumentations:
@@ -71,13 +71,13 @@ def unwatch(watcher: TaskObserver) -> None:
 
 
 def get_instrumentation(app: Any) -> Instrumentation | None:
-    """Return the open account of an application, if it is instrumented."""
+    """Return the instrumentation of an application; ``None`` if it is not instrumented."""
     instrumentation: Instrumentation | None = app.__dict__.get(_ATTRIBUTE)
     return instrumentation
 
 
 def set_instrumentation(app: Any, instrumentation: Instrumentation | None) -> None:
-    """Hang an account on an application, or take it off."""
+    """Attach an instrumentation to an application, or remove it with ``None``."""
     if instrumentation is None:
         app.__dict__.pop(_ATTRIBUTE, None)
     else:

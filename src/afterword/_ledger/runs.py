@@ -1,8 +1,8 @@
-"""The life of a run: scheduled, perhaps started, ended once; every transition is told to the observers.
+"""The life of a run: scheduled, perhaps started, ended once. Observers are told of every transition.
 
-The law, whenever no transition is in progress: scheduled = pending + running + the six outcomes. It holds because
-a run is in exactly one of two dictionaries until it ends, and ``dict.pop`` lets exactly one caller take it out:
-no lock is needed, so none can be held when the garbage collector runs somebody's destructor.
+Whenever no transition is in progress: scheduled = pending + running + the six outcomes. This law holds because an
+open run is in exactly one of two dictionaries, and only one caller can delete it from there. No lock is needed, so
+none can be held when the garbage collector runs a destructor.
 """
 
 from __future__ import annotations
@@ -22,35 +22,35 @@ from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun,
 
 Listener = Callable[..., None]
 Listeners = tuple[tuple[Listener, str, str], ...]
-"""Who listens to a transition: what to call, and what to call it in a fault."""
+"""The listeners of a transition: a method, with its observer's name and its own for error messages."""
 
-# one of our own, since an application may seed the common one, and seeded anew in every forked process
+# our own generator: an application may seed the shared one; reseeded in every forked process
 _random = Random()  # noqa: S311  for ids, not for secrets
 _random_bits = _random.getrandbits
 forks.in_child(_random.seed)
 
 _pending: dict[TaskRun, None] = {}
 _running: dict[TaskRun, None] = {}
-_inside_observer: set[int] = set()  # the threads that are inside an observer just now
+_inside_observer: set[int] = set()  # threads that are inside an observer now
 
 
 def pending() -> list[TaskRun]:
-    """Return the runs of this process that have not begun, oldest first."""
+    """Return the runs of this process that have not started, oldest first."""
     return list(_pending)
 
 
 def running() -> list[TaskRun]:
-    """Return what this process is doing now: its running tasks, oldest first."""
+    """Return the running tasks of this process, oldest first."""
     return list(_running)
 
 
 def inside_observer() -> bool:
-    """Return whether this thread is inside an observer, whose own tasks are not accounted for."""
+    """Return whether this thread is inside an observer, whose own tasks are not tracked."""
     return bool(_inside_observer) and get_ident() in _inside_observer
 
 
 def is_pending(run: TaskRun) -> bool:
-    """Return whether the run is scheduled and not begun."""
+    """Return whether the run is scheduled and has not started."""
     return run in _pending
 
 
@@ -60,41 +60,41 @@ def has_open_runs() -> bool:
 
 
 def _forget() -> None:
-    """Leave the runs of the parent to it, in a forked child."""
+    """In a forked child, leave the parent's runs to the parent."""
     forks.leave_to_parent(dict(_pending), dict(_running))
     _pending.clear()
     _running.clear()
-    _inside_observer.intersection_update({get_ident()})  # the other threads are not here
+    _inside_observer.intersection_update({get_ident()})  # other threads do not exist in the child
 
 
 forks.in_child(_forget)
 
 
 def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:
-    """Return who listens to a transition; not those that do nothing."""
+    """Return the listeners of a transition, without observers that do not override it."""
     ignored = getattr(TaskObserver, transition)
     methods = [(getattr(observer, transition), type(observer).__name__, transition) for observer in observers]
     return tuple(listener for listener in methods if getattr(listener[0], "__func__", None) is not ignored)
 
 
 class Ledger:
-    """The account of one instrumented application: moves its runs along and tells its observers."""
+    """The account of one instrumented application. Moves its runs along and tells its observers."""
 
     def __init__(self, observers: Sequence[TaskObserver] = ()) -> None:
         self._faulty: set[tuple[str, str]] = set()
         self.set_observers(observers)
 
     def set_observers(self, observers: Sequence[TaskObserver]) -> None:
-        """Tell these observers of all that happens from now on, and no others."""
+        """Replace the observers; the new ones are told of everything from now on."""
         self.observers = tuple(observers)
-        # put in place, not added to: another thread may be going through those before
+        # replaced, not changed: another thread may be iterating over the old ones
         self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
             _listeners(self.observers, transition)
             for transition in ("scheduled", "started", "ended", "request_failed", "tearing_down")
         )
 
     def schedule(self, run: TaskRun) -> TaskRun:
-        """Open the account of a new run."""
+        """Open a new run."""
         run.id = _random_bits(128).to_bytes(16, "big").hex()
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
@@ -104,7 +104,7 @@ class Ledger:
         return run
 
     def start(self, run: TaskRun) -> bool:
-        """Note that a pending run begins; false if it was not pending any more."""
+        """Start a pending run; return false if it is not pending any more."""
         try:
             del _pending[run]
         except KeyError:
@@ -127,7 +127,7 @@ class Ledger:
         detail: str | None = None,
         exc: BaseException | None = None,
     ) -> bool:
-        """End a run that began; false if it had ended already."""
+        """End a run that has started; return false if it has ended already."""
         try:
             del _running[run]
         except KeyError:
@@ -140,7 +140,7 @@ class Ledger:
     def end_unstarted(
         self, run: TaskRun, outcome: Outcome, reason: Reason, detail: str, exc: BaseException | None = None
     ) -> bool:
-        """End a run that never began; false if it had begun or ended already."""
+        """End a run that never started; return false if it has started or ended already."""
         try:
             del _pending[run]
         except KeyError:
@@ -149,7 +149,7 @@ class Ledger:
         return True
 
     def tear_down(self, run: TaskRun) -> None:
-        """Tell whom it cannot wait for that a task is being destroyed; a fault here cannot even be logged."""
+        """Tell the observers that cannot wait that a task is being destroyed. Errors here cannot be logged."""
         for listener, _, _ in self._tearing_down:
             with contained():
                 listener(run)
@@ -180,12 +180,12 @@ class Ledger:
             run.error_type = reason
         captured = run._captured
         if captured is not None and (run.started_at is None or run.torn_down):
-            self._follow(captured.attach_all)  # told outside of its own context
+            self._follow(captured.attach_all)  # it ends outside its own context
         try:
             self._notify(self._ended, run)
         finally:
             if exc is not None:
-                run.exception = None  # whoever keeps the run must not keep the frames of the task
+                run.exception = None  # whatever keeps the run must not keep the task's frames
             if captured is not None:
                 run._captured = None
                 self._follow(captured.detach)
@@ -210,16 +210,16 @@ class Ledger:
                     listener[0](subject)
                 except EXITS:
                     raise
-                except BaseException as fault:  # noqa: BLE001  an observer never disturbs the task
+                except BaseException as fault:  # noqa: BLE001  an observer never affects the task
                     self.record_internal_error(listener[1], listener[2], fault)
         finally:
             if not nested:
                 _inside_observer.discard(thread)
 
     def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
-        """Count a fault of an observer or of our own parts, and log it the first time."""
+        """Count an error of an observer or of our own code, and log it the first time."""
         for observer in self.observers:
-            with contained():  # it has been told; it cannot do better
+            with contained():  # nothing more can be done
                 observer.observer_failed(who)
         if (who, what) not in self._faulty:
             self._faulty.add((who, what))

@@ -1,11 +1,11 @@
-"""The end of a lifespan: what is being cancelled gets the time to clean up, and the last batch is sent.
+"""The end of a lifespan: cancelled tasks get time to clean up, and pending telemetry is flushed.
 
-A server cancels what still runs, ends the lifespan and then the process, all at once: a task whose clean-up awaits
-anything would not come to its end, and nobody be told. The end of the lifespan is the last moment that waits.
+A server cancels running tasks, ends the lifespan and then the process, all at once. A task whose clean-up awaits
+anything would never finish or be reported. The end of the lifespan is the last chance to wait for it.
 
-A server that was stopped by a signal ends itself by that signal (uvicorn does), so no exit handler runs, and the
-spans of the last seconds and the metrics of the last minute would go nowhere. Only providers that nobody else
-looks after are flushed: those that ``configure`` made, and those of ``opentelemetry-instrument``.
+A server that is stopped by a signal may end itself by that signal (uvicorn does). Then no exit handler runs, and
+the last spans and metrics would be lost. Only providers that nothing else flushes are flushed: those that
+``configure`` created, and those of ``opentelemetry-instrument``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .._common.log import log_fault
 from .runs import has_open_runs
 
 CLEAN_UP_SECONDS: Final = 5.0
-"""For how long the end waits, at most: the grace is over, and a supervisor kills what takes too long."""
+"""Wait this long at most: the grace period is over, and a supervisor kills a process that takes too long."""
 
 _TIMEOUT: Final = "OTEL_EXPORTER_OTLP_TIMEOUT"
 _DEFAULT_SECONDS: Final = 10.0  # OpenTelemetry's own
@@ -42,13 +42,13 @@ def remember(provider: Any) -> None:
 
 
 def flush_global(wanted: bool) -> None:
-    """Flush the global providers, too, whoever made them; ``False`` ends that."""
+    """Also flush the global providers; ``False`` stops that."""
     global _global
     _global = wanted
 
 
 async def flush() -> None:
-    """Flush all at the same time, each in a thread; wait no longer than an exporter would."""
+    """Flush all providers at once, each in a thread. Wait no longer than an exporter would."""
     threads: list[threading.Thread] = []
     try:
         for provider in _providers():
@@ -74,7 +74,7 @@ def _providers() -> list[Any]:
 
 def _flush(provider: Any) -> None:
     try:
-        flush = getattr(provider, "force_flush", None)  # the API's own providers have none
+        flush = getattr(provider, "force_flush", None)  # the API's own providers have no such method
         if flush is not None:
             flush()
     except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
@@ -90,7 +90,7 @@ def _seconds() -> float:
 
 
 async def let_cancelled_end(concerns_us: Callable[[asyncio.Task[Any]], bool]) -> None:
-    """Wait for the requests and tasks of ours that are being cancelled; not for those that just go on."""
+    """Wait for our requests and tasks that are being cancelled, but not for any others."""
     if not has_open_runs():
         return
     try:

@@ -1,4 +1,4 @@
-"""The arguments of ``instrument``, checked: what cannot be is refused with the argument's name."""
+"""Checks the arguments of ``instrument``. Errors name the argument."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._common.settings import Settings
 
 
 def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: Any) -> Settings:
-    """Return settings; raises ``TypeError`` or ``ValueError`` naming the argument that cannot be."""
+    """Return settings; raises ``TypeError`` or ``ValueError`` that names the invalid argument."""
     return Settings(
         traces=arguments["traces"],
         metrics=arguments["metrics"],
@@ -30,7 +30,7 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
 
 
 def _checked_provider(argument: str, provider: Any, method: str) -> Any:
-    # by its method, since vendors' providers need not inherit from OpenTelemetry's
+    # by method: vendors' providers need not inherit from OpenTelemetry's
     if provider is not None and not callable(getattr(provider, method, None)):
         raise TypeError(f"{argument}: an OpenTelemetry provider or None is needed, not {provider!r}")
     return provider

@@ -1,4 +1,4 @@
-"""``configure``: OpenTelemetry and structlog for an application that has set up neither."""
+"""``configure`` sets up OpenTelemetry and structlog for an application that has not done so."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _PROTOCOLS = {"grpc": "otlp_proto_grpc", "http/protobuf": "otlp_proto_http"}
 def configure(service_name: str | None = None, *, json_logs: bool | None = None) -> None:
     """Set up OpenTelemetry's SDK from the standard ``OTEL_*`` environment, and structlog.
 
-    Only what is not set up yet: providers and a structlog configuration of the application's own stay as they
-    are. Without an exporter in the environment (``OTEL_TRACES_EXPORTER``, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and
-    the like) spans are made, so that logs carry their ids, and go nowhere. Where ``FASTAPI_OTEL_AUTO_CONFIGURE``
-    is on, exporters are left to FastAPI, which would add them a second time. A variable that the SDK cannot read
-    costs its signal and a warning. What waits to be exported is sent when the application's lifespan ends.
+    Providers and a structlog configuration that you have set up already are left alone. Without an exporter in
+    the environment (``OTEL_TRACES_EXPORTER``, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and the like), spans are created, so
+    that logs carry their ids, but not exported. If ``FASTAPI_OTEL_AUTO_CONFIGURE`` is on, exporters are left to
+    FastAPI, which would add them a second time. If the SDK cannot read a variable, its signal is left out, with a warning.
+    Pending telemetry is exported when the application's lifespan ends.
 
     Args:
         service_name: the ``service.name`` of the resource; ``OTEL_SERVICE_NAME`` wins.
-        json_logs: JSON lines, or coloured text; by default text on a terminal and JSON elsewhere.
+        json_logs: ``True`` for JSON lines, ``False`` for coloured text; by default text on a terminal, else JSON.
 
     Raises:
         TypeError: an argument is of the wrong kind; the message names it.
@@ -49,7 +49,7 @@ def configure(service_name: str | None = None, *, json_logs: bool | None = None)
 
 
 def _configure_structlog(as_json: bool) -> None:
-    # without the frames' local variables: they hold the arguments of tasks and the bodies of requests
+    # no local variables in frames: they hold task arguments and request bodies
     rendering: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     if as_json:
         tracebacks = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -70,7 +70,7 @@ def _configure_structlog(as_json: bool) -> None:
 
 
 def _configure_opentelemetry(service_name: str | None) -> None:
-    from opentelemetry import _logs  # not stable yet: whoever does not configure does without
+    from opentelemetry import _logs  # not stable yet, so imported only here
 
     resource = _resource(service_name)
     left_to_fastapi = has_native() and os.environ.get("FASTAPI_OTEL_AUTO_CONFIGURE", "").lower() == "true"
@@ -105,7 +105,7 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 
-    if not exporters:  # instruments without a reader would count for nobody
+    if not exporters:  # without a reader, nothing would collect the instruments
         return
     readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
     provider = MeterProvider(readers, resource=resource, views=_bucket_views())
@@ -114,7 +114,7 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
 
 
 def _bucket_views() -> list[Any]:
-    """Return what gives our histograms their buckets on an SDK whose OTLP exporter overrides the advice (1.30)."""
+    """Return views with our histograms' buckets, for an SDK whose OTLP exporter ignores the advice (1.30)."""
     from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
 
     asked = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram")
@@ -156,14 +156,14 @@ def _resource(service_name: str | None) -> Any:
 
 
 def _exporters(signal: str) -> list[Any]:
-    """Make the exporters that the environment names for a signal."""
+    """Create the exporters that the environment names for a signal."""
     return [made for name in _exporter_names(signal) if (made := _make(signal, name)) is not None]
 
 
 def _exporter_names(signal: str) -> Iterator[str]:
     upper = signal.upper()
     asked = os.environ.get(f"OTEL_{upper}_EXPORTER")
-    if not asked:  # an empty variable is none
+    if not asked:  # an empty variable counts as unset
         endpoints = (f"OTEL_EXPORTER_OTLP_{upper}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
         asked = "otlp" if any(os.environ.get(endpoint) for endpoint in endpoints) else ""
     for name in asked.split(","):

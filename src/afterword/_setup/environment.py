@@ -1,4 +1,4 @@
-"""The variables ``AFTERWORD_*``: settings for an application without code, and the switch that turns all off."""
+"""The ``AFTERWORD_*`` variables: settings for zero-code instrumentation, and the switch that disables it all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _YES = ("true", "1", "yes", "on")
 
 
 def from_environment(**arguments: Any) -> Settings:
-    """Return the settings of ``AFTERWORD_*``, for an application that is instrumented without a line of code.
+    """Return the settings from ``AFTERWORD_*``, for an application that is instrumented without code.
 
     Arguments win over the environment. Raises ``ValueError`` naming the variable that cannot be.
     """

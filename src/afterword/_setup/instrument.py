@@ -1,4 +1,4 @@
-"""``instrument`` and ``uninstrument``: wire one application."""
+"""``instrument`` and ``uninstrument`` one application."""
 
 from __future__ import annotations
 
@@ -56,29 +56,29 @@ def instrument(
     observers: Iterable[TaskObserver] = (),
     new_trace: bool = False,
 ) -> None:
-    """Instrumentation for every background task of a FastAPI or Starlette application.
+    """Instrument every background task of a FastAPI or Starlette application.
 
-    May be called anywhere: before or after routes, middleware and mounts, also in the lifespan. Calling it again
-    with the same settings does nothing, with others replaces them. With ``AFTERWORD_DISABLED=true`` in the
-    environment it does nothing but check its arguments.
+    Call it anywhere: before or after routes, middleware and mounts, or in the lifespan. A second call with the
+    same settings does nothing; with other settings, it replaces them. With ``AFTERWORD_DISABLED=true`` in the
+    environment, it only checks its arguments.
 
     Args:
-        app: the application. One mounted inside it joins its account.
+        app: the application. Applications mounted inside it join its account.
         traces: one span per task; a span that FastAPI or OpenTelemetry contrib opens for it is adopted and
-            renamed. ``False`` leaves theirs as they are.
+            renamed. ``False`` leaves their spans alone.
         metrics: Prometheus series in ``registry`` and OpenTelemetry instruments.
         logs: structured log lines through structlog, or the stdlib logger ``afterword``.
-        tracer_provider: where spans go; the global provider by default.
-        meter_provider: where OpenTelemetry metrics go; the global provider by default.
-        registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one. Where
-            somebody else has metrics of our names in it, the log says so and there are no series of ours.
-        metrics_path: where Prometheus scrapes, ``/metrics`` by default; ``None`` for no route.
+        tracer_provider: the provider for spans; the global one by default.
+        meter_provider: the provider for OpenTelemetry metrics; the global one by default.
+        registry: the Prometheus registry; ``None`` for no Prometheus series. Applications may share one. If it
+            already has unrelated metrics with our names, an error is logged and our series are left out.
+        metrics_path: the route that Prometheus scrapes, ``/metrics`` by default; ``None`` for no route.
         on_request_error: called as ``function(request, exc)``, sync or async, after the error response; see
             ``RequestErrorCallback``.
         on_task_failure: called as ``function(run, exc)``, sync or async, after a task failed; ``exc`` is ``None``
-            where none came out of it (``never_awaited``); see ``TaskFailureCallback``.
-        observers: told of every transition, beside the built-in signals.
-        new_trace: start a new trace for every task, linked to its request's.
+            if the task raised none (``never_awaited``); see ``TaskFailureCallback``.
+        observers: called for every transition, in addition to the built-in signals.
+        new_trace: start a new trace for every task, linked to the request's trace.
 
     Raises:
         TypeError: an argument is of the wrong kind; the message names it.
@@ -106,7 +106,7 @@ def instrument(
 
 
 def switched_off() -> bool:
-    """Return whether the environment says that nothing is to be instrumented; that is said once."""
+    """Return whether the environment disables instrumentation; logged once."""
     global _said_off
     if not is_disabled():
         return False
@@ -118,7 +118,7 @@ def switched_off() -> bool:
 
 
 def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Instrumentation | None:
-    """Open an application's account, in place of one that it may have; ``None`` where none can be kept."""
+    """Instrument an application, replacing earlier settings; ``None`` if it cannot be observed."""
     if not patches.is_compatible():
         return None
     path = settings.metrics_path
@@ -143,10 +143,10 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
 
 
 def uninstrument(app: Starlette) -> None:
-    """Take Afterword out of an application again.
+    """Remove Afterword from an application.
 
-    The hooks and the route go; runs already scheduled are still accounted for, and the series stay. Does nothing
-    for an application that is not instrumented; raises ``TypeError`` for what is no application.
+    The hooks and the route are removed. Runs already scheduled are still accounted for, and the series stay. Does
+    nothing if the application is not instrumented; raises ``TypeError`` if it is not an application.
     """
     _check_app(app)
     instrumentation = get_instrumentation(app)
@@ -165,7 +165,7 @@ def uninstrument(app: Starlette) -> None:
 
 
 def _observers(settings: Settings) -> list[TaskObserver]:
-    """Return the observers of an application; tracing first, since the others use its ids."""
+    """Return the observers of an application. Tracing comes first: the others use its ids."""
     observers: list[TaskObserver] = []
     if settings.traces:
         with _signal("traces"):
@@ -184,7 +184,7 @@ def _observers(settings: Settings) -> list[TaskObserver]:
 
 @contextmanager
 def _signal(name: str) -> Iterator[None]:
-    """Go without a signal whose library fails; what the user has to put right is still raised."""
+    """Leave out a signal whose library fails. Errors that the user has to fix are still raised."""
     try:
         yield
     except Unavailable as reason:
@@ -196,7 +196,7 @@ def _signal(name: str) -> Iterator[None]:
 
 
 def _prepared(observer: Any) -> Any:
-    """Show the tasks that are known by their decorator from the beginning."""
+    """Start series for the tasks that are declared with ``@task``."""
     for name in task_names.declared():
         observer.prepare(name)
     return observer

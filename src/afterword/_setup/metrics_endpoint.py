@@ -1,4 +1,4 @@
-"""The ``/metrics`` endpoint: an ordinary route of the application, first in order, behind its middleware."""
+"""The ``/metrics`` endpoint: an ordinary route of the application, before all others and behind its middleware."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from .._signals.worker_threads import note_limiter
 from .occupied_path import Yielding, is_taken
 
 _NAME = "afterword_metrics"
-"""The name of our route, and its id in FastAPI; none that a user's route would have."""
+"""The name of our route, and its operation id in FastAPI. No user route is likely to have it."""
 
 
 _limiter: RunVar[CapacityLimiter] = RunVar("afterword_rendering")  # one for each event loop
 
 
 class _YieldsToUser(Yielding):
-    """Gives way to a route of the user's at the same address, even one that is added later."""
+    """Gives way to a user's route at the same path, even one that is added later."""
 
     path: str
     neighbours: Any = ()
     """The application's list of routes, this one among them."""
 
     def gives_way(self, scope: Any) -> bool:
-        """Return whether the user answers this request; asked of every scrape, since routes come and go."""
+        """Return whether a user's route answers this request. Checked on every scrape: routes come and go."""
         return is_taken(self.neighbours, self.path, scope)
 
     def matches(self, scope: Any) -> tuple[Match, Any]:
@@ -67,11 +67,11 @@ async def metrics(request: Request) -> Response:
     note_limiter()
     sample()
     instrumentation = get_instrumentation(request.app)
-    if instrumentation is None:  # un-instrumented a moment ago
+    if instrumentation is None:  # uninstrumented a moment ago
         return Response(status_code=404)
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
-    # off the event loop: no request waits while many series are rendered
+    # render off the event loop, so that no request waits for many series
     body, headers = await anyio.to_thread.run_sync(
         _render, instrumentation.settings.registry, accept, encoding, wanted, limiter=_own_thread()
     )
@@ -79,7 +79,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _own_thread() -> CapacityLimiter:
-    """Return what grants a thread for rendering: with the 40 of everybody busy, a scrape is wanted most."""
+    """Return a limiter with one thread for rendering: a scrape matters most when the shared 40 are busy."""
     try:
         return _limiter.get()
     except LookupError:
@@ -89,10 +89,10 @@ def _own_thread() -> CapacityLimiter:
 
 
 def add_route(app: Any, path: str) -> Any:
-    """Add the metrics route in front of all others and return it."""
+    """Add the metrics route before all others and return it."""
     routes = app.router.routes
     if isinstance(app, FastAPI):
-        # as one of FastAPI's own, so that the application's dependencies (an API key, say) guard it
+        # a FastAPI route, so that the application's dependencies (an API key, for example) protect it
         app.router.add_api_route(
             path,
             metrics,
@@ -100,7 +100,7 @@ def add_route(app: Any, path: str) -> Any:
             route_class_override=_ApiRoute,
             response_model=None,
             name=_NAME,
-            # an id of its own: the user's function for ids is made for the user's routes
+            # our own id: the user's id function is written for the user's routes
             operation_id=_NAME,
             generate_unique_id_function=_own_id,
         )
@@ -118,7 +118,7 @@ def _own_id(_route: Any) -> str:
 
 
 def remove_route(app: Any, route: Any) -> None:
-    """Take the metrics route out again."""
+    """Remove the metrics route."""
     if route in app.router.routes:
         app.router.routes.remove(route)
 
@@ -135,7 +135,7 @@ def _render(
             body = encode(registry.restricted_registry(wanted) if wanted else registry)
     except (Exception, *EXITS):
         raise
-    except BaseException as exc:  # else the request would pass for one that somebody cancels
+    except BaseException as exc:  # otherwise the request would look cancelled
         raise RuntimeError(f"a collector of the registry raised {full_name(exc)}") from exc
     headers = {"content-type": content_type}
     if gzip_accepted(encoding):
@@ -147,5 +147,5 @@ def _render(
 def _encoder(accept: str) -> tuple[Any, str]:
     try:
         return choose_encoder(accept)
-    except Exception:  # noqa: BLE001  a version that is none, say; Prometheus' own text format is always right
+    except Exception:  # noqa: BLE001  an invalid version, for example; the text format always works
         return choose_encoder("")

@@ -1,8 +1,8 @@
-"""Whether the user answers at an address: asked of the routes themselves, through routers, mounts and hosts.
+"""Finds out whether a user's route has a given path, through routers, mounts and hosts.
 
-Only an address that is written out counts. A pattern that happens to fit (``/{page}``, the catch-all of a
-single-page application) and an application that does not show its routes (``StaticFiles`` at ``/``) are no answer:
-nobody can tell what they would say.
+Only a literal path counts. A pattern that happens to match (``/{page}``, the catch-all of a single-page
+application) and an application that does not expose its routes (``StaticFiles`` at ``/``) do not count: nobody can
+tell what they would answer.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _MAX_DEPTH = 10
 
 
 class Yielding:
-    """A route of ours: it is no answer of the user's."""
+    """One of our own routes, which does not count as the user's."""
 
 
 def is_taken(routes: Iterable[Any], path: str, scope: Any = None) -> bool:
-    """Return whether a route or a mount of the user's own has exactly this path.
+    """Return whether a user's route or mount has exactly this path.
 
-    A request's scope says which host was asked, and where the application hangs; without one, routes of a ``Host``
-    are left out.
+    A request's scope says which host was requested and where the application is mounted. Without a scope, routes
+    of a ``Host`` are left out.
     """
     before = scope["path"].removesuffix(path) if scope is not None else ""
     known = scope if scope is not None else {"type": "http", "method": "GET", "root_path": "", "headers": []}
-    # with a slash behind it, too: the router would redirect there
+    # also with a trailing slash: the router would redirect there
     return any(
         _answers(routes, {**known, "path": before + address, "path_params": {}}, _MAX_DEPTH)
         for address in (path, path.rstrip("/") + "/")
@@ -43,20 +43,20 @@ def _answers_one(route: Any, scope: Any, depth: int) -> bool:
         candidates = getattr(route, "effective_candidates", None)  # FastAPI >= 0.137: an included router
         if candidates is not None:
             return depth > 0 and _answers(candidates(), scope, depth - 1)
-        route = getattr(route, "starlette_route", None) or route  # what stands in an included router
+        route = getattr(route, "starlette_route", None) or route  # a route in an included router
         match, child = route.matches(dict(scope))
         if match is Match.NONE:
             return False
         if _is_written_out(route, scope):
-            return True  # whatever an application says that is mounted at this very address
+            return True  # including any application mounted at exactly this path
         inner = route.routes or () if isinstance(route, Mount | Host) else ()
         return depth > 0 and _answers(inner, {**scope, **child}, depth - 1)
-    except Exception:  # noqa: BLE001  a route of the user's own making; whoever calls it will see
+    except Exception:  # noqa: BLE001  a custom route that raises; it will raise again when it is called
         return False
 
 
 def _is_written_out(route: Any, scope: Any) -> bool:
-    """Return whether a route that fits an address fits no other."""
+    """Return whether a route that matches a path matches no other path."""
     if not isinstance(route, Mount) and getattr(route, "param_convertors", None):
         return False
     elsewhere = scope["path"].rstrip("/") + ".elsewhere"

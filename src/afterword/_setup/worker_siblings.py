@@ -1,4 +1,4 @@
-"""Notice that this process is one of several workers, each of which would answer a scrape with its own numbers."""
+"""Detects several workers that would each answer a scrape with their own numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _warned = False
 
 
 def warn_of_siblings() -> None:
-    """Say once in a process that its numbers are not those of the others, and what to do about it."""
+    """Warn once per process that its numbers exclude the other workers, and say what to do about it."""
     global _warned
     with contained():
         if _warned or workers.several_processes():
@@ -46,18 +46,18 @@ def _remedy() -> str | None:
 
 
 def _server_of_several() -> str | None:
-    """Return which server has started several workers, this process being one of them or about to fork them.
+    """Return the server that runs several workers, if this process is one of them or about to fork them.
 
-    A server that reloads starts a process as well, but only one.
+    A server that reloads also starts a process, but only one.
     """
-    # uvicorn and hypercorn hand their configuration to a process that multiprocessing starts
+    # uvicorn and hypercorn pass their configuration to a multiprocessing process
     config: Any = getattr(multiprocessing.current_process(), "_kwargs", {}).get("config")
     server = type(config).__module__.partition(".")[0]
     if server in ("uvicorn", "hypercorn"):
         reloads = getattr(config, "reload", False) or getattr(config, "use_reloader", False)
         return server if _count(config) > 1 and not reloads else None
     if "gunicorn.arbiter" in sys.modules:
-        # its arbiter forks the workers from the stack that it runs on itself
+        # the arbiter forks workers from its own stack
         frame: FrameType | None = sys._current_frames().get(threading.main_thread().ident or 0)
         while frame is not None:
             arbiter = frame.f_locals.get("self") if frame.f_globals.get("__name__") == "gunicorn.arbiter" else None

@@ -1,1 +1,1 @@
-"""Tells: one observer a signal, each knowing only the model and the names on the wire."""
+"""One observer per signal. Each knows only the model and the names on the wire."""

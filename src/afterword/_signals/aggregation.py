@@ -1,7 +1,7 @@
-"""The account of one task name in plain numbers: cheap to add to, and consistent when it is read.
+"""The numbers of one task name: cheap to update, and consistent when they are read.
 
-One lock for each name is taken once a transition, and once when the numbers are copied out: so the law holds in
-every scrape. It is re-entrant, since the garbage collector may run a destructor of the user's while it is held.
+There is one lock per name, taken once per transition and once per copy, so the law holds in every scrape. It is
+re-entrant, because the garbage collector may run a user's destructor while it is held.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BOUNDS = (*semconv.BUCKETS, float("inf"))
 
 
 class Exemplar(NamedTuple):
-    """One observation that a trace tells more about."""
+    """One observation with a link to its trace."""
 
     trace_id: str
     span_id: str
@@ -27,7 +27,7 @@ class Exemplar(NamedTuple):
 
 
 class Histogram:
-    """A histogram: how many values fell into each bucket, and an example for each."""
+    """A histogram: the number of values in each bucket, and an exemplar for each."""
 
     __slots__ = ("counts", "exemplars", "total")
 
@@ -37,7 +37,7 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float, run: TaskRun, now: float | None) -> None:
-        """Add a value that was known at a time, in seconds since the epoch."""
+        """Add a value that was observed at ``now``, in seconds since the epoch."""
         bucket = bisect_left(_BOUNDS, value)
         self.counts[bucket] += 1
         self.total += value
@@ -45,13 +45,13 @@ class Histogram:
             self.exemplars[bucket] = Exemplar(run.trace_id, run.span_id, value, now or 0.0)
 
     def copy(self) -> Histogram:
-        """Return a copy that does not change any more."""
+        """Return an independent copy."""
         twin = Histogram()
         twin.counts, twin.exemplars, twin.total = self.counts[:], self.exemplars[:], self.total
         return twin
 
     def buckets(self) -> list[tuple[float, int, Exemplar | None]]:
-        """Return the buckets with cumulated counts, as Prometheus wants them."""
+        """Return the buckets with cumulative counts, as Prometheus expects them."""
         cumulated, found = 0, []
         for bound, count, exemplar in zip(_BOUNDS, self.counts, self.exemplars, strict=True):
             cumulated += count
@@ -85,7 +85,7 @@ class Tally:
         self.started = 0
         self.pending = 0
         self.running = 0
-        # all outcomes start at 0, so that rate() sees the first failure
+        # start all outcomes at 0, so that rate() sees the first failure
         self.ended: dict[str, int] = {str(outcome): 0 for outcome in Outcome}
         self.failures: dict[str, int] = {}
         self.wait = Histogram()
@@ -93,7 +93,7 @@ class Tally:
         self.durations: dict[str, Histogram] = {}
 
     def count_scheduled(self) -> None:
-        """Count a run in."""
+        """Count a new run."""
         with self._lock:
             self.scheduled += 1
             self.pending += 1
@@ -146,21 +146,21 @@ class Tally:
 
 
 class Tallies(dict[str, Tally]):
-    """The tallies of all task names; one is made when it is first asked for."""
+    """The tallies of all task names, each created on first access."""
 
     def __init__(self, *, timed: bool) -> None:
         super().__init__()
         self._timed = timed
 
     def __missing__(self, name: str) -> Tally:
-        return self.setdefault(name, Tally(name, timed=self._timed))  # another thread may have come first
+        return self.setdefault(name, Tally(name, timed=self._timed))  # another thread may have been first
 
     def forget(self) -> None:
-        """Leave the parent's numbers to it, in a forked child; what is known and at 0 stays so."""
+        """In a forked child, leave the numbers to the parent and restart every known name at 0."""
         at_zero = [name for name, tally in self.items() if not tally.scheduled]
         self.clear()
         for name in at_zero:
-            self[name]  # anew: a thread of the parent may have held the lock
+            self[name]  # a new tally: one of the parent's threads may have held the lock
 
     def copies(self) -> list[Tally]:
         """Return a copy of every tally."""

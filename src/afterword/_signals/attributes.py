@@ -1,4 +1,4 @@
-"""What OpenTelemetry's signals say of an exception, and of a run's error."""
+"""OpenTelemetry attributes of an exception and of a run's error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .._common.model import TaskRun, full_name
 
 
 def exception_attributes(told: ExcInfo) -> dict[str, str]:
-    """Return OpenTelemetry's ``exception.*`` attributes of what may be told of an exception."""
+    """Return OpenTelemetry's ``exception.*`` attributes of an exception that is safe to write."""
     return {
         semconv.EXCEPTION_TYPE: full_name(told[0]),
         semconv.EXCEPTION_MESSAGE: text(told),
@@ -17,6 +17,6 @@ def exception_attributes(told: ExcInfo) -> dict[str, str]:
 
 
 def error_type(run: TaskRun) -> str | None:
-    """Return ``error.type`` of a run that did not succeed: its error, or why it never began."""
+    """Return the ``error.type`` of a run that did not succeed: its exception, or the reason it never started."""
     told = run.error_type if run.started else run.reason
     return None if told is None else str(told)

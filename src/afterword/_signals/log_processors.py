@@ -10,9 +10,9 @@ from .._common.context import current_ids, current_run, reported_exception
 
 
 def add_context(logger: Any, method: str, event_dict: Any) -> Any:
-    """Give a structlog line ``trace_id`` and ``span_id`` and, inside a task, ``task`` and ``task_run``.
+    """Add ``trace_id`` and ``span_id`` to a structlog line and, inside a task, ``task`` and ``task_run``.
 
-    A structlog processor: put it behind ``merge_contextvars``. What is on the line already stays.
+    A structlog processor. Put it after ``merge_contextvars``. Existing keys are not overwritten.
     """
     trace_id, span_id = current_ids()
     if trace_id is not None:
@@ -26,14 +26,14 @@ def add_context(logger: Any, method: str, event_dict: Any) -> Any:
 
 
 class ReportedFilter(logging.Filter):
-    """Takes out what Afterword has already reported; for ``logging.getLogger("uvicorn.error")``.
+    """Removes tracebacks that Afterword has already logged; for ``logging.getLogger("uvicorn.error")``.
 
-    uvicorn prints the traceback of every exception that leaves the application, which after Afterword's
-    ``request.failed`` or ``background_task.failed`` is the second time. Only that message is taken out, and only
-    for exceptions that were reported.
+    uvicorn logs the traceback of every exception that leaves the application, which repeats Afterword's
+    ``request.failed`` or ``background_task.failed``. The filter removes only that message, and only for exceptions
+    that were logged.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether the record is news."""
+        """Return whether the record was not logged already."""
         exc = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         return exc is None or reported_exception.get() != id(exc)

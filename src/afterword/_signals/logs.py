@@ -20,13 +20,13 @@ class Logs(TaskObserver):
         self._client_errors = client_error_level()
 
     def scheduled(self, run: TaskRun) -> None:
-        """Write that the run is scheduled."""
+        """Log that a run was scheduled."""
         line = self._emitter.line("debug")
         if line is not None:
             line(semconv.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
 
     def started(self, run: TaskRun) -> None:
-        """Write that it begins, and how long it waited."""
+        """Log that a run starts, and how long it waited."""
         line = self._emitter.line("debug")
         if line is not None:
             keys = _identity(run)
@@ -35,7 +35,7 @@ class Logs(TaskObserver):
             line(semconv.EVENT_STARTED, **free_of_bound(keys))
 
     def ended(self, run: TaskRun) -> None:
-        """Write the outcome, what happened, and what to do about it."""
+        """Log the outcome, what happened, and what to do about it."""
         outcome = run.outcome or Outcome.ABANDONED
         level, event = LEVELS[outcome], semconv.EVENT_ENDED[outcome]
         line = self._emitter.line(level)
@@ -48,7 +48,7 @@ class Logs(TaskObserver):
             line(event, **keys)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
-        """Write a failed request: an error with its traceback, or quietly where the client was at fault."""
+        """Log a failed request: an error with its traceback, or a quieter line for a client error."""
         level = request_level(info, self._client_errors)
         line = self._emitter.line(level)
         if line is None:
@@ -78,7 +78,7 @@ def _known(keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _identity(run: TaskRun) -> dict[str, Any]:
-    """Return the keys that every line of a run has, those that are known."""
+    """Return the keys that every line of a run has, as far as they are known."""
     keys: dict[str, Any] = {semconv.KEY_TASK: run.name, semconv.KEY_TASK_RUN: run.id}
     request = run.request
     if request is not None:
@@ -113,5 +113,5 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
 
 
 def _microseconds(seconds: float) -> float:
-    """Return a time to the microsecond; ``round`` takes twice as long."""
+    """Round a time to the microsecond; ``round`` takes twice as long."""
     return int(seconds * 1e6 + 0.5) / 1e6

@@ -1,4 +1,4 @@
-"""Whether OpenTelemetry's SDK is set up: without one no span is recorded, and OpenTelemetry says nothing of it."""
+"""Detects that OpenTelemetry's SDK is not set up. Then no span is recorded, and OpenTelemetry does not warn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .._common import semconv
 from .._common.log import emit
 from .._common.settings import opentelemetry_is_disabled
 
-# the API's own, which stand in until somebody sets a provider
+# the API's placeholders until a provider is set
 METER_STAND_IN: Final = "_ProxyMeterProvider"
 _STAND_INS: Final = ("ProxyTracerProvider", METER_STAND_IN, "ProxyLoggerProvider")
 _ADVICE: Final = (
@@ -22,15 +22,15 @@ _said = False
 
 
 def is_set_up(provider: Any) -> bool:
-    """Return whether somebody has set a provider."""
+    """Return whether a provider has been set."""
     return type(provider).__name__ not in _STAND_INS
 
 
 def say_if_nothing_records(provider: Any) -> None:
-    """Say once in a process that spans go nowhere, and what to do, unless that is on purpose.
+    """Warn once per process that no span is recorded, and say what to do, unless that is intended.
 
     Args:
-        provider: the one that tracing was given, if any.
+        provider: the provider that was passed for tracing, if any.
     """
     global _said
     if _said or opentelemetry_is_disabled() or (provider is not None and is_set_up(provider)):

@@ -1,4 +1,4 @@
-"""How old the oldest run is that is pending or running: a stuck task shows here first."""
+"""The age of the oldest pending and the oldest running run. A stuck task shows here first."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ _ABSENT: Any = object()
 
 
 class OldestRuns:
-    """Keeps the has_open_runs runs in the order of their age; a dictionary keeps its first entry at hand."""
+    """Keeps the open runs in order of age. The oldest is the first entry of a dictionary."""
 
     def __init__(self) -> None:
         self._pending: dict[TaskRun, None] = {}
         self._running: dict[TaskRun, None] = {}
 
     def scheduled(self, run: TaskRun) -> None:
-        """Enter a run as pending."""
+        """Add a pending run."""
         self._pending[run] = None
 
     def started(self, run: TaskRun) -> bool:
-        """Move a run to the running ones; false if it was never entered."""
+        """Move a run from pending to running; return false if it was never added."""
         if self._pending.pop(run, _ABSENT) is _ABSENT:
             return False
         self._running[run] = None
         return True
 
     def ended(self, run: TaskRun) -> bool:
-        """Forget a run; false if it was never entered."""
+        """Remove a run; return false if it was never added."""
         if self._running.pop(run, _ABSENT) is not _ABSENT:
             return True
         return self._pending.pop(run, _ABSENT) is not _ABSENT
 
     def forget(self) -> None:
-        """Leave all runs to the parent, in a forked child."""
+        """In a forked child, leave all runs to the parent."""
         forks.leave_to_parent(self._pending.copy(), self._running.copy())
         self._pending.clear()
         self._running.clear()
@@ -47,7 +47,7 @@ class OldestRuns:
         while True:
             try:
                 run = next(iter(runs), None)
-            except RuntimeError:  # another thread changed it between two bytecodes
+            except RuntimeError:  # another thread changed the dictionary
                 continue
             if run is None:
                 return 0.0

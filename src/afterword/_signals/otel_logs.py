@@ -1,7 +1,6 @@
-"""OpenTelemetry's logs: one record per outcome and per failed request, for those who ask for it.
+"""OpenTelemetry logs: one record per outcome and per failed request.
 
-Not one of the built-in signals: whoever bridges structlog or stdlib logging to OpenTelemetry has our lines there
-already, and would get every event twice.
+Opt-in: with a bridge from structlog or stdlib logging to OpenTelemetry in place, every event would arrive twice.
 """
 
 from __future__ import annotations
@@ -32,20 +31,19 @@ _NANOSECONDS: Final = 1_000_000_000
 
 
 class OpenTelemetryLogs(TaskObserver):
-    """Tells every event as an OpenTelemetry log record: ``instrument(app, observers=[OpenTelemetryLogs()])``.
+    """Emits every event as an OpenTelemetry log record: ``instrument(app, observers=[OpenTelemetryLogs()])``.
 
-    The record's event name is that of the log line (``background_task.failed``), its attributes are those of the
-    run's span, its trace context is the run's span, and a failure has ``exception.*`` with the traceback. On
-    OpenTelemetry's SDK before 1.35, whose records have no event name, it is the attribute ``event.name``.
+    A record has the event name of the log line (``background_task.failed``), the attributes of the run's span, and
+    that span as its trace context. A failure also has ``exception.*`` with the traceback. Before OpenTelemetry SDK
+    1.35, whose records have no event name, the name is in the attribute ``event.name``.
 
     Args:
-        logger_provider: where records go; the global provider by default, also one that is set later.
-        level: the least severe events that are sent: ``"debug"`` (also ``scheduled``, ``started``, and a 4xx that
-            dropped no task),
-            ``"info"`` (also ``succeeded``), ``"warning"`` or ``"error"``.
+        logger_provider: the provider for records; the global one by default, even if it is set later.
+        level: the lowest level that is emitted: ``"debug"`` (includes ``scheduled``, ``started``, and a 4xx that
+            dropped no task), ``"info"`` (includes ``succeeded``), ``"warning"`` or ``"error"``.
 
     Raises:
-        ValueError: ``level`` is none of these.
+        ValueError: ``level`` is not one of these.
     """
 
     def __init__(self, logger_provider: LoggerProvider | None = None, *, level: str = "info") -> None:
@@ -58,24 +56,24 @@ class OpenTelemetryLogs(TaskObserver):
         self._client_errors = client_error_level()
 
     def scheduled(self, run: TaskRun) -> None:
-        """Tell that a run was scheduled."""
+        """Emit that a run was scheduled."""
         if self._wants(SeverityNumber.DEBUG):
             self._tell_run(run, semconv.EVENT_SCHEDULED, SeverityNumber.DEBUG, run.scheduled_at)
 
     def started(self, run: TaskRun) -> None:
-        """Tell that a run begins."""
+        """Emit that a run starts."""
         if self._wants(SeverityNumber.DEBUG):
             self._tell_run(run, semconv.EVENT_STARTED, SeverityNumber.DEBUG, run.started_at)
 
     def ended(self, run: TaskRun) -> None:
-        """Tell the outcome."""
+        """Emit the outcome."""
         outcome = run.outcome or Outcome.ABANDONED
         severity = _SEVERITIES[LEVELS[outcome]]
         if self._wants(severity):
             self._tell_run(run, semconv.EVENT_ENDED[outcome], severity, run.ended_at)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
-        """Tell a failed request: an error with its traceback, or quietly where the client was at fault."""
+        """Emit a failed request: an error with its traceback, or a quieter record for a client error."""
         severity = _SEVERITIES[request_level(info, self._client_errors)]
         if not self._wants(severity):
             return
@@ -109,7 +107,7 @@ class OpenTelemetryLogs(TaskObserver):
         context: otel.Context | None,
         timestamp: int | None,
     ) -> None:
-        # a provider that comes later gives another logger: what it is to say of itself hangs on the real one
+        # a provider that is set later gives another logger: look at the real one
         if self._logger is None or type(self._logger).__name__ == "ProxyLogger":
             self._logger = _logs.get_logger(semconv.SCOPE, __version__, self._provider)
         self._write(
@@ -125,7 +123,7 @@ class OpenTelemetryLogs(TaskObserver):
 
 
 def _run(run: TaskRun) -> dict[str, Any]:
-    """Return the attributes of a run, those that are known."""
+    """Return the attributes of a run, as far as they are known."""
     attributes = _request(run.request) | {
         semconv.TASK_NAME: run.name,
         semconv.TASK_RUN_ID: run.id,
@@ -160,7 +158,7 @@ def _request(info: RequestInfo | None) -> dict[str, Any]:
 
 
 def _writer() -> Callable[..., None]:
-    """Return how the installed OpenTelemetry wants a record to be emitted."""
+    """Return the function that emits a record with the installed OpenTelemetry."""
     if "event_name" in inspect.signature(_logs.Logger.emit).parameters:  # since 1.39
         return _write
     from opentelemetry.sdk import _logs as sdk

@@ -1,7 +1,7 @@
-"""OpenTelemetry metrics: the same account under the same names, on the user's meter provider.
+"""OpenTelemetry metrics: the same numbers under the same names, on the user's meter provider.
 
-Counters and gauges are observable instruments that read our own tallies when somebody collects: an instrument's
-``add`` costs more than all the rest. Histograms are recorded as they happen.
+Counters and gauges are observable instruments that read our tallies on collection, because an instrument's ``add``
+costs more than all the rest. Histograms are recorded as values occur.
 """
 
 from __future__ import annotations
@@ -79,23 +79,23 @@ class OtelMetrics(TaskObserver):
         return callback
 
     def forget(self) -> None:
-        """Leave the parent's runs to it, in a forked child."""
+        """In a forked child, leave the parent's runs to the parent."""
         self._tallies.forget()
         self._oldest.forget()
 
     def prepare(self, name: str) -> None:
-        """Start all outcomes of a task at 0, so that a rate sees the first failure."""
-        self._tallies[name]  # made when it is asked for
+        """Start all outcomes of a task at 0, so that a rate sees its first failure."""
+        self._tallies[name]  # created on access
 
     def scheduled(self, run: TaskRun) -> None:
-        """Count it in, if anybody listens: a run that was not counted in is not counted on."""
+        """Count a new run, if metrics are collected. A run that was not counted here is ignored later."""
         if self._proxy and not self._has_listener(run.scheduled_at):
             return
         self._oldest.scheduled(run)
         self._tallies[run.name].count_scheduled()
 
     def started(self, run: TaskRun) -> None:
-        """Move it from pending to running."""
+        """Move a run from pending to running."""
         if self._proxy or not self._oldest.started(run):
             return
         if not run.is_async:
@@ -104,7 +104,7 @@ class OtelMetrics(TaskObserver):
         self._wait.record(run.wait or 0.0, {semconv.TASK_NAME: run.name}, _exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
-        """Count its outcome."""
+        """Count a run's outcome."""
         if self._proxy or not self._oldest.ended(run):
             return
         self._tallies[run.name].count_ended(run)
@@ -128,11 +128,11 @@ class OtelMetrics(TaskObserver):
         self._request_errors.add(1, attributes)
 
     def observer_failed(self, observer: str) -> None:
-        """Count a fault of an observer."""
+        """Count an error of an observer."""
         self._observer_errors.add(1, {semconv.OBSERVER: observer})
 
     def _has_listener(self, now: float) -> bool:
-        """Return whether an SDK has come behind the global provider; it costs something to ask, so not often."""
+        """Return whether the global provider has an SDK by now; checked rarely, since the check is not free."""
         if now - self._asked >= _ASK_SECONDS:
             self._asked = now
             self._proxy = type(get_meter_provider()).__name__ == METER_STAND_IN
@@ -140,7 +140,7 @@ class OtelMetrics(TaskObserver):
 
 
 def _observe_process(meter: Any, oldest: OldestRuns) -> None:
-    """Make the gauges of the process: the oldest runs, the worker threads, ourselves."""
+    """Create the gauges of the process: the oldest runs, the worker threads, the version."""
 
     def gauge(metric: semconv.Metric, read: Callable[[], list[Observation]]) -> None:
         meter.create_observable_gauge(metric.name, [lambda _: read()], metric.unit, metric.help)
@@ -154,7 +154,7 @@ def _observe_process(meter: Any, oldest: OldestRuns) -> None:
 
 
 def _exemplar_context(run: TaskRun) -> otel.Context | None:
-    """Return a context with the run's span: its own is over, or not current, where the number is recorded."""
+    """Return a context with the run's span, which has ended or is not current when the value is recorded."""
     return context_of(run.trace_id, run.span_id, sampled=True) if run.sampled else None
 
 
@@ -170,7 +170,7 @@ forks.in_child(_forget)
 
 
 def otel_metrics(meter_provider: MeterProvider | None) -> OtelMetrics:
-    """Return the observer of a meter provider (the global one by default); all its applications share it."""
+    """Return the observer of a meter provider (the global one by default), shared by its applications."""
     provider = meter_provider if meter_provider is not None else get_meter_provider()
     observer = _of_provider.get(provider)
     if observer is None:

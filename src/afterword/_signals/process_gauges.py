@@ -1,7 +1,7 @@
-"""The numbers that hold only now: the ages of the oldest runs, and the use of the worker threads.
+"""Momentary values: the ages of the oldest runs, and the use of the worker threads.
 
-In one process they are read when Prometheus scrapes. Of several processes only one answers a scrape, so each
-writes its own every second, where all can read them.
+In a single process they are read when Prometheus scrapes. With several processes only one answers a scrape, so
+each process writes its values to shared files every second.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _THREADS = (semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING
 
 
 def sample() -> None:
-    """Read the use of the worker threads now, for what is rendered later in this context."""
+    """Read the use of the worker threads now, for a later rendering in this context."""
     _sampled.set(worker_threads())
 
 
 class NowCollector(Collector):
-    """Reads the numbers at the time of a scrape."""
+    """Reads the values at the time of a scrape."""
 
     def __init__(self, oldest: OldestRuns) -> None:
         self._oldest = oldest
@@ -42,7 +42,7 @@ class NowCollector(Collector):
         return [_family(metric) for metric in (semconv.OLDEST_AGE, *_THREADS)]
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families with what is true now."""
+        """Return the families with their current values."""
         ages = _family(semconv.OLDEST_AGE)
         for state in _STATES:
             ages.add_metric([state], self._oldest.age(state))
@@ -57,7 +57,7 @@ def _family(metric: semconv.Metric) -> GaugeMetricFamily:
 
 
 class NowGauges:
-    """Writes the numbers of this process for the others; a thread that begins with its first task."""
+    """Writes the values of this process for the others, in a thread that starts with its first task."""
 
     def __init__(self, book: Book, oldest: OldestRuns) -> None:
         self._oldest = oldest
@@ -66,20 +66,20 @@ class NowGauges:
         self._started = False
 
     def start(self) -> None:
-        """Make sure that the thread of this process is there."""
+        """Start the thread of this process, unless it is running."""
         if not self._started:
             self._started = True
             threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
 
     def refresh(self) -> None:
-        """Write the numbers as they are now."""
+        """Write the current values."""
         for state, age in self._ages:
             age.set(self._oldest.age(state))
         for gauge, value in zip(self._threads, worker_threads(), strict=True):
             gauge.set(value)
 
     def forget(self) -> None:
-        """Leave the parent's thread to it, in a forked child."""
+        """In a forked child, leave the thread to the parent."""
         self._started = False
 
     def _run(self) -> None:

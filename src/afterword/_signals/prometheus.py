@@ -1,4 +1,4 @@
-"""Prometheus metrics: one set per registry, however many applications share it."""
+"""Prometheus metrics: one set of series per registry, shared by all its applications."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from .worker_threads import note_limiter
 
 
 class _Counter(Counter):
-    """Leaves out the ``_created`` series, whatever the process-wide setting of prometheus_client says."""
+    """A counter without the ``_created`` series, regardless of prometheus_client's global setting."""
 
     def _child_samples(self) -> Iterable[Any]:
         return [sample for sample in super()._child_samples() if sample.name != "_created"]
 
 
 class Unavailable(Exception):
-    """There can be no series of ours, for a reason that the user can put right."""
+    """Our series cannot be created, for a reason that the user can fix."""
 
 
 class Series:
-    """All our series in one registry; in files of this process where there are several."""
+    """All our series in one registry; with several processes, in files of this process."""
 
     tasks: Tallies | ProcessSeries
     now: NowGauges | None = None
@@ -52,7 +52,7 @@ class Series:
             self._keep_in(registry)
 
     def open(self) -> None:
-        """Make the files that there are with several processes; raises ``OSError`` where there is no room."""
+        """Create the files for several processes; raises ``OSError`` if the disk is full."""
         book = self._book
         if book is not None:
             book.open()
@@ -70,14 +70,14 @@ class Series:
         Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)
 
     def count(self, metric: semconv.Metric, *labels: str) -> None:
-        """Count one more of what is no task."""
+        """Increment a counter that does not belong to a task."""
         if self._book is not None:
             self._book.counter(metric, *labels).inc()
         else:
             self._metrics[metric].labels(*labels).inc()
 
     def forget(self) -> None:
-        """Leave the parent's runs to it, in a forked child; numbers in files begin anew by themselves."""
+        """In a forked child, leave the runs to the parent. Numbers in files restart by themselves."""
         if isinstance(self.tasks, Tallies):
             self.tasks.forget()
         self.oldest.forget()
@@ -86,18 +86,18 @@ class Series:
 
 
 class _Staging(CollectorRegistry):
-    """Takes collectors in, to register all of them or none."""
+    """Holds collectors, to register all of them or none."""
 
     def __init__(self) -> None:
         super().__init__()
         self._staged: list[Collector] = []
 
     def register(self, collector: Collector) -> None:
-        """Take a collector in."""
+        """Hold a collector."""
         self._staged.append(collector)
 
     def commit(self, registry: CollectorRegistry) -> None:
-        """Register everything; raises ``Unavailable``, and leaves nothing, if a name is taken."""
+        """Register all collectors. If a name is taken, registers none and raises ``Unavailable``."""
         for number, collector in enumerate(self._staged):
             try:
                 registry.register(collector)
@@ -106,7 +106,7 @@ class _Staging(CollectorRegistry):
                 raise Unavailable(who_else(registry, collector, fault)) from fault
 
     def withdraw(self, registry: CollectorRegistry, number: int | None = None) -> None:
-        """Take the first so many out again, or all."""
+        """Unregister the first ``number`` collectors, or all."""
         for collector in self._staged[:number]:
             registry.unregister(collector)
 
@@ -123,9 +123,9 @@ forks.in_child(_forget)
 
 
 def series_of(registry: CollectorRegistry) -> Series:
-    """Return our series in a registry, made when it is first asked for; all applications share them.
+    """Return our series in a registry, created on first access and shared by all applications.
 
-    Raises ``Unavailable`` if somebody else has registered a metric of the same name, or the directory of several
+    Raises ``Unavailable`` if an unrelated metric with the same name is registered, or if the directory for several
     processes cannot be used.
     """
     series = _of_registry.get(registry)
@@ -146,14 +146,14 @@ def series_of(registry: CollectorRegistry) -> Series:
 
 
 def _is_registered(registry: CollectorRegistry) -> bool:
-    """Return whether our series are still there: test suites clear registries."""
+    """Return whether our series are still registered; test suites clear registries."""
     return semconv.INFO.prometheus in getattr(registry, "_names_to_collectors", {})
 
 
 def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
     """Return whether OpenTelemetry's ``PrometheusMetricReader`` exports into this registry.
 
-    Then the OpenTelemetry instruments are already there under the same names.
+    If so, the OpenTelemetry instruments are there already, under the same names.
     """
     collectors: Any = getattr(registry, "_collector_to_names", {})
     return any(type(c).__module__.startswith("opentelemetry.exporter.prometheus") for c in list(collectors))
@@ -168,25 +168,25 @@ class Prometheus(TaskObserver):
         self._oldest = self._series.oldest
 
     def prepare(self, name: str) -> None:
-        """Make the series of a task that is known before it is first scheduled."""
-        self._tasks[name]  # made when it is asked for
+        """Create the series of a task before it is first scheduled."""
+        self._tasks[name]  # created on access
 
     def scheduled(self, run: TaskRun) -> None:
-        """Count it in."""
+        """Count a new run."""
         if self._series.now is not None:
             self._series.now.start()
         self._oldest.scheduled(run)
         self._tasks[run.name].count_scheduled()
 
     def started(self, run: TaskRun) -> None:
-        """Move it from pending to running."""
+        """Move a run from pending to running."""
         self._oldest.started(run)
         if not run.is_async:
             note_limiter()
         self._tasks[run.name].count_started(run)
 
     def ended(self, run: TaskRun) -> None:
-        """Count its outcome."""
+        """Count a run's outcome."""
         self._oldest.ended(run)
         self._tasks[run.name].count_ended(run)
 
@@ -201,5 +201,5 @@ class Prometheus(TaskObserver):
         )
 
     def observer_failed(self, observer: str) -> None:
-        """Count a fault of an observer."""
+        """Count an error of an observer."""
         self._series.count(semconv.OBSERVER_ERRORS, observer)

@@ -30,7 +30,7 @@ class TallyCollector(Collector):
         return _Families().all()
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families with what the tallies say now."""
+        """Return the families with the current tallies."""
         families = _Families()
         for tally in self._tallies.copies():
             families.add(tally)
@@ -38,7 +38,7 @@ class TallyCollector(Collector):
 
 
 class _Families:
-    """One family for each metric of tasks."""
+    """One family per task metric."""
 
     def __init__(self) -> None:
         self.scheduled = _counter(semconv.SCHEDULED)

@@ -1,4 +1,4 @@
-"""Two libraries, one name: say whose metric is in the way of ours."""
+"""Explains which other metric occupies one of our names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 
 def who_else(registry: CollectorRegistry, collector: Collector, fault: ValueError) -> str:
-    """Return which names of a collector are taken in a registry, by whom, and what to do about it."""
+    """Return which names of a collector are taken in a registry, by what, and what to do about it."""
     taken: dict[str, Any] = getattr(registry, "_names_to_collectors", {})
     try:
         ours = registry._get_names(collector)
@@ -27,7 +27,7 @@ def who_else(registry: CollectorRegistry, collector: Collector, fault: ValueErro
 def _described(collector: Any) -> str:
     kind = type(collector)
     described = f"a {kind.__module__}.{kind.__qualname__}"
-    # prometheus_client's own types say nothing of who made them; mostly a module has it as a global variable
+    # prometheus_client's types do not say who created them; usually it is a module's global variable
     for name, module in list(sys.modules.items()):
         variables = getattr(module, "__dict__", None) or {}
         if any(value is collector for value in list(variables.values())):

@@ -1,4 +1,4 @@
-"""How loud an event is: the level of its log line, and of its OpenTelemetry log record."""
+"""The level of an event's log line and OpenTelemetry log record."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOUDNESS: Final = ("debug", "info", "warning", "error")
 
 
 def client_error_level() -> str:
-    """Return how loud a 4xx is that cost no task; ``AFTERWORD_CLIENT_ERROR_LEVEL``, or ``debug``."""
+    """Return the level of a 4xx that dropped no task: ``AFTERWORD_CLIENT_ERROR_LEVEL``, or ``debug``."""
     level = os.environ.get(_VARIABLE, "").strip().lower() or _LOUDNESS[0]
     if level not in _LOUDNESS:
         warn("%s: one of %s is needed, not %r; it is %s", _VARIABLE, ", ".join(_LOUDNESS), level, _LOUDNESS[0])
@@ -30,14 +30,14 @@ def client_error_level() -> str:
 
 
 def is_client_error(info: RequestInfo) -> bool:
-    """Return whether the client was at fault, so that a traceback would tell nothing."""
+    """Return whether the client caused the error, so that a traceback would not help."""
     return info.status is not None and 400 <= info.status < 500
 
 
 def request_level(info: RequestInfo, client_errors: str) -> str:
-    """Return the level of a failed request; ``client_errors`` is how loud a 4xx is at least.
+    """Return the level of a failed request; ``client_errors`` is the lowest level for a 4xx.
 
-    Anybody can make a 4xx, a thousand a second. One that cost a task is worth a warning.
+    Any client can cause a thousand 4xx a second. One that dropped a task is worth a warning.
     """
     if not is_client_error(info):
         return "error"

@@ -1,4 +1,4 @@
-"""One span per run: another instrumentation's span is adopted where one is open, else ours is opened."""
+"""One span per run. If another instrumentation has opened a span for it, that one is adopted."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _NANOSECONDS = 1_000_000_000
 
 
 _Open = tuple[Span, Token[Any] | None, bool | None]
-"""The span of a run that has begun; the token of its context, if it is ours; what it was recognised as, if not."""
+"""The span of a started run, the token of its context if we opened it, and the result of ``Recognise`` if not."""
 
 Recognise = Callable[[Span], bool | None]
-"""Tells whether a span that another instrumentation has opened around a task records exceptions by itself.
+"""Returns whether a span that another instrumentation opened for a task records exceptions by itself.
 
-``None`` for any other span. An engine hands it in: it knows who else instruments it."""
+``None`` for any other span. Each engine passes its own: it knows which tools instrument it."""
 
 
 class Traces(TaskObserver):
-    """Tells every run as a span, also those that never started: in a trace, the missing mail is visible."""
+    """Records every run as a span, even if it never started: in a trace, the missing mail is visible."""
 
     def __init__(
         self, recognise: Recognise, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False
@@ -54,8 +54,8 @@ class Traces(TaskObserver):
         self._new_trace = new_trace
         self._provider = tracer_provider
         self._looked = False
-        """Whether somebody records spans at all has been looked at, when one was not recorded."""
-        self._parents: dict[TaskRun, Span] = {}  # of the runs that have not begun
+        """Whether the SDK was checked after a span was not recorded."""
+        self._parents: dict[TaskRun, Span] = {}  # of runs that have not started
         self._open: dict[TaskRun, _Open] = {}
         self._last_parent: tuple[Span, HexIds] = INVALID_SPAN, (None, None, False)
         # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
@@ -63,15 +63,15 @@ class Traces(TaskObserver):
         self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
 
     def scheduled(self, run: TaskRun) -> None:
-        """Remember the request's span, to be the parent; where it has none, the span that schedules the task.
+        """Remember the parent: the request's span or, without one, the span that schedules the task.
 
-        FastAPI's own spans of tasks hang under the request's, so all do, whatever becomes of the task.
+        FastAPI's own task spans are children of the request's span, so ours are, too, whatever the outcome.
         """
         parent = get_current_span(run._around)
         if parent is INVALID_SPAN:
             parent = get_current_span()
         self._parents[run] = parent
-        # the tasks of one request have one parent: its ids are put into text once
+        # all tasks of a request share one parent: format its ids once
         last, ids = self._last_parent
         if parent is not last:
             ids = hex_ids(parent.get_span_context())
@@ -79,9 +79,9 @@ class Traces(TaskObserver):
         run.trace_id, run.span_id, _ = ids
 
     def started(self, run: TaskRun) -> None:
-        """Adopt the span that is open around the call, or open ours and make it current."""
+        """Adopt the span that is open for the call, or open our own and make it current."""
         parent = self._parents.pop(run, INVALID_SPAN)
-        context = otel.get_current()  # handed on: else every function of OpenTelemetry looks it up anew
+        context = otel.get_current()  # passed on, or every OpenTelemetry function would look it up again
         span = get_current_span(context)
         adopted = self._recognise(span)
         if adopted is not None:
@@ -89,14 +89,14 @@ class Traces(TaskObserver):
             span.update_name(semconv.SPAN_PREFIX + run.name)
             span.set_attributes(_attributes(run))
         else:
-            if run.trace_id is None:  # it was scheduled in no trace
+            if run.trace_id is None:  # scheduled outside of any trace
                 parent = span
             span = self._start(run, parent, context)
             self._open[run] = span, otel.attach(set_span_in_context(span, context)), None
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
     def ended(self, run: TaskRun) -> None:
-        """Write the outcome on the span, and end it if it is ours."""
+        """Set the outcome on the span, and end it if it is ours."""
         opened = self._open.pop(run, None)
         if opened is None:
             parent = self._parents.pop(run, None)
@@ -115,13 +115,13 @@ class Traces(TaskObserver):
         finally:
             if token is not None and not run.torn_down:
                 otel.detach(token)
-            if adopted is None:  # else whoever opened it ends it
+            if adopted is None:  # otherwise its owner ends it
                 span.end()
 
     def tearing_down(self, run: TaskRun) -> None:
-        """Write the outcome on an adopted span, which its owner ends in this very moment; leave one of ours.
+        """Set the outcome on an adopted span, which its owner is about to end. Our own spans end later.
 
-        The one lock that this takes is the span's own, and the owner takes it next.
+        This takes only the span's own lock, which the owner takes next anyway.
         """
         span, token, adopted = self._open.get(run, (INVALID_SPAN, None, None))
         if token is not None and not run.torn_down:
@@ -133,7 +133,7 @@ class Traces(TaskObserver):
             del self._open[run]
 
     def _start(self, run: TaskRun, parent: Span, context: Context, start_time: int | None = None) -> Span:
-        """Start our span in a context, as a child of a span or linked to it."""
+        """Start our span in a context, as a child of the parent or linked to it."""
         name, attributes = semconv.SPAN_PREFIX + run.name, _attributes(run)
         links: list[Link] = []
         if self._new_trace:
@@ -144,7 +144,7 @@ class Traces(TaskObserver):
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
 
     def _write_outcome(self, run: TaskRun, span: Span, adopted: bool | None) -> None:
-        # one by one: the SDK takes longer for a dictionary
+        # one by one: the SDK is slower with a dictionary
         span.set_attribute(semconv.TASK_OUTCOME, str(run.outcome))
         if run.thread_wait is not None:
             span.set_attribute(semconv.TASK_THREAD_WAIT, run.thread_wait)
@@ -177,7 +177,7 @@ def _attributes(run: TaskRun) -> dict[str, Any]:
 
 
 def _record(span: Span, exc: BaseException) -> None:
-    """Record what may be told of an exception as an event."""
+    """Record an exception as an event, without anything unsafe to write."""
     told = exc_info(exc)
     try:
         span.record_exception(told[1], attributes=exception_attributes(told))
@@ -188,10 +188,10 @@ def _record(span: Span, exc: BaseException) -> None:
 
 
 def _keep(span: Any) -> None:
-    """Let what is on an adopted span stay: contrib would add the exception as it passes, with what it quotes."""
+    """Protect an adopted span: contrib would add the passing exception, with any input that it quotes."""
     with contextlib.suppress(AttributeError):  # a span of another SDK
         span.record_exception = span.set_status = _ignore
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
-    """Take no note of what has been told already."""
+    """Do nothing."""

@@ -1,4 +1,4 @@
-"""The worker threads that sync tasks run in: how many are busy, how many callers wait for one."""
+"""The worker threads that sync tasks run in: how many are busy, and how many callers wait for one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from anyio import CapacityLimiter
 
 from .._common.forks import in_child
 
-# each limiter with its event loop, where that is asyncio's: a closed loop has no threads to give
+# each limiter with its asyncio event loop, if any: a closed loop has no threads
 _limiters: weakref.WeakKeyDictionary[CapacityLimiter, weakref.ref[Any] | None] = weakref.WeakKeyDictionary()
 
 in_child(_limiters.clear)
@@ -26,7 +26,7 @@ class WorkerThreads(NamedTuple):
 
 
 def note_limiter() -> None:
-    """Remember the running event loop's limiter: it can only be asked for there, a scrape is elsewhere."""
+    """Remember the running event loop's limiter. It is only available here, not during a scrape."""
     limiter = anyio.to_thread.current_default_thread_limiter()
     if limiter not in _limiters:
         loop = asyncio._get_running_loop()
@@ -36,7 +36,7 @@ def note_limiter() -> None:
 def worker_threads() -> WorkerThreads:
     """Return the use of the worker threads now."""
     busy = limit = waiting = 0.0
-    for reference in _limiters.keyrefs():  # made in one step: another thread may note a limiter meanwhile
+    for reference in _limiters.keyrefs():  # built in one step: another thread may add a limiter meanwhile
         limiter = reference()
         if limiter is None:
             continue

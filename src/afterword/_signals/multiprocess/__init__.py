@@ -1,1 +1,1 @@
-"""Several worker processes count in files that any of them can read: ``PROMETHEUS_MULTIPROC_DIR``."""
+"""Several worker processes count in files that all of them can read (``PROMETHEUS_MULTIPROC_DIR``)."""

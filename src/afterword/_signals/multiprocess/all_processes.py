@@ -19,7 +19,7 @@ _NEWBORN_SECONDS, _A_MOMENT = 2.0, 0.05
 
 
 class Everybody:
-    """A registry for one scrape: the files of all processes, perhaps only some names of them."""
+    """A registry for one scrape: the files of all processes, optionally limited to some names."""
 
     def __init__(self, path: str, wanted: Iterable[str] = ()) -> None:
         self._path = path
@@ -37,7 +37,7 @@ class Everybody:
     def encoded(self, encode: Callable[[Any], bytes]) -> bytes:
         """Return the metrics in one of prometheus_client's formats.
 
-        A file that is none of its own, or is damaged, is left out and said once.
+        A damaged or unrelated file is left out and logged once.
         """
         try:
             return encode(self)
@@ -51,7 +51,7 @@ class Everybody:
             return encode(self)
 
     def _merged(self) -> Iterable[Metric]:
-        """Read the files of the living and the closed accounts of the dead, as they are at one time."""
+        """Read the files of live processes and the closed accounts of dead ones, at one point in time."""
         for last in (*[False] * _TRIES, True):
             files = _files(self._path)
             if close_dead_accounts(self._path, files) and not last:
@@ -59,18 +59,18 @@ class Everybody:
             chosen = [file for file in files if self._sound(os.path.join(self._path, file))]
             try:
                 metrics = MultiProcessCollector.merge([os.path.join(self._path, file) for file in chosen])
-            except FileNotFoundError:  # the directory was cleared just now
+            except FileNotFoundError:  # the directory was just cleared
                 if last:
                     raise
                 continue
             living = (file for file in chosen if owner_of_live_file(file) is not None)
             if last or all(os.path.exists(os.path.join(self._path, file)) for file in living):
-                return list(metrics)  # nobody's account was closed meanwhile
+                return list(metrics)  # no account was closed meanwhile
         return []
 
 
 def _files(path: str) -> list[str]:
-    """Return the names of the files that prometheus_client would read, and can."""
+    """Return the names of the files that prometheus_client would read, without broken ones."""
     with os.scandir(path) as entries:
         return sorted(entry.name for entry in entries if entry.name.endswith(".db") and _is_candidate(entry))
 
@@ -80,7 +80,7 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
     try:
         if kind in METRIC_TYPES and entry.is_file() and _has_content(entry):
             return True
-    except OSError:  # it is gone
+    except OSError:  # it was removed
         return False
     tell_once(f"{entry.path} is none of prometheus_client's files, or empty; it is left out")
     return False
@@ -89,7 +89,7 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
 def _has_content(entry: os.DirEntry[str]) -> bool:
     status = entry.stat()
     if status.st_size == 0 and time.time() - status.st_mtime < _NEWBORN_SECONDS:
-        time.sleep(_A_MOMENT)  # prometheus_client makes a file empty first
+        time.sleep(_A_MOMENT)  # prometheus_client first creates an empty file
         status = os.stat(entry.path)
     return status.st_size > 0
 

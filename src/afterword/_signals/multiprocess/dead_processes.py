@@ -1,9 +1,9 @@
-"""The accounts of dead worker processes are closed: what one held is counted as lost.
+"""Closes the accounts of dead worker processes: their open runs are counted as lost.
 
-The files of a process outlive it. Its counters stay; its gauges, which say what it was doing, are taken away,
-and what it had scheduled and not ended is counted as lost: that closes its account. Both numbers stand in one
-file, and what is lost is written beside it, as a whole or not at all: so it comes to the same whenever the process
-was killed, and however many come upon it at once.
+The files of a process outlive it. Closing its account keeps its counters, removes its gauges, and counts its
+open runs (scheduled and not ended) as lost. Both numbers are in one file, and the lost runs are written to another
+file, completely or not at all. So the result is the same whenever the process was killed, and however many
+processes close its account at once.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from .shared_file import owner_of_live_file as owner_of
 
 
 def close_dead_accounts(path: str, files: Iterable[str]) -> bool:
-    """Close the accounts of all processes that are gone; return whether there were any to close."""
+    """Close the accounts of all dead processes; return whether there were any."""
     pids = {pid for file in files if (pid := owner_of(file)) is not None and not _is_alive(pid)}
     closed = [close_account(path, pid) for pid in sorted(pids)]
     return any(closed)
 
 
 def close_account(path: str, pid: int) -> bool:
-    """Take a dead process's gauges away and count what it held as lost; return whether that could be done."""
+    """Remove a dead process's gauges and count its open runs as lost; return whether that succeeded."""
     closed = close_own_account(path, pid)
     if closed:
-        with contextlib.suppress(OSError):  # another process removes the same files just now
+        with contextlib.suppress(OSError):  # another process may remove the same files now
             mark_process_dead(pid, path)
     return closed
 
 
 def close_own_account(path: str, pid: int) -> bool:
-    """Do so for our own files; those of prometheus_client may be in use by a new process of that number."""
+    """Close only our own files; a new process with that pid may use those of prometheus_client."""
     counters = os.path.join(path, file_of(COUNTER, pid))
     try:
         lost = _held(counters)
@@ -54,7 +54,7 @@ def close_own_account(path: str, pid: int) -> bool:
     except OSError as fault:
         tell_once(f"the account of the dead process {pid} stays open, since there is no room in {path}: {fault}")
         return False
-    if _removed(path, pid):  # by us: whoever else came upon it says nothing
+    if _removed(path, pid):  # only the process that removed them logs it
         for name, count in sorted(lost.items()):
             detail = f"process {pid} died with them; a task that must survive that belongs in a queue"
             keys = {semconv.KEY_TASK: name, semconv.KEY_COUNT: count, semconv.KEY_DETAIL: detail}
@@ -63,7 +63,7 @@ def close_own_account(path: str, pid: int) -> bool:
 
 
 def _held(counters: str) -> Counter[str]:
-    """Return how many runs of each task a process had scheduled and not ended when it died."""
+    """Return how many runs of each task were open when a process died."""
     held: Counter[str] = Counter()
     if os.path.exists(counters):
         for key, value, *_ in MmapedDict.read_all_values_from_file(counters):
@@ -76,7 +76,7 @@ def _held(counters: str) -> Counter[str]:
 
 
 def _write_lost(path: str, pid: int, lost: Counter[str]) -> None:
-    """Write what a dead process held, as a whole; the same again if it is there already."""
+    """Write the lost runs of a dead process atomically. Writing them twice gives the same file."""
     if not lost:
         return
     final = os.path.join(path, lost_file_of(pid))
@@ -96,9 +96,9 @@ def _write_lost(path: str, pid: int, lost: Counter[str]) -> None:
 
 
 def _removed(path: str, pid: int) -> bool:
-    """Remove the gauges of a dead process; return whether they were there until now."""
+    """Remove the gauges of a dead process; return whether this call removed them."""
     there = False
-    for kind in (LIVE_MAX, LIVE_SUM):  # the one that says who was first comes last
+    for kind in (LIVE_MAX, LIVE_SUM):  # the last file decides which process was first
         try:
             os.remove(os.path.join(path, file_of(kind, pid)))
             there = True
@@ -112,6 +112,6 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # somebody else's, so it is there; no number of a process at all
+    except (PermissionError, OverflowError):  # another user's process, so it is alive; or not a valid pid
         return True
     return True

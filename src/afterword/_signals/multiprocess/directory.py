@@ -1,4 +1,4 @@
-"""The directory in which several worker processes count, and what may be wrong with it."""
+"""The directory in which several worker processes count, and checks of it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def several_processes() -> bool:
 
 
 def complaint(path: str | None) -> str | None:
-    """Return what is wrong with a directory that is to hold the workers' files, if anything is."""
+    """Return what is wrong with a directory for the workers' files; ``None`` if it is usable."""
     if path is None:
         return None
-    if os.name == "nt":  # where to ask whether a process lives is to interrupt it
+    if os.name == "nt":  # checking whether a process is alive would interrupt it
         return f"{VARIABLE} is set, but on Windows there are no several workers"
     if not os.path.isdir(path):
         return f"{VARIABLE}={path} is not a directory; create it before the server starts"
@@ -38,7 +38,7 @@ def complaint(path: str | None) -> str | None:
 
 
 def tell_once(detail: str) -> None:
-    """Say once in this process what is wrong with the workers' files."""
+    """Log once per process what is wrong with the workers' files."""
     if detail not in _told and len(_told) < 100:
         _told.add(detail)
         emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})

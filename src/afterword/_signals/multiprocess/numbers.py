@@ -1,4 +1,4 @@
-"""What one worker among several writes down: numbers in its own files, each written where it is counted."""
+"""The numbers of one worker among several, written directly to its own files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HISTOGRAMS = (semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION)
 
 
 class Slot:
-    """One number; it counts nothing where there was no room for it."""
+    """One number. It counts nothing if there was no room for it."""
 
     __slots__ = ("_book", "_file", "_key", "_kind", "_value")
 
@@ -54,18 +54,18 @@ class Slot:
                 self._file.write_value(self._key, self._value, 0.0)
 
     def dec(self) -> None:
-        """Take one off."""
+        """Subtract one."""
         self.inc(-1.0)
 
     def set(self, value: float) -> None:
-        """Put another number in its place."""
+        """Set it to a value."""
         with self._book.ready():
             if self._file is not None:
                 self._value = value
                 self._file.write_value(self._key, value, 0.0)
 
     def bind(self, files: dict[str, SharedFile]) -> None:
-        """Find or make its place in the files of this process; raises ``OSError`` where there is no room."""
+        """Find or create its place in the files of this process; raises ``OSError`` if the disk is full."""
         self._file, self._value = None, 0.0
         file = files.get(self._kind)
         if file is not None:
@@ -73,7 +73,7 @@ class Slot:
             self._file = file
 
     def unbind(self) -> None:
-        """Count nothing any more."""
+        """Stop counting."""
         self._file = None
 
 
@@ -94,24 +94,24 @@ class Times:
 class Book:
     """The files of this process in one directory, and all numbers in them.
 
-    A forked child gets files of its own when it first counts something. Every place in a file is made before
-    anything is counted there, so that a disk that gets full takes no number away that is already counted.
+    A forked child gets its own files when it first counts something. Every place in a file is allocated before
+    anything is counted there, so that a full disk never loses a number.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._lock = threading.RLock()  # a destructor of the user's may run while it is held
+        self._lock = threading.RLock()  # a user's destructor may run while it is held
         self._forked = False
         self._files: dict[str, SharedFile] = {}
         self._slots: dict[tuple[Any, ...], Slot] = {}
         self._told = False
 
     def open(self) -> None:
-        """Make the files of this process; raises ``OSError`` where there is no room, and leaves none then."""
+        """Create the files of this process. If the disk is full, creates none and raises ``OSError``."""
         with self._lock:
             if self._files:
                 return
-            close_own_account(self.path, os.getpid())  # of a dead process that had the same number
+            close_own_account(self.path, os.getpid())  # of a dead process with the same pid
             files: dict[str, SharedFile] = {}
             try:
                 for kind in KINDS:
@@ -129,7 +129,7 @@ class Book:
             self._files = files
 
     def ready(self) -> threading.RLock:
-        """Return the lock to write under; a forked process has its own files by then, or counts nothing."""
+        """Return the lock for writing. A forked process first gets its own files, or counts nothing."""
         if self._forked:
             with self._lock:
                 if self._forked:
@@ -148,7 +148,7 @@ class Book:
         values: tuple[str, ...],
         more: tuple[tuple[str, str], ...] = (),
     ) -> Slot:
-        """Return the place of one series; applications that share it add up."""
+        """Return the place of one series; applications that share it are summed."""
         with self.ready():
             place = (kind, metric, suffix, values, more)
             slot = self._slots.get(place)
@@ -167,11 +167,11 @@ class Book:
         return self.slot(COUNTER, metric, TOTAL, values)
 
     def gauge(self, metric: semconv.Metric, *values: str) -> Slot:
-        """Return the place of a gauge, which goes with its process."""
+        """Return the place of a gauge, which is removed with its process."""
         return self.slot(LIVE_MAX if metric in _GREATEST else LIVE_SUM, metric, "", values)
 
     def histogram(self, metric: semconv.Metric, *values: str) -> Times:
-        """Return the places of a histogram: all of them, or none that counts."""
+        """Return the places of a histogram; all of them count, or none."""
         buckets = [
             self.slot(HISTOGRAM, metric, "_bucket", values, (("le", floatToGoString(bound)),)) for bound in _BOUNDS
         ]
@@ -191,8 +191,8 @@ class Book:
             emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
 
     def forget(self) -> None:
-        """Leave the parent's files to it, in a forked child."""
-        self._lock = threading.RLock()  # another thread of the parent may have held it
+        """In a forked child, leave the files to the parent."""
+        self._lock = threading.RLock()  # one of the parent's threads may have held it
         self._forked = True
         self._told = False
         self._files = {}  # the parent's; it closes them itself
@@ -201,7 +201,7 @@ class Book:
 
 
 def all_or_none(slots: Iterable[Slot]) -> bool:
-    """Let numbers that belong together count all of them or none; return which."""
+    """Make related numbers count together or not at all; return whether they count."""
     together = list(slots)
     if all(slot.counts for slot in together):
         return True
@@ -211,7 +211,7 @@ def all_or_none(slots: Iterable[Slot]) -> bool:
 
 
 class OwnNumbers(Collector):
-    """The numbers of this process, for whoever reads its registry; a scrape of ours reads those of all."""
+    """The numbers of this process, for readers of its registry; our own endpoint reads those of all."""
 
     def __init__(self, book: Book) -> None:
         self._book = book
@@ -222,7 +222,7 @@ class OwnNumbers(Collector):
         return [Metric(metric.prometheus, metric.help, kind) for kind, metrics in kinds for metric in metrics]
 
     def collect(self) -> Iterable[Metric]:
-        """Return what the files of this process say; nothing where they are gone."""
+        """Return the numbers in the files of this process; nothing if they were removed."""
         try:
             return list(MultiProcessCollector.merge(self._book.own_files()))
         except OSError:
@@ -241,5 +241,5 @@ in_child(_forget)
 
 
 def book_at(path: str) -> Book:
-    """Return the book of this process in a directory; there is one, however many registries share it."""
+    """Return the book of this process in a directory, shared by all its registries."""
     return _books.setdefault(path, Book(path)) if path not in _books else _books[path]

@@ -1,9 +1,9 @@
 """A file in which one worker among several counts, in prometheus_client's format, for all workers to read.
 
-prometheus_client maps files full of holes: on a full disk the first write to a hole kills the process (SIGBUS),
-and nothing can catch that. Here every byte is written before it is mapped, so that a full disk is an ``OSError``,
-and the files are ours alone. One thing is out of reach: a file system that copies on write (btrfs, ZFS) may still
-need new space for a byte that is already there.
+prometheus_client maps sparse files: on a full disk the first write to a hole kills the process (SIGBUS), and
+nothing can catch that. Here every byte is written before it is mapped, so that a full disk is an ``OSError``. Only
+we use these files. One case remains: a copy-on-write file system (btrfs, ZFS) may need new space to overwrite a
+byte.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ..._common import semconv
 LIVE_SUM, LIVE_MAX = "gauge_livesum", "gauge_livemax"
 COUNTER, HISTOGRAM = "counter", "histogram"
 KINDS = (LIVE_SUM, LIVE_MAX, COUNTER, HISTOGRAM)
-"""The kinds of files, in the order in which a process makes them: where there are counters, there is a gauge."""
+"""The kinds of files, in the order of their creation: a process with counters also has a gauge."""
 
 TOTAL = "_total"
-"""What ends the name of a counter's series."""
+"""The suffix of a counter's series."""
 
 _Untyped: Any = MmapedDict
 _SUFFIX = ".afterword.db"
@@ -32,17 +32,17 @@ _PADDING = 8 + 4 + 2 * 8  # at most, around a key: its length, blanks, two doubl
 
 
 def file_of(kind: str, pid: int) -> str:
-    """Return the name of a process's file of one kind; beside prometheus_client's own, which has no suffix."""
+    """Return the name of a process's file of one kind. prometheus_client's own files have no suffix."""
     return f"{kind}_{pid}{_SUFFIX}"
 
 
 def lost_file_of(pid: int) -> str:
-    """Return the name of the file that says what a dead process held; it adds up with the counters of all."""
+    """Return the name of the file with a dead process's lost runs, summed with the counters of all."""
     return f"{COUNTER}_{pid}.lost{_SUFFIX}"
 
 
 def owner_of_live_file(file: str) -> int | None:
-    """Return whose gauges a file has that are to go with their process, also prometheus_client's own."""
+    """Return the pid of the process that a file of live gauges belongs to, prometheus_client's included."""
     found = _LIVE_FILE.match(file)
     return int(found[1]) if found is not None else None
 
@@ -54,7 +54,7 @@ def key_of(metric: semconv.Metric, suffix: str, labels: tuple[str, ...], values:
 
 
 class SharedFile(_Untyped):  # type: ignore[misc]
-    """A file whose every byte is there before it is mapped; raises ``OSError`` where there is no room."""
+    """A file that is fully allocated before it is mapped; raises ``OSError`` if the disk is full."""
 
     def __init__(self, path: str) -> None:
         self.is_new = _make_room(path, mmap.PAGESIZE)
@@ -70,7 +70,7 @@ class SharedFile(_Untyped):  # type: ignore[misc]
 
 
 def _make_room(path: str, size: int) -> bool:
-    """Let a file have at least so many bytes; return whether it is new."""
+    """Extend a file to at least ``size`` bytes; return whether it is new."""
     descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
     before = os.fstat(descriptor).st_size
     try:
@@ -85,7 +85,7 @@ def _make_room(path: str, size: int) -> bool:
 
 
 def _append_zeros(descriptor: int, count: int) -> None:
-    """Lengthen a file that is open for appending, by all or by nothing."""
+    """Append zeros to an open file, all of them or none."""
     before = os.fstat(descriptor).st_size
     zeros = memoryview(bytes(count))
     try:

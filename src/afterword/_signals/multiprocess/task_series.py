@@ -9,7 +9,7 @@ from .numbers import Book, Times, all_or_none
 
 
 class ProcessSeries(dict[str, "TaskSeries"]):
-    """All series of tasks; what ``Tallies`` are for one process."""
+    """All series of tasks; the counterpart of ``Tallies`` for several processes."""
 
     def __init__(self, book: Book) -> None:
         super().__init__()
@@ -20,10 +20,10 @@ class ProcessSeries(dict[str, "TaskSeries"]):
 
 
 class TaskSeries:
-    """The series of one task name, resolved once; where there is no room for them, nothing of it is counted.
+    """The series of one task name, resolved once. If there is no room for them, nothing is counted.
 
-    What a dead process held is ``scheduled - ended``, two counters of one file: whenever it is killed, a run is
-    scheduled before it is anything else, and ended last.
+    A dead process's lost runs are ``scheduled - ended``, two counters of one file. Whenever it is killed, a run
+    was counted as scheduled before anything else, and as ended last.
     """
 
     def __init__(self, book: Book, name: str) -> None:
@@ -34,7 +34,7 @@ class TaskSeries:
         self._pending = book.gauge(semconv.PENDING, name)
         self._running = book.gauge(semconv.RUNNING, name)
         self._wait = book.histogram(semconv.WAIT, name)
-        # all outcomes start at 0, so that rate() sees the first failure
+        # start all outcomes at 0, so that rate() sees the first failure
         self._ended = {outcome: book.counter(semconv.ENDED, name, str(outcome)) for outcome in Outcome}
         self._durations: dict[Outcome, Times] = {}
         self._thread_wait: Times | None = None
@@ -42,7 +42,7 @@ class TaskSeries:
         self._counts = all_or_none((*needed, *self._wait.slots))
 
     def count_scheduled(self) -> None:
-        """Count a run in."""
+        """Count a new run."""
         if self._counts:
             self._scheduled.inc()
             self._pending.inc()
