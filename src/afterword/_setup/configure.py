@@ -29,8 +29,8 @@ def configure(service_name: str | None = None, *, json_logs: bool | None = None)
     Providers and a structlog configuration that you have set up already are left alone. Without an exporter in
     the environment (``OTEL_TRACES_EXPORTER``, ``OTEL_EXPORTER_OTLP_ENDPOINT`` and the like), spans are created, so
     that logs carry their ids, but not exported. If ``FASTAPI_OTEL_AUTO_CONFIGURE`` is on, exporters are left to
-    FastAPI, which would add them a second time. If the SDK cannot read a variable, its signal is left out, with a warning.
-    Pending telemetry is exported when the application's lifespan ends.
+    FastAPI, which would add them a second time. If the SDK cannot read a variable, its signal is left out, with a
+    warning. Pending telemetry is exported when the application's lifespan ends.
 
     Args:
         service_name: the ``service.name`` of the resource; ``OTEL_SERVICE_NAME`` wins.

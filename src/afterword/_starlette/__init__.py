@@ -1,1 +1,1 @@
-"""Sees and judges: everything that knows Starlette and FastAPI."""
+"""Everything that knows Starlette and FastAPI: patches, tasks, batches, requests and errors."""

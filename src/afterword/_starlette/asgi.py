@@ -40,9 +40,9 @@ _BODIES: Final = ("http.response.body", "websocket.http.response.body")
 
 
 def choose(instrumentation: Instrumentation | None, scope: Scope) -> Call | None:
-    """Return how to call an application: accounted for, without account, or ``None``: as if we were not there."""
+    """Return how to call an application: tracked, untracked, or ``None`` to call it directly."""
     if instrumentation is None:
-        # not instrumented: what is mounted joins the account around it, a unrelated_app has none
+        # not instrumented: what is mounted joins the account around it, an unrelated one has none
         unrelated_app = current_request() is not None and request_of(scope) is None
         return _unaccounted if unrelated_app else None
     if scope["type"] in ("http", "websocket") and not _is_scrape(instrumentation, scope):

@@ -1,4 +1,4 @@
-"""A batch of tasks: they run in order, and when one fails the rest never runs."""
+"""A batch of tasks. They run in order, and when one fails, the rest never run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_DEPTH = 20
 
 
 class BatchExecution:
-    """One execution of a batch: the runs that are to come, and those that its members were not born with."""
+    """One execution of a batch: the runs still to come, and those opened at execution, not at creation."""
 
     __slots__ = ("batch", "expected", "failed", "outer", "planned")
 
@@ -41,7 +41,7 @@ leave_batch = _current.reset
 
 
 def claim_planned_run(innermost: BatchExecution, task: Any) -> OpenRun | None:
-    """Return the run that a batch has opened for the task it calls now, which was not born with one to come."""
+    """Return the run that a batch opened at execution for the task it calls now; ``None`` if there is none."""
     execution: BatchExecution | None = innermost
     while execution is not None:
         waiting = execution.planned.get(id(task)) if execution.planned else None
@@ -54,7 +54,7 @@ def claim_planned_run(innermost: BatchExecution, task: Any) -> OpenRun | None:
 
 
 def note_failure(execution: BatchExecution | None, run: TaskRun, record: TaskRecord) -> None:
-    """Tell the batches around a run that it is what stopped them."""
+    """Record in the surrounding batches that this run stopped them."""
     while execution is not None:
         execution.failed = run
         execution = execution.outer
@@ -63,22 +63,22 @@ def note_failure(execution: BatchExecution | None, run: TaskRun, record: TaskRec
 
 
 def is_tracked(batch: Any) -> bool:
-    """Return whether the execution of a batch may be part of an account."""
+    """Return whether the execution of a batch may be tracked."""
     record = find_batch(batch)
     if record is None:
         return current_request() is not None
-    if not getattr(batch, "tasks", None):  # FastAPI injects a batch whether anything is added to it or not
+    if not getattr(batch, "tasks", None):  # FastAPI injects a batch even if nothing is added to it
         record.called = record.finished = True
         return False
     return True
 
 
 async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]) -> None:
-    """Run a batch through ``original``; ``on_missed`` is called when its tasks ran without our noticing."""
+    """Run a batch through ``original``; call ``on_missed`` if its tasks ran without being tracked."""
     record = find_batch(batch)
     caller = current_request()
     outer = _current.get()
-    if outer is not None and outer.batch is batch:  # a subclass that calls both classes' __call__
+    if outer is not None and outer.batch is batch:  # a subclass that calls __call__ of both classes
         await original(batch)
         return
     execution = BatchExecution(batch, outer)
@@ -109,7 +109,7 @@ def _mark_finished(record: BatchRecord | None) -> None:
 
 
 def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
-    """Return the tasks of a batch in order, through nested batches and containers; other members are not ours."""
+    """Return the tasks of a batch in order, through nested batches and containers; skip other members."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in tuple(getattr(batch, "tasks", None) or ()):
         known = find_task(member)
@@ -129,7 +129,7 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, 
 def _plan_members(
     execution: BatchExecution, batch: Any, record: BatchRecord | None, caller: RequestState | None
 ) -> None:
-    """Open a run for every member that has none pending: a shared batch, or a task that is listed twice."""
+    """Open a run for every member without a pending one: a shared batch, or a task that is listed twice."""
     seen: set[int] = set()
     for member, known in _members(batch):
         key = id(member)
@@ -155,7 +155,7 @@ def _planned_outside(execution: BatchExecution | None, key: int) -> bool:
 
 
 def _skip_rest(execution: BatchExecution, batch: Any, exc: BaseException | None) -> None:
-    """Skip what is still to come, also what a running task has added to its own batch."""
+    """Skip the remaining runs, including those that a running task has added to its own batch."""
     reason, detail = why_skipped(execution.failed, exc)
     added = [record for _, record in _members(batch) if record is not None]
     for run, record in [*execution.expected, *((record.run, record) for record in added)]:
@@ -167,7 +167,7 @@ def _skip_rest(execution: BatchExecution, batch: Any, exc: BaseException | None)
 
 
 def _close_unnoticed(execution: BatchExecution, on_missed: Callable[[], None]) -> None:
-    """Close the runs of a batch that ran to its end while another tool had taken our hook out."""
+    """Close the runs of a batch that ran to its end while another tool had removed our hook."""
     if not execution.expected or not all(is_pending(run) for run, _ in execution.expected):
         return
     for run, record in execution.expected:

@@ -1,4 +1,4 @@
-"""The user's own functions, called because a task or a request failed: as tasks of the request, in its context."""
+"""The user's callbacks for failed tasks and requests. They run as tasks of the request, in its context."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from .state import (
 RequestErrorCallback: TypeAlias = Callable[[HTTPConnection, BaseException], object]
 """A function for ``on_request_error``, sync or async: ``function(request, exc)``.
 
-``request`` is the ``Request``, or the ``HTTPConnection`` of a WebSocket; ``exc`` is what ended it, the
-cancellation by a timeout included.
+``request`` is the ``Request``, or the ``HTTPConnection`` of a WebSocket. ``exc`` is the exception that ended it,
+including the cancellation by a timeout.
 """
 
-_MOST_WAITING: Final = 32  # failed tasks whose alert waits for a response
+_MOST_WAITING: Final = 32  # at most: failed tasks whose callback waits for a response
 
 
 async def task_failed(
     run: TaskRun, record: TaskRecord, caller: RequestState | None, exc: BaseException | None
 ) -> None:
-    """Call ``on_task_failure``: at once, but not before the response to the request has gone out.
+    """Call ``on_task_failure``: at once, but not before the response has been sent.
 
-    A task that an endpoint awaits itself must not delay the answer; only so many wait for it, with what they hold.
+    A task that an endpoint awaits itself must not delay the response. A bounded number of tasks wait for it.
     """
     if record.no_alert or not record.request.instrumentation.settings.on_task_failure:
         return
@@ -55,7 +55,7 @@ def _is_answering(request: RequestState) -> bool:
 
 
 async def tell_waiting(request: RequestState) -> None:
-    """Call ``on_task_failure`` for the tasks that failed before the response to their request had gone out."""
+    """Call ``on_task_failure`` for the tasks that failed before the response was sent."""
     while request.alerts:
         first, *later = request.alerts
         request.alerts = tuple(later)
@@ -67,7 +67,7 @@ async def _tell(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> 
 
 
 async def run_quietly(request: RequestState, functions: tuple[Callable[..., Any], ...], *args: Any) -> None:
-    """Run functions of the user's as tasks of a request; their failures raise no alert."""
+    """Run callbacks as tasks of a request. Their own failures call no callback."""
     token = enter_request(request)
     try:
         tasks = [BackgroundTask(function, *args) for function in functions]
@@ -80,9 +80,9 @@ async def run_quietly(request: RequestState, functions: tuple[Callable[..., Any]
 
 
 async def run_each(request: RequestState, tasks: list[BackgroundTask]) -> None:
-    """Run tasks of a request one by one; an error of one is accounted for, and goes no further.
+    """Run tasks of a request one by one. If one fails, its run says so and the next one runs.
 
-    They run in the request's context: in no batch, in no failed task's span, and not outside the request's own.
+    They run in the request's context and span, outside of any batch and of the failed task's span.
     """
     before = request.task_failed, request.task_told
     token = enter_request(request)
@@ -94,12 +94,12 @@ async def run_each(request: RequestState, tasks: list[BackgroundTask]) -> None:
                 await task()
             except (GeneratorExit, *EXITS):
                 raise
-            except BaseException as exc:  # its run has failed, and says so
+            except BaseException as exc:  # its run has recorded the failure
                 if is_cancellation(exc):
                     raise
     finally:
-        if leave_destroyed_request(request, token):  # else it is destroyed in another context
+        if leave_destroyed_request(request, token):  # otherwise it is being destroyed in another context
             leave_batch(batch)
             if span is not None:
                 otel.detach(span)
-    request.task_failed, request.task_told = before  # what the application raises next is not their doing
+    request.task_failed, request.task_told = before  # they do not cause what the application raises next

@@ -1,8 +1,7 @@
-"""Whether this FastAPI and Starlette are built as we know them.
+"""Checks that the installed FastAPI and Starlette have the structure that we hook into.
 
-An account is true only if every birth, call and failure is seen. So where one of the places that we hook into is
-gone or has changed its shape, nothing is observed at all, and that is said once: half an account is worse than
-none.
+The account is only correct if it includes every creation, call and failure. So if one of the hooked methods is
+missing or has changed, nothing is observed at all, and one warning says so.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _said: set[str] = set()
 
 
 def method_incompatibility(cls: type, name: str, arguments: int) -> str | None:
-    """Return what keeps a method from being hooked, if anything does; it is called with so many arguments."""
+    """Return why a method cannot be hooked, if so; it must accept this number of arguments."""
     found = cls.__dict__.get(name)
     label = f"{cls.__module__}.{cls.__qualname__}.{name}"
     if found is None:
@@ -38,13 +37,13 @@ def method_incompatibility(cls: type, name: str, arguments: int) -> str | None:
         inspect.signature(found).bind(*(None,) * arguments)
     except TypeError:
         return f"{label} takes other arguments"
-    except ValueError:  # another tool's wrapper, whose arguments cannot be told
+    except ValueError:  # another tool's wrapper with an unknown signature
         return None
     return None
 
 
 def class_incompatibilities() -> Iterator[str]:
-    """Tell what else of the classes is not as we know it, by trying it out."""
+    """Yield further differences in the classes, found by trying them out."""
     for incompatibility, holds in (
         ("starlette.background.BackgroundTask keeps its function differently", _a_stand_in_is_called),
         ("starlette.background.BackgroundTasks keeps its tasks differently", _tasks_are_listed),
@@ -59,7 +58,7 @@ def class_incompatibilities() -> Iterator[str]:
 
 
 def warn_once(incompatibilities: list[str], consequence: str) -> None:
-    """Log once what this FastAPI and Starlette lack, and what follows."""
+    """Log once what is incompatible in this FastAPI and Starlette, and the consequence."""
     text = "; ".join(incompatibilities)
     if text not in _said:
         _said.add(text)
@@ -104,10 +103,10 @@ def _tasks_are_listed() -> bool:
 
 
 def _patched_by_others() -> bool:
-    """Return whether another tool would take a task that is only tried out for one of the application's."""
+    """Return whether another tool would mistake a trial task for one of the application's."""
     home = vars(starlette.background)
     methods: tuple[Any, ...] = (BackgroundTask.__init__, BackgroundTask.__call__, BackgroundTasks.__init__)
-    # a proxy of the method says the method's globals, but not its type
+    # a proxy of the method has the method's globals, but another type
     return any(type(method) is not FunctionType or method.__globals__ is not home for method in methods)
 
 
@@ -123,4 +122,4 @@ def _handlers_are_in_tables() -> bool:
 
 
 async def _answer_nothing(scope: Any, receive: Any, send: Any) -> None:
-    """Stand where an application is asked for."""
+    """An empty ASGI application."""

@@ -1,6 +1,8 @@
-"""The error path: FastAPI drops background tasks when a request fails, because they hang on a response that is
-never built. The way out that its documentation shows, a handler whose own response carries the task, is taken here
-for every handler: the response goes out as it is, as a shallow copy whose background reports the error first.
+"""The error path, through exception handlers.
+
+FastAPI drops background tasks when a request fails, because they belong to a response that is never built. Its
+documentation shows a workaround: an exception handler whose own response carries the task. We do this for every
+handler: a shallow copy of its response is sent, with a background that first reports the error.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ if TYPE_CHECKING:
 
 try:
     from starlette._utils import is_async_callable
-except ImportError:  # it is Starlette's own business
+except ImportError:  # private to Starlette
     is_async_callable = iscoroutinefunction  # type: ignore[assignment]
 
 
-_MOST_DOUBLES = 64  # one for each application, unless somebody builds a middleware for every request
+_MOST_DOUBLES = 64  # usually one per application; some code builds a middleware per request
 
 
 class Handler:
-    """A user's exception handler, called as Starlette would call it; its response is made to report the error."""
+    """A user's exception handler, called as Starlette would call it. Its response also reports the error."""
 
     __slots__ = ("depth", "handler")
 
@@ -43,7 +45,7 @@ class Handler:
         self.depth = depth
 
     async def __call__(self, connection: Any, exc: Exception) -> Any:
-        """Judge the error, call the handler, and hang the reporter on a copy of its response."""
+        """Record the error, call the handler, and add the reporter to a copy of its response."""
         request = current_request()
         failure = None
         if request is not None:
@@ -63,7 +65,7 @@ class Handler:
 
 
 class Handlers(Mapping[Any, Any]):
-    """A view of Starlette's table of exception handlers that hands out each one as a ``Handler``."""
+    """A view of Starlette's table of exception handlers that returns each one as a ``Handler``."""
 
     __slots__ = ("_table",)
 
@@ -84,7 +86,7 @@ class Handlers(Mapping[Any, Any]):
 
 
 def stand_in(middleware: Any, **changed: Any) -> Any:
-    """Return a copy of a middleware with some attributes changed; the one in the user's stack stays as it is."""
+    """Return a copy of a middleware with some attributes changed. The user's middleware is not modified."""
     double = object.__new__(type(middleware))
     double.__dict__.update(middleware.__dict__)
     double.__dict__.update(changed)
@@ -92,9 +94,9 @@ def stand_in(middleware: Any, **changed: Any) -> Any:
 
 
 def with_handlers(instrumentation: Instrumentation, middleware: Any) -> Any:
-    """Return a copy of an ``ExceptionMiddleware`` whose tables hand out each handler as a ``Handler``.
+    """Return a copy of an ``ExceptionMiddleware`` whose tables return each handler as a ``Handler``.
 
-    The account keeps it for as long as the middleware's attributes stay what they are.
+    The copy is cached until the middleware's attributes change.
     """
     kept, attributes, double = instrumentation.doubles.get(id(middleware), (None, None, None))
     if kept is not middleware or attributes != middleware.__dict__:
@@ -110,23 +112,23 @@ def with_handlers(instrumentation: Instrumentation, middleware: Any) -> Any:
 
 
 def with_handler(middleware: Any, depth: int) -> Any:
-    """Return a copy of a ``ServerErrorMiddleware`` with its handler as a ``Handler``; itself if it has none."""
+    """Return a copy of a ``ServerErrorMiddleware`` with its handler as a ``Handler``, if it has one."""
     handler = getattr(middleware, "handler", None)
     return middleware if handler is None else stand_in(middleware, handler=Handler(handler, depth))
 
 
 class _ErrorPath(BackgroundTask):
-    """The background of an error response: the reporter, what the handler attached, the user's error tasks."""
+    """The background of an error response: the reporter, the handler's own background, the user's error tasks."""
 
     def __init__(self, request: RequestState, failure: RequestFailure, connection: Any, attached: Any) -> None:
-        # not BackgroundTask.__init__: this is no task of the user's, and has no account
+        # not BackgroundTask.__init__: this is not a user task, and has no run
         self.func = self.args = self.kwargs = None  # type: ignore[assignment]
         self.is_async = True
         self.failure: RequestFailure | None = failure
         self.request, self.connection, self.attached = request, connection, attached
 
     async def __call__(self) -> None:
-        # not kept: the failure's frames hold this, and in the cycle the tasks of the request would live on
+        # not stored: the failure's frames refer to this, and the cycle would keep the request's tasks alive
         failure, self.failure = self.failure, None
         if failure is not None:
             self.request.instrumentation.failsafe("reporting an error", report, self.request, failure)
@@ -141,7 +143,7 @@ class _ErrorPath(BackgroundTask):
 
 def _with_reporter(request: RequestState, failure: RequestFailure, connection: Any, response: Any) -> Any:
     if not isinstance(response, Response):
-        return response  # any ASGI application may be an answer; the error is reported at the request's end
+        return response  # not a Response but another ASGI application: the error is reported at the request's end
     double = copy.copy(response)
     double.background = _ErrorPath(request, failure, connection, response.background)
     _mark_unsent(response.background)
@@ -149,7 +151,7 @@ def _with_reporter(request: RequestState, failure: RequestFailure, connection: A
 
 
 def _mark_unsent(background: Any) -> None:
-    """Note what hangs on an error response: should it never run, that response was never sent."""
+    """Mark the tasks of an error response: if they never run, the response was never sent."""
     for task in (background, *(getattr(background, "tasks", None) or ())):
         record = find_task(task)
         if record is not None:
@@ -157,7 +159,7 @@ def _mark_unsent(background: Any) -> None:
 
 
 async def finish(request: RequestState) -> None:
-    """Do, at the end of a request, what no response has done: report errors, run error tasks and alerts."""
+    """At the end of a request, do what no response has done: report errors, run error tasks and callbacks."""
     for failure in list(request.failures):
         request.instrumentation.failsafe("reporting an error", report, request, failure)
         await _run_error_tasks(request, failure, None)
@@ -165,7 +167,7 @@ async def finish(request: RequestState) -> None:
 
 
 async def _run_error_tasks(request: RequestState, failure: RequestFailure | None, connection: Any) -> None:
-    """Run what is to run although the request failed, once per error: its tasks, then ``on_request_error``."""
+    """Run the tasks that run on a request error, then ``on_request_error``; once per error."""
     if failure is None or failure.answered or not is_request_error(request, failure):
         return
     failure.answered = True

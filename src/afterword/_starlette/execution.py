@@ -1,4 +1,4 @@
-"""One call of a task: begun, timed, ended. The user's function runs as it would without us."""
+"""One call of a task: started, timed, ended. The user's function runs as it would without us."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Original = Callable[[Any], Awaitable[None]]
 
 
 class TaskExecution(TaskProxy):
-    """One call of one task, from its begin to its end."""
+    """One call of one task, from start to end."""
 
     token: Token[TaskRun | None]
 
@@ -84,7 +84,7 @@ class TaskExecution(TaskProxy):
             self.caller.task_told = exc if self.run._logged and not self.caller.settled else None
 
     def _how_cancelled(self) -> str:
-        """Say how far the function had come; what runs in a thread cannot be stopped."""
+        """Describe how far the function had come. A function in a thread cannot be stopped."""
         if self.is_async:
             return "it was cancelled while it ran"
         if self.began is None:
@@ -96,7 +96,7 @@ class TaskExecution(TaskProxy):
         return "it was cancelled while its thread ran; the thread has come to its end meanwhile"
 
     def tear_down(self) -> None:
-        """Leave a run whose coroutine is being destroyed, perhaps by the collector inside somebody's lock."""
+        """Leave a run whose coroutine is being destroyed, perhaps by the collector while a lock is held."""
         self.run.torn_down = not leave_destroyed_run(self.run, self.token)
         self.ledger.tear_down(self.run)
         defer(self._torn_down)  # only queued
@@ -129,8 +129,8 @@ def accounting(
 ) -> Original:
     """Return a ``__call__`` that accounts for each call of a task, and calls ``original`` on a stand-in.
 
-    ``choose`` may pick another original where our span is opened. Tasks of a process's other applications are none
-    of ours, nor are stand-ins that another tool's patch hands back to us.
+    ``choose`` may pick another original where our span is opened. Tasks of applications
+    that are not instrumented are ignored, as are stand-ins that another tool's patch passes back to us.
     """
     starlettes_own = _is_starlettes(original)
 
@@ -168,7 +168,7 @@ def _prepared(
     original: Original,
     choose: Callable[[Instrumentation, Original], Original],
 ) -> Original:
-    """Return what to call the stand-in by, where another tool has patched Starlette beneath us."""
+    """Return the method to call on the stand-in if another tool has patched Starlette before us."""
     instrumentation = call.record.request.instrumentation
     failsafe = instrumentation.failsafe
     chosen: Original = failsafe("going past another patch", choose, instrumentation, original) or original
@@ -178,12 +178,12 @@ def _prepared(
 
 
 def _is_starlettes(function: Any) -> bool:
-    # a proxy of Starlette's own says the same module
+    # a proxy of Starlette's own method has the same module
     return type(function) is FunctionType and function.__module__ == BackgroundTask.__module__
 
 
 def _end(call: TaskExecution, end: Callable[..., None], *args: Any) -> None:
-    """End a run, in the context it began in; a fault of ours is counted, and does not reach the task's caller."""
+    """End a run in the context it started in. An internal error is counted and never reaches the caller."""
     try:
         end(*args)
     except EXITS:
@@ -197,7 +197,7 @@ def _end(call: TaskExecution, end: Callable[..., None], *args: Any) -> None:
 
 
 def _begin(task: Any, caller: RequestState | None, batch: BatchExecution | None) -> TaskExecution | None:
-    """Begin the run of a task; ``None`` if it has none, or if a fault of ours kept us from it."""
+    """Start the run of a task; ``None`` if it has none, or after an internal error."""
     if isinstance(task, TaskProxy):
         return None
     try:
@@ -222,7 +222,7 @@ def _begin(task: Any, caller: RequestState | None, batch: BatchExecution | None)
 
 
 def _open(task: Any, caller: RequestState | None, batch: BatchExecution | None) -> OpenRun | None:
-    """Find the run that a call belongs to: the one it was planned for, the one it was born with, or a new one."""
+    """Return the run of a call: the one its batch planned, the one opened at creation, or a new one."""
     if batch is not None and (batch.planned or batch.outer is not None):
         planned = claim_planned_run(batch, task)
         if planned is not None:

@@ -14,7 +14,7 @@ _MAX_DEPTH = 10
 
 
 def locate(request: RequestState) -> None:
-    """Find out the route and the request id of a request, as soon as they are known."""
+    """Set the route and the request id of a request, as soon as they are known."""
     scope, info = request.scope, request.info
     if scope is None or info.route is not None:
         return
@@ -49,7 +49,7 @@ def _leaf(scope: Any) -> str | None:
 
 
 def _find(routes: Sequence[Any], endpoint: Any, depth: int) -> str | None:
-    """Find a route by its endpoint, where the framework does not say which route it was."""
+    """Find a route by its endpoint, for frameworks that do not record the matched route."""
     for route in routes:
         if isinstance(route, Mount | Host):
             found = _find(_routes_of(route), endpoint, depth - 1) if depth else None

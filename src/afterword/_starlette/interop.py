@@ -1,7 +1,7 @@
-"""Beside others: FastAPI's own telemetry, and OpenTelemetry contrib's instrumentation of FastAPI.
+"""Works with FastAPI's own telemetry, and with OpenTelemetry contrib's instrumentation of FastAPI.
 
-FastAPI traces its requests itself where it can; on one that cannot, contrib does. Either may open a span around a
-background task, too: it is recognised here, and adopted instead of doubled.
+A recent FastAPI traces its requests itself; for an older one, contrib does. Either may also open a span for a
+background task. Such a span is recognised here, and adopted instead of duplicated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .._common.settings import Settings
 from .._ledger.instrumentation import Instrumentation
 
 _CONTRIB: Final = "opentelemetry.instrumentation.fastapi"
-# whose spans of tasks there are: by instrumentation scope, and by name
+# known task spans, by instrumentation scope and name
 _NATIVE_SCOPE, _NATIVE_NAME = "fastapi", "fastapi.background_task"
 _CONTRIB_SCOPE, _CONTRIB_PREFIX = _CONTRIB, "BackgroundTask "
 
@@ -30,9 +30,9 @@ _CONTRIB_SCOPE, _CONTRIB_PREFIX = _CONTRIB, "BackgroundTask "
 
 
 def recognise_task_span(span: Any) -> bool | None:
-    """Return whether a span that another instrumentation has opened around a task records exceptions by itself.
+    """Return whether a span that another instrumentation opened for a task records exceptions by itself.
 
-    ``None`` if it is none of those: then it is not ours to adopt.
+    ``None`` if it is not such a span, and must not be adopted.
     """
     name = getattr(span, "name", None)
     if not isinstance(name, str) or not (name == _NATIVE_NAME or name.startswith(_CONTRIB_PREFIX)):
@@ -43,7 +43,7 @@ def recognise_task_span(span: Any) -> bool | None:
 
 
 def past_contrib(instrumentation: Instrumentation, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what to call a task by: where our span is opened, go past contrib's patch, which opens its own."""
+    """Return the method to call a task with. If we open the span, bypass contrib's patch, which opens its own."""
     past: Callable[..., Any] | None = getattr(BackgroundTask, "_otel_original_call", None)
     if past is not None and instrumentation.settings.traces and original.__module__ == _CONTRIB:
         return past
@@ -54,7 +54,7 @@ def past_contrib(instrumentation: Instrumentation, original: Callable[..., Any])
 
 
 class _Exclude:
-    """Keeps scrapes out of FastAPI's native telemetry, beside what the user excludes."""
+    """Excludes scrapes from FastAPI's native telemetry, in addition to what the user excludes."""
 
     def __init__(self, path: str, others: Any) -> None:
         self.path = path
@@ -65,7 +65,7 @@ class _Exclude:
 
 
 def exclude(app: Any, path: str) -> None:
-    """Keep a path out of native tracing, beside what the user keeps out."""
+    """Exclude a path from native tracing, in addition to what the user excludes."""
     config = _native_config(app)
     if config is not None and not isinstance(config.get("exclude"), _Exclude):
         config["exclude"] = _Exclude(path, config.get("exclude"))
@@ -79,7 +79,7 @@ def include(app: Any) -> None:
 
 
 def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
-    """Let OpenTelemetry contrib trace the requests of an old FastAPI; return whether that was done here."""
+    """Let OpenTelemetry contrib trace the requests of an older FastAPI; return whether this call set it up."""
     if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
     if app.middleware_stack is not None:
@@ -103,7 +103,7 @@ def _instrument(app: Any, settings: Settings, metrics_path: str | None) -> None:
         meter_provider=settings.meter_provider,
         excluded_urls=_excluded_urls(metrics_path),
     )
-    # contrib before 0.63b0 remembers every application for good; we take ours out ourselves
+    # contrib before 0.63b0 keeps every application forever, so we remove ours ourselves
     remembered = getattr(getattr(contrib, "_InstrumentedFastAPI", None), "_instrumented_fastapi_apps", None)
     if isinstance(remembered, set):
         remembered.discard(app)
@@ -118,7 +118,7 @@ def untrace(app: Any) -> None:
 
 
 def warn_of_adoption(app: Any) -> None:
-    """Say what to switch off where ``new_trace`` cannot hold, because a span is already open and is adopted."""
+    """Say what to switch off if ``new_trace`` has no effect, because an open span is adopted."""
     config = _native_config(app)
     if config is not None and config.get("tracing") and config.get("operation_spans"):
         warn(
@@ -131,7 +131,7 @@ def has_native() -> bool:
     """Return whether this FastAPI has telemetry of its own."""
     try:
         return importlib.util.find_spec("fastapi.telemetry") is not None
-    except ValueError:  # somebody has put a module without a spec in its place
+    except ValueError:  # replaced by a module without a spec
         return False
 
 
@@ -141,7 +141,7 @@ def _native_config(app: Any) -> dict[str, Any] | None:
 
 
 def _excluded_urls(metrics_path: str | None) -> str:
-    """Return what the user excludes by environment, and our scrapes."""
+    """Return the URLs that the environment excludes, and our scrapes."""
     excluded = os.environ.get("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS") or os.environ.get(
         "OTEL_PYTHON_EXCLUDED_URLS", ""
     )

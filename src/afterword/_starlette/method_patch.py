@@ -1,4 +1,4 @@
-"""One method of one foreign class, replaced and given back: what ``hooks`` does it with."""
+"""Replaces one method of one foreign class, and restores it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Function = Callable[..., Any]
 
 
 class MethodPatch:
-    """One method of one foreign class, replaced by a hook that knows what it replaced."""
+    """One method of one foreign class, replaced by a hook that knows the original."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class MethodPatch:
         self.cls = cls
         self.name = name
         self.needed = needed
-        """Without it the account would not be true."""
+        """Whether the account would be wrong without it."""
         self.original: Function | None = None
         self.hook: Function | None = None
         self._make = make
@@ -42,14 +42,14 @@ class MethodPatch:
         self._reinstalls = 0
 
     def incompatibility(self) -> str | None:
-        """Return why the method cannot be hooked on this FastAPI and Starlette, if so."""
+        """Return why the method cannot be hooked on this FastAPI and Starlette; ``None`` if it can."""
         return method_incompatibility(self.cls, self.name, self._arguments)
 
     def install(self) -> None:
-        """Put the hook in place, on top of what is there now."""
+        """Install the hook on top of the current method."""
         self.original = self.cls.__dict__[self.name]
-        # What is called is not always what will be put back: another tool's wrapper may be a descriptor, which
-        # takes the instance for one of the arguments unless its class is asked for it.
+        # The called object may differ from the one to restore: another tool's wrapper may be a descriptor, which
+        # mistakes the instance for an argument unless it is looked up on the class.
         called = getattr(self.cls, self.name)
         hook = self._make(self, called)
         functools.update_wrapper(hook, called)
@@ -59,32 +59,32 @@ class MethodPatch:
         setattr(self.cls, self.name, hook)
 
     def remove(self) -> None:
-        """Take the hook out; one that another tool has wrapped stays where it is and calls straight through."""
+        """Remove the hook. If another tool has wrapped it, it stays and calls the original directly."""
         if self.hook is not None and self.cls.__dict__[self.name] is self.hook:
             setattr(self.cls, self.name, self.original)
         self.hook = None
         self._reinstalls = 0
 
     def check(self) -> None:
-        """Put the hook back if another tool's removal took it out with its own."""
+        """Put the hook back if another tool removed it with its own."""
         top = self.cls.__dict__[self.name]
         if top is self.hook or top in self._trusted:
             return
         if top in self._beneath:
             self.reinstall()
         else:
-            with contained():  # not everything can be referred to weakly
-                self._trusted.add(top)  # a newer patch, which calls ours; ``reinstall`` if it turns out not to
+            with contained():  # not everything supports weak references
+                self._trusted.add(top)  # a newer patch that calls ours; if not, see ``reinstall``
 
     def reinstall(self) -> None:
-        """Put the hook on top again, unless it is there or that has been done too often."""
+        """Put the hook on top again, unless it is there already or was put back too often."""
         if self.cls.__dict__[self.name] is not self.hook and self._reinstalls < _MAX_REINSTALLS:
             self._reinstalls += 1
             self.install()
 
 
 def _reachable(function: Function) -> set[Any]:
-    """Return a function and those that it wraps: what would be left if it were un-patched."""
+    """Return a function and those that it wraps, which would remain if it were unpatched."""
     found: set[Any] = set()
     waiting: list[Any] = [function]
     while waiting and len(found) < _MAX_CLOSURES:

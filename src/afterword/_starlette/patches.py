@@ -1,10 +1,10 @@
 """The only place that patches foreign classes: once per process, reversible, idempotent.
 
-A hook that is not ours to run (an application that is not instrumented, a task without a run) calls straight
-through. Other tools patch the same classes, before us and after us, and take their patches out again; what they
-removed is never put back, and a hook of ours that fell out with theirs is put back a bounded number of times.
+For an application that is not instrumented, or a task without a run, a hook calls the original directly. Other
+tools patch the same classes, before us and after us, and remove their patches again. What they removed is never
+restored. One of our hooks that was removed with theirs is put back a bounded number of times.
 
-Where a user's arguments pass through, our own parameters are positional only: any keyword may be theirs.
+Hooks that pass on a user's arguments take their own parameters positional-only: any keyword may be the user's.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def _see(app: Any) -> Instrumentation | None:
 
 
 def _note(what: str, fault: BaseException) -> None:
-    """Count and log a fault of ours in a place where no account is at hand yet."""
+    """Count and log an internal error where no application's ledger is available yet."""
     request = current_request()
     if request is not None:
         request.instrumentation.ledger.record_internal_error(semconv.SCOPE, what, fault)
@@ -191,7 +191,7 @@ _patches = [
     MethodPatch(BackgroundTasks, "add_task", _add_task, 2),
     MethodPatch(BackgroundTasks, "__call__", _batch_call),
     MethodPatch(ExceptionMiddleware, "__call__", _exception_middleware, 4),
-    # without it a failed request is merely reported later: behind its answer and the tasks of that answer
+    # without it, a failed request is only reported later: after its response and that response's tasks
     MethodPatch(ServerErrorMiddleware, "__call__", _server_error_middleware, 4, needed=False),
     MethodPatch(Starlette, "__call__", _application, 4),
 ]
@@ -203,13 +203,13 @@ Sight = Callable[[Any], Instrumentation | None]
 _on_first_call: tuple[Sight, ...] = ()
 _users: weakref.WeakSet[Any] = weakref.WeakSet()
 _installed = False
-_changing = forks.lock()  # a server's thread may take the hooks out while another puts them in
+_changing = forks.lock()  # one thread may remove the hooks while another installs them
 
 
 def on_first_call(instrument: Sight, *, last: bool = False) -> None:
-    """Show every application at its first call to a function that may instrument it.
+    """Pass every application, at its first call, to a function that may instrument it.
 
-    The first that does has it; ``last`` is for one that only wants what nobody else does.
+    The first function that instruments it wins. ``last`` functions are asked after all others.
     """
     global _on_first_call
     _on_first_call = (*_on_first_call, instrument) if last else (instrument, *_on_first_call)
@@ -222,7 +222,7 @@ def off_first_call(instrument: Sight) -> None:
 
 
 def is_compatible() -> bool:
-    """Return whether this FastAPI and Starlette can be observed; where not, that is said once."""
+    """Return whether this FastAPI and Starlette can be observed; if not, warn once."""
     if _installed:
         return True
     lacking = [text for patch in _patches if patch.needed and (text := patch.incompatibility()) is not None]
@@ -235,7 +235,7 @@ def is_compatible() -> bool:
 
 
 def install(app: Any) -> None:
-    """Patch the classes for a user, an application mostly, unless that is done; ask ``is_compatible`` first."""
+    """Patch the classes on behalf of an owner, usually an application. Check ``is_compatible`` first."""
     global _installed
     with _changing:
         _users.add(app)
@@ -253,11 +253,11 @@ def install(app: Any) -> None:
 
 
 def uninstall(app: Any) -> None:
-    """Give the classes back with the last application, as soon as no run of this process is open."""
+    """Remove the patches with the last owner, as soon as no run of this process is open."""
     _users.discard(app)
     _remove_when_idle()
     if _installed:
-        _call_patch.check()  # what traced the requests has gone before us, and may have taken our hook with it
+        _call_patch.check()  # the request tracing was removed first, and may have removed our hook with it
 
 
 def _remove_when_idle() -> None:

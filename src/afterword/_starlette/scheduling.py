@@ -1,4 +1,4 @@
-"""A task is created, and its run is opened: every task is a ``BackgroundTask`` made in a request."""
+"""Opens the run of a task when it is created. Every task is a ``BackgroundTask`` created in a request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _adding: ContextVar[BatchRecord | None] = ContextVar("afterword_adding", default
 
 
 def add_to(batch: BatchRecord, add_task: Callable[..., None], /, *args: Any, **kwargs: Any) -> None:
-    """Call ``add_task``: a task that is created meanwhile belongs to the batch and its request."""
+    """Call ``add_task``. A task that is created meanwhile belongs to the batch and its request."""
     token = _adding.set(batch)
     try:
         add_task(*args, **kwargs)
@@ -41,12 +41,12 @@ def add_to(batch: BatchRecord, add_task: Callable[..., None], /, *args: Any, **k
 
 
 def is_container(task: Any) -> bool:
-    """Return whether a task only calls another one: ``add_task(response.background)``, the merge recipe."""
+    """Return whether a task only calls another one: ``add_task(response.background)``, a way to merge batches."""
     return isinstance(getattr(task, "func", None), BackgroundTask)
 
 
 def is_observable(task: Any) -> bool:
-    """Return whether a task object is run by Starlette's own ``__call__``, where we can see it."""
+    """Return whether a task object is run by Starlette's own ``__call__``, which we hook."""
     cls = type(task)
     if cls is not BackgroundTask and (
         not isinstance(task, BackgroundTask)
@@ -58,7 +58,7 @@ def is_observable(task: Any) -> bool:
 
 
 def on_task_created(task: Any) -> None:
-    """Open a run for a task that was just constructed, where it belongs to a request of ours."""
+    """Open a run for a task that was just created, if it belongs to a tracked request."""
     batch = _adding.get()
     request = batch.request if batch is not None else current_request()
     if request is None or request.instrumentation.closed or inside_observer():
@@ -68,23 +68,23 @@ def on_task_created(task: Any) -> None:
         remember_task(record)
         record.run = _open_run(request, record, task)
     elif not isinstance(task, BackgroundTasks) and not is_container(task):
-        # a subclass with a __call__ of its own makes a run each time it calls super()
+        # a subclass with its own __call__ opens a run each time it calls super()
         remember_task(task_record(task, request, batch, on_task_collected))
 
 
 def on_batch_created(batch: Any, injected: bool) -> None:
-    """Remember the request of a ``BackgroundTasks``, for an ``add_task`` from a thread that knows of none."""
+    """Remember the request of a ``BackgroundTasks``, for ``add_task`` in a thread without a request."""
     request = current_request()
     if request is None or request.instrumentation.closed or inside_observer():
         return
     record = remember_batch(batch, request, injected=injected)
     for member in map(find_task, batch.tasks):
         if member is not None and member.batch is None:
-            member.batch = record  # it was created by itself
+            member.batch = record  # it was created separately
 
 
 def open_run_at_call(task: Any, record: TaskRecord | None, caller: RequestState | None) -> OpenRun | None:
-    """Open a run when a task is called: one that is called again, or that was created out of sight."""
+    """Open a run when a task is called: one that is called again, or whose creation was not observed."""
     request = caller if caller is not None else (record.request if record is not None else None)
     if request is None or request.instrumentation.closed or inside_observer():
         return None
@@ -109,5 +109,5 @@ def _open_run(request: RequestState, record: TaskRecord, task: Any) -> TaskRun:
     else:
         run._around = request.around
         ledger.schedule(run)
-        run._around = None  # whoever keeps the run must not keep what the application has put there
+        run._around = None  # whatever keeps the run must not keep the application's values in it
     return run

@@ -1,8 +1,8 @@
-"""What is known of a request, of its batches and tasks, and of its errors: plain records, no judgement.
+"""Plain records of a request, its batches and tasks, and its errors.
 
-Nothing is written on the user's objects. A weak reference beside a task or a batch knows its run, so copies and
-pickles of a task are what they would be without us. What a collected task leads to is handed in when its record is
-made, as ``on_collected``.
+Nothing is stored on the user's objects. A weak reference to a task or batch holds its run, so copies and pickles
+of a task are the same as without us. ``on_collected``, passed when a record is created, is called when its task is
+collected.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .._ledger.instrumentation import Instrumentation
 
 SCOPE_KEY: Final = semconv.SCOPE
-"""Where an ASGI scope keeps its request, so that a mounted application is known by it."""
+"""The key of the request in an ASGI scope, by which a mounted application finds it."""
 
 ERROR: Final = "error"
 CANCELLED: Final = "cancelled"
@@ -38,24 +38,24 @@ DISCONNECTED: Final = "disconnected"
 
 
 class BatchRecord(weakref.ref["BackgroundTasks"]):
-    """What is known of one ``BackgroundTasks``, while it or one of its tasks lives."""
+    """The record of one ``BackgroundTasks``, while it or one of its tasks is alive."""
 
     __slots__ = ("__dict__", "called", "finished", "injected", "key", "request")
 
     key: int
     request: RequestState
     injected: bool
-    """FastAPI made it for a parameter of the endpoint or of a dependency."""
+    """FastAPI created it for a parameter of the endpoint or of a dependency."""
     called: bool
     finished: bool
     failed: TaskRun | None = None
-    """The member that failed or was cancelled, where the batch runs its members in its own way."""
+    """The member that failed or was cancelled, for a batch with its own way of running members."""
 
 
 class TaskRecord(weakref.ref["BackgroundTask"]):
-    """What is known of one ``BackgroundTask``: its request, its batch and its latest run."""
+    """The record of one ``BackgroundTask``: its request, its batch and its latest run."""
 
-    # What few tasks ever know stands here, on the class, and has a dictionary made for it when it is written.
+    # Rarely set attributes have defaults on the class; setting one creates an instance dictionary.
     __slots__ = ("__dict__", "batch", "key", "request", "run")
 
     key: int
@@ -63,11 +63,11 @@ class TaskRecord(weakref.ref["BackgroundTask"]):
     run: TaskRun | None
     batch: BatchRecord | None
     failure: RequestFailure | FailureSummary | None = None
-    """The error that its request came to before the task could start."""
+    """The error that ended its request before the task could start."""
     no_alert = False
-    """It is an alert itself: its own failure raises no other."""
+    """It is a callback itself: its own failure calls no other."""
     on_error_response = False
-    """It hung on an error response; if it never ran, that response was never sent."""
+    """It belongs to an error response. If it never runs, that response was never sent."""
 
 
 _tasks: dict[int, TaskRecord] = {}
@@ -80,7 +80,7 @@ def task_record(
     batch: BatchRecord | None,
     on_collected: Callable[[TaskRecord], None],
 ) -> TaskRecord:
-    """Make a record that ``find_task`` does not know, unless it is remembered."""
+    """Create a record. ``find_task`` only finds it after ``remember_task``."""
     record = TaskRecord(task, on_collected)
     record.key = id(task)
     record.request = request
@@ -90,24 +90,24 @@ def task_record(
 
 
 def remember_task(record: TaskRecord) -> None:
-    """Let ``find_task`` know a record for as long as its task lives."""
+    """Let ``find_task`` find a record for as long as its task is alive."""
     _tasks[record.key] = record
 
 
 def forget_task(record: TaskRecord) -> None:
-    """Forget a record, unless another object has its place by now."""
+    """Forget a record, unless another object has replaced it."""
     if _tasks.get(record.key) is record:
         _tasks.pop(record.key, None)
 
 
 def find_task(task: Any) -> TaskRecord | None:
-    """Return the record of a task, if it was created in sight."""
+    """Return the record of a task, if its creation was observed."""
     record = _tasks.get(id(task))
     return record if record is not None and record() is task else None
 
 
 def remember_batch(batch: BackgroundTasks, request: RequestState, *, injected: bool) -> BatchRecord:
-    """Start a record of a batch."""
+    """Create the record of a batch."""
     record = BatchRecord(batch, _forget_batch)
     record.key = id(batch)
     record.request = request
@@ -124,7 +124,7 @@ def _forget_batch(record: Any) -> None:
 
 
 def find_batch(batch: Any) -> BatchRecord | None:
-    """Return the record of a batch, if it was created in sight."""
+    """Return the record of a batch, if its creation was observed."""
     record = _batches.get(id(batch))
     return record if record is not None and record() is batch else None
 
@@ -133,7 +133,7 @@ def find_batch(batch: Any) -> BatchRecord | None:
 
 
 class FailureSummary:
-    """What is kept of a failure beside a task that may yet be called: not its exception, which holds the task."""
+    """The part of a failure that is kept with a task that may still be called, without its exception."""
 
     __slots__ = ("error_type", "exc", "kind")
 
@@ -144,7 +144,7 @@ class FailureSummary:
 
 
 class RequestFailure:
-    """One exception that reached the exception middleware, and what has been done about it."""
+    """One exception that reached the exception middleware, and how far it has been handled."""
 
     def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
         self.exc = exc
@@ -153,18 +153,18 @@ class RequestFailure:
         """Those before it, and itself."""
         self.kind = kind
         self.reached: BaseException | None = exc
-        """The exception as it came here last, perhaps in a group: it holds the frames."""
+        """The exception as it was last caught, perhaps in a group; it holds the frames."""
         self.traceback = exc.__traceback__
-        """What Starlette takes off an exception that it has handled."""
+        """The traceback, which Starlette removes from an exception that it has handled."""
         self.before_response = before_response
-        """It came before a response had begun, so that a handler or a middleware could still answer."""
+        """It was raised before the response began, so a handler or a middleware could still respond."""
         self.reported = False
         self.logged = False
-        """A line with its traceback has gone out."""
+        """Its traceback was logged."""
         self.inside = False
-        """It was reported by an application mounted inside."""
+        """It was reported by a mounted application."""
         self.answered = False
-        """The user's error tasks have been run for it."""
+        """The user's error tasks have run for it."""
         self.dropped = False
         """A run was dropped because of it."""
         self.tasks_to_rerun: list[Any] = []
@@ -186,26 +186,26 @@ class RequestFailure:
 
 # --- requests ---------------------------------------------------------------------------------------------------
 
-_making = forks.lock()  # the collector may run a destructor that schedules, while it is held
+_making = forks.lock()  # a destructor that schedules may run while it is held
 
 
 class RequestState:
-    """One request (or WebSocket) of an instrumented application, from its first to its last instruction."""
+    """One request (or WebSocket) of an instrumented application, from start to end."""
 
-    # Most requests schedule nothing and fail nowhere: what they need not know stands here, on the class.
+    # Defaults on the class: most requests schedule nothing and do not fail.
     parent: RequestState | None = None
     """The request of the application that this one is mounted in."""
     runs: dict[TaskRun, TaskRecord]
     """Its runs that have not ended."""
     indexes: Iterator[int]
-    """The places of its runs; made with ``info``."""
+    """The indexes of its runs; created with ``info``."""
     failures: tuple[RequestFailure, ...] = ()
     reported_inside: tuple[RequestFailure, ...] = ()
-    """Errors that applications mounted inside have reported, by settings of their own."""
+    """Errors that mounted applications have reported, with their own settings."""
     alerts: tuple[tuple[TaskRun, TaskRecord, BaseException | None], ...] = ()
-    """Failed tasks whose alert waits for the response to go out."""
+    """Failed tasks whose callback waits until the response is sent."""
     around: SpanContext | None = None
-    """OpenTelemetry's context where the request reaches the router: all its runs hang under its span."""
+    """OpenTelemetry's context when the request reaches the router. Its span is the parent of all runs."""
     status: int | None = None
     """The status that left the application."""
     inner_status: int | None = None
@@ -213,20 +213,20 @@ class RequestState:
     lost_client: OSError | None = None
     """What the server raised when a message could not be written to the client."""
     started = False
-    """The innermost application's response has begun."""
+    """The innermost application's response has started."""
     complete = False
-    """The innermost application's response has been sent to its end: from here on, tasks run behind it."""
+    """The innermost application's response was sent completely. From now on, its tasks run."""
     background_ran = False
-    """A task was called behind the response."""
+    """A task was called after the response."""
     task_failed = False
-    """A task that was called behind the response failed; what is raised from now on is its doing."""
+    """A task that was called after the response failed, and causes what is raised from now on."""
     task_told: BaseException | None = None
-    """What that task raised, if a line with its traceback has gone out."""
+    """The exception of that task, if its traceback was logged."""
     inside = 0
-    """How often its innermost application is being called now: a middleware may answer and let it go on."""
+    """How many calls of its innermost application are active: a middleware may respond and let them continue."""
     settled = False
     forked = False
-    """It is the request of the process that this one was forked from: what becomes of it is told there."""
+    """It belongs to the parent process of a fork, which reports it."""
     _info: RequestInfo | None = None
 
     def __init__(
@@ -247,12 +247,12 @@ class RequestState:
 
     @property
     def over(self) -> bool:
-        """It was answered, and nothing of it goes on inside."""
+        """It was answered, and no call of its application is active."""
         return self.settled and not self.inside
 
     @property
     def info(self) -> RequestInfo:
-        """What is told of the request; made when it is first asked for."""
+        """The public description of the request, created on first access."""
         return self._info or self._make_info()
 
     def _make_info(self) -> RequestInfo:
@@ -276,18 +276,18 @@ def leave_destroyed_request(request: RequestState | None, token: Any) -> bool:
 
 
 def request_in(context: Context) -> RequestState | None:
-    """Return the request that a context belongs to."""
+    """Return the request of a context."""
     return context.get(_current)
 
 
 def request_of(scope: Scope) -> RequestState | None:
-    """Return the live request that an ASGI scope was derived from."""
+    """Return the live request that an ASGI scope belongs to."""
     found: RequestState | None = scope.get(SCOPE_KEY)
     return found if found is not None and not found.over else None
 
 
 def _forget() -> None:
-    """Leave the request in which a child is forked to the parent."""
+    """In a forked child, leave the current request to the parent."""
     request = current_request()
     while request is not None:
         request.forked = True

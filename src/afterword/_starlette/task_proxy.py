@@ -32,7 +32,7 @@ class TaskProxy(BackgroundTask):
     """What is wrong with the value that was returned, if nobody will run it."""
 
     def __init__(self, task: Any) -> None:
-        # not BackgroundTask.__init__: this is no birth, and Starlette's verdict on the function is taken over
+        # not BackgroundTask.__init__: no task is created, and Starlette's verdict on the function is kept
         self.user_func = task.func
         self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
 
