@@ -1,4 +1,4 @@
-"""Zero code: ``opentelemetry-instrument uvicorn app:app`` accounts for the tasks of an unmodified application."""
+"""Zero-code instrumentation: ``opentelemetry-instrument uvicorn app:app`` tracks the tasks of any application."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _SEEN = "_afterword_seen"
 
 
 class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """Instruments every FastAPI and Starlette application of the process when it is first called.
+    """Instruments every FastAPI and Starlette application of the process on its first call.
 
-    Settings come from ``AFTERWORD_*`` and from the arguments of ``instrument``, which are those of
-    ``afterword.instrument`` and win. An application that calls ``afterword.instrument`` or
-    ``afterword.uninstrument`` itself has the last word.
+    Settings come from ``AFTERWORD_*`` and from the arguments of ``instrument``, which win. They are the arguments
+    of ``afterword.instrument``. An application that calls ``afterword.instrument`` or ``afterword.uninstrument``
+    itself overrides both.
     """
 
     _settings: Settings | None = None
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Return what must be installed, as OpenTelemetry asks for it."""
+        """Return the required packages, for OpenTelemetry."""
         return ("starlette >= 0.37.2",)
 
     @staticmethod
@@ -42,7 +42,7 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     @staticmethod
     def uninstrument_app(app: Starlette) -> None:
-        """Take Afterword out of one application."""
+        """Remove Afterword from one application."""
         instrument.uninstrument(app)
 
     def _instrument(self, **arguments: Any) -> None:
@@ -60,7 +60,7 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         patches.uninstall(self)
 
     def _see(self, app: Any) -> Instrumentation | None:
-        """Instrument an application at its first call, unless its code has said something about it."""
+        """Instrument an application on its first call, unless its own code has (un)instrumented it."""
         if _SEEN in app.__dict__ or self._settings is None:
             return None
         app.__dict__[_SEEN] = True

@@ -1,7 +1,7 @@
 """Several worker processes, one account: hooks for their server, and ``python -m afterword.multiprocess``.
 
-With ``PROMETHEUS_MULTIPROC_DIR`` each process counts in files of its own there, and whichever answers a scrape
-adds them up.
+With ``PROMETHEUS_MULTIPROC_DIR`` each process counts in its own files in that directory. The process that answers
+a scrape adds them up.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from typing import Any
 
 from ._signals.multiprocess.dead_processes import close_account
 
-# nothing of ours imports this module, so that Python can run it
+# no other module imports this one, so that Python can run it
 from ._signals.multiprocess.directory import VARIABLE, directory
 
 __all__ = ["child_exit", "clear", "on_starting"]
 
 
 def on_starting(server: Any = None) -> None:
-    """Clear the directory when the server starts; a gunicorn server hook."""
+    """Clear the directory when the server starts. A gunicorn server hook."""
     path = directory()
     if path is not None:
         clear(path)
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Close the account of a worker that is gone; a gunicorn server hook."""
+    """Close the account of a dead worker. A gunicorn server hook."""
     path = directory()
     if path is not None:
         close_account(path, worker.pid)
 
 
 def clear(path: str) -> None:
-    """Remove the files of an earlier server from a directory, which is made if it is missing."""
+    """Remove the files of an earlier server from a directory. Creates the directory if it is missing."""
     os.makedirs(path, exist_ok=True)
     for file in glob.glob(os.path.join(glob.escape(path), "*.db*")):
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """The account in your own tests: the pytest fixture ``account``, or ``with afterword.testing.account() as ...``.
 
-It sees every application that is called meanwhile, whether it calls ``instrument`` or not, and leaves all of them
-as they were.
+It covers every application that is called meanwhile, whether it calls ``instrument`` or not, and leaves all of
+them unchanged.
 """
 
 from .account import Account, TaskAccount

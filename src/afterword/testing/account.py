@@ -1,4 +1,4 @@
-"""What a test asks: what became of one task and of all, and whether all ran."""
+"""The account that a test asserts on: the outcomes of one task and of all tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATIENCE = 5.0
 
 
 class TaskAccount(Counts):
-    """The account of one task; it goes on counting while the test does."""
+    """The account of one task. It keeps counting while the test runs."""
 
     def __init__(self, recorder: Recorder, functions: set[str]) -> None:
         super().__init__(recorder)
@@ -42,12 +42,12 @@ class TaskAccount(Counts):
 
 
 class Account(Counts):
-    """The account of every background task that was scheduled since it was opened, in whichever application.
+    """The account of every background task scheduled since it was opened, in any application.
 
-    ``account["send_mail"]`` is the account of one task, looked up by the short name of its function, by
-    ``module.qualname``, by the name that ``@task(name=...)`` gave, or by the function itself. A name that nothing
-    was scheduled by raises ``UnknownTask``, a ``KeyError``; a function that was not scheduled has zeros. A short
-    name that several tasks share raises ``AmbiguousTask``.
+    ``account["send_mail"]`` is the account of one task. Look it up by the short name of its function, by
+    ``module.qualname``, by the name from ``@task(name=...)``, or by the function itself. A name that was never
+    scheduled raises ``UnknownTask``, a ``KeyError``; a function that was never scheduled has zeros. A short name
+    that several tasks share raises ``AmbiguousTask``.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -61,7 +61,7 @@ class Account(Counts):
 
     @property
     def request_errors(self) -> list[RequestError]:
-        """The requests that failed or were answered by an exception, in order; a 4xx is among them."""
+        """The requests that failed or were answered by an exception, including a 4xx, in order."""
         return list(self._recorder.request_errors)
 
     def __getitem__(self, task: str | Callable[..., Any]) -> TaskAccount:
@@ -76,15 +76,15 @@ class Account(Counts):
         return bool(self[task].scheduled)
 
     def __iter__(self) -> Iterator[str]:
-        """Go through the names of the tasks that were scheduled."""
+        """Iterate over the names of the scheduled tasks."""
         return iter(lookup.scheduled_names(self._recorder.runs))
 
     def wait(self, timeout: float = _PATIENCE) -> bool:
-        """Wait until no run is pending or running; return whether that came true.
+        """Wait until no run is pending or running; return false if the timeout passed first.
 
-        For a server in another thread, whose tasks go on when the client has its answer. ``TestClient`` and
-        ``httpx.ASGITransport`` have waited for the tasks themselves. It blocks: where the tasks run on the event
-        loop of the test, await them first.
+        For a server in another thread, whose tasks continue after the client has its response. ``TestClient`` and
+        ``httpx.ASGITransport`` wait for tasks themselves. This call blocks: if the tasks run on the test's own
+        event loop, await them first.
 
         Args:
             timeout: seconds to wait at most.
@@ -100,32 +100,32 @@ class Account(Counts):
     def expect(self, outcomes: Mapping[Any, Outcome | str] | None = None, /, **named: Outcome | str) -> None:
         """Expect tasks to come to an outcome: ``account.expect(send_mail="dropped", write_audit_row="skipped")``.
 
-        The assertions of this account then accept the runs of that task that come to it, and no others, and they
-        demand that there is one. Say it before or after the request; where a rule of the suite asserts at the end
-        of every test, nothing else is to be said.
+        The assertions of this account then accept runs of that task with that outcome, and no others, and require
+        at least one. Call it before or after the request. If a fixture asserts at the end of every test, that is
+        all you need.
 
         Args:
-            outcomes: by what ``account[...]`` takes: a full name or the function itself.
-            named: by short names.
+            outcomes: the outcome for each full name or function, as ``account[...]`` accepts them.
+            named: the outcome for each short name.
 
         Raises:
-            TypeError: what is expected to come to something is neither a name nor a function.
-            ValueError: what it is expected to come to is no outcome.
+            TypeError: a task is neither a name nor a function.
+            ValueError: an outcome is not valid.
         """
         __tracebackhide__ = True
         self._expected.add({**(outcomes or {}), **named})
 
     def assert_all_succeeded(self, timeout: float = _PATIENCE) -> None:
-        """Assert that every scheduled task ran and returned, but for those that ``expect`` named.
+        """Assert that every scheduled task succeeded, except for those passed to ``expect``.
 
-        A test without any task passes; say ``account["send_mail"].succeeded == 1`` of those that there must be.
+        A test without any task passes. To require one, assert ``account["send_mail"].succeeded == 1``.
 
         Args:
             timeout: seconds to wait, as ``wait`` does, for runs that are pending or running.
 
         Raises:
-            AssertionError: a task did not succeed, a pending or running one included, or did not come to what
-                was expected of it; the message tells of each what happened and why.
+            AssertionError: a task did not succeed (or is still pending or running), or did not have its expected
+                outcome. The message says what happened to each, and why.
         """
         __tracebackhide__ = True
         self._assert(lambda run: run.outcome is Outcome.SUCCEEDED, "did not succeed", timeout)
@@ -133,15 +133,15 @@ class Account(Counts):
     def assert_all_ran(self, timeout: float = _PATIENCE) -> None:
         """Assert that every scheduled task ran, whether it succeeded, failed or was cancelled.
 
-        What a whole suite may demand of every test, also of those that make a task fail. A test in which a task
-        does not run says so by ``expect``.
+        A rule for every test of a suite, including those that make a task fail. If a task does not run in a test,
+        pass it to ``expect``.
 
         Args:
             timeout: seconds to wait, as ``wait`` does, for runs that are pending or running.
 
         Raises:
-            AssertionError: a task never ran (skipped, dropped, abandoned, or still pending), or did not come to
-                what was expected of it; the message tells of each what happened and why.
+            AssertionError: a task never ran (skipped, dropped, abandoned, or still pending), or did not have its
+                expected outcome. The message says what happened to each, and why.
         """
         __tracebackhide__ = True
         self._assert(lambda run: run.started, "never ran", timeout)
@@ -170,7 +170,7 @@ class Account(Counts):
 
 
 def _of_this_loop() -> str:
-    """Say what waiting has done to a test that is a coroutine, whose tasks may run on its own event loop."""
+    """Explain a timeout in an async test, whose tasks may run on the event loop that it blocked."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -179,7 +179,7 @@ def _of_this_loop() -> str:
 
 
 def _settled(recorder: Recorder) -> list[TaskRun]:
-    """Return the runs, after looking for those that wait for the end of an object that is dead already."""
+    """Return the runs, after ending those whose objects are already unreachable."""
     drain()
     if any(run.outcome is None and not run.started for run in recorder.runs):
         gc.collect()

@@ -1,4 +1,4 @@
-"""The numbers of some runs: how many came to what."""
+"""The numbers of some runs, by state and outcome."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from .recorder import Recorder
 
 
 class Count(int):
-    """A number of runs. An ordinary ``int``, which can tell what became of each when pytest asks."""
+    """A number of runs. An ordinary ``int`` that can explain itself to pytest."""
 
     _tell: Callable[[], list[str]] | None = None
 
     @classmethod
     def of(cls, number: int, tell: Callable[[], list[str]]) -> Count:
-        """Make a number that tells this story."""
+        """Create a number with an explanation."""
         count = cls(number)
         count._tell = tell
         return count
 
     def story(self) -> list[str]:
-        """Return the lines that tell what became of each run."""
+        """Return lines that say what happened to each run."""
         return self._tell() if self._tell is not None else []
 
 
 class Counts(ABC):
-    """The numbers of some runs, as they are at the moment they are read.
+    """The numbers of some runs, at the moment they are read.
 
     ``scheduled == pending + running + succeeded + failed + cancelled + skipped + dropped + abandoned``
     """
@@ -44,22 +44,22 @@ class Counts(ABC):
 
     @property
     def scheduled(self) -> Count:
-        """How often it was scheduled."""
+        """How many runs were scheduled."""
         return self._count(lambda run: True)
 
     @property
     def started(self) -> Count:
-        """How many runs have begun, whatever became of them."""
+        """How many runs have started, whatever their outcome."""
         return self._count(lambda run: run.started)
 
     @property
     def pending(self) -> Count:
-        """How many runs have not begun, and may yet."""
+        """How many runs have not started, but still may."""
         return self._count(lambda run: run.outcome is None and not run.started)
 
     @property
     def running(self) -> Count:
-        """How many runs have begun and not ended."""
+        """How many runs have started and not ended."""
         return self._count(lambda run: run.outcome is None and run.started)
 
     @property
@@ -69,7 +69,7 @@ class Counts(ABC):
 
     @property
     def failed(self) -> Count:
-        """How many runs raised, or returned something that nobody will ever run."""
+        """How many runs raised, or returned something that nothing will ever run."""
         return self._ended(Outcome.FAILED)
 
     @property
@@ -79,17 +79,17 @@ class Counts(ABC):
 
     @property
     def skipped(self) -> Count:
-        """How many runs never began, because an earlier task of their batch failed."""
+        """How many runs never started, because an earlier task of their batch failed."""
         return self._ended(Outcome.SKIPPED)
 
     @property
     def dropped(self) -> Count:
-        """How many runs never began, because their request failed."""
+        """How many runs never started, because their request failed."""
         return self._ended(Outcome.DROPPED)
 
     @property
     def abandoned(self) -> Count:
-        """How many runs never began, because nothing would ever have called them."""
+        """How many runs never started, because nothing would ever have called them."""
         return self._ended(Outcome.ABANDONED)
 
     def _ended(self, outcome: Outcome) -> Count:

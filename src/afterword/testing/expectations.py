@@ -1,4 +1,4 @@
-"""What a test says beforehand of tasks that will not succeed: accepted, and demanded."""
+"""The outcomes that a test expects of its tasks: accepted, and required."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Task = str | Callable[..., Any]
 
 
 class Expectations:
-    """Which task is to come to which outcome."""
+    """The expected outcome of each task."""
 
     def __init__(self) -> None:
         self._outcomes: list[tuple[Task, Outcome]] = []
 
     def add(self, outcomes: Mapping[Any, Outcome | str]) -> None:
-        """Take note of some; raises ``TypeError`` for what is no task, ``ValueError`` for what is no outcome."""
+        """Add expectations; raises ``TypeError`` for an invalid task, ``ValueError`` for an invalid outcome."""
         __tracebackhide__ = True
         self._outcomes += [(_task(task), _outcome(outcome)) for task, outcome in outcomes.items()]
 
     def met_by(self, runs: Sequence[TaskRun]) -> set[TaskRun]:
-        """Return the runs that came to what was expected of their task."""
+        """Return the runs that have the expected outcome of their task."""
         return {run for task, outcome in self._outcomes for run in _runs_of(task, runs) if run.outcome is outcome}
 
     def unmet(self, runs: Sequence[TaskRun]) -> list[str]:

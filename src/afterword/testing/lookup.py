@@ -1,4 +1,4 @@
-"""Which task a test means: by a short name, by a full name, or by the function itself."""
+"""Looks up the task that a test means, by short name, full name or function."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .._common.task_names import function_name
 
 
 class UnknownTask(KeyError):
-    """No task of that name was scheduled: a slip of the pen must not read as "all of them ran"."""
+    """No task of that name was scheduled. A typo must not look like "all of them ran"."""
 
     def __str__(self) -> str:  # KeyError's own shows the message as a literal
         return str(self.args[0])
 
 
 class AmbiguousTask(LookupError):
-    """Several tasks go by that short name."""
+    """Several tasks share that short name."""
 
 
 def label(run: TaskRun) -> str:
-    """Return the name of a run; its function's where the bound on task names has left it ``other``."""
+    """Return the name of a run, or its function's name if the bound on task names made it ``other``."""
     return run.function if run.name == OTHER else run.name
 
 
@@ -35,8 +35,8 @@ def scheduled_names(runs: Sequence[TaskRun]) -> list[str]:
 def functions(key: str | Callable[..., Any], runs: Sequence[TaskRun]) -> set[str]:
     """Return the full names of the functions that a key stands for.
 
-    A function stands for itself, whether it was scheduled or not. Raises ``UnknownTask`` for a name that nothing
-    was scheduled by, ``AmbiguousTask`` for one that several tasks share, ``TypeError`` for anything else.
+    A function is accepted whether it was scheduled or not. Raises ``UnknownTask`` for a name that was never
+    scheduled, ``AmbiguousTask`` for one that several tasks share, ``TypeError`` for anything else.
     """
     __tracebackhide__ = True
     if not isinstance(key, str):
@@ -69,14 +69,14 @@ def matching(key: str, runs: Sequence[TaskRun]) -> dict[str, str]:
 
 
 def not_scheduled(task: str, runs: Sequence[TaskRun]) -> str:
-    """Return the sentence that a task is not among the scheduled ones, and which are."""
+    """Return a sentence that a task was not scheduled, with the tasks that were."""
     names = scheduled_names(runs)
     others = f"only {', '.join(names)}" if names else "nor any other"
     return f"{task} was not scheduled, {others}"
 
 
 def unknown(key: str, runs: Sequence[TaskRun]) -> str:
-    """Return the sentence that nothing was scheduled by a name, and which name may be meant."""
+    """Return a sentence that no task of that name was scheduled, with similar names."""
     names = scheduled_names(runs)
     by_ending = {name.rpartition(".")[2]: name for name in names}
     close = difflib.get_close_matches(key, [*by_ending, *names], n=1)

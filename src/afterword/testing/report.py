@@ -1,4 +1,4 @@
-"""What a developer reads when a test fails: of every run that went wrong, what happened and why."""
+"""The report of a failing test: what happened to each unexpected run, and why."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_TOLD = 20
 
 
 def state(run: TaskRun) -> str:
-    """Return the outcome of a run, or what it is before it has one."""
+    """Return the outcome of a run, or its state if it has not ended."""
     return str(run.outcome or STATES[run.started])
 
 
@@ -25,12 +25,12 @@ def tally(runs: Sequence[TaskRun]) -> str:
 
 
 def tasks(count: int) -> str:
-    """Return a number of tasks in words."""
+    """Return a number of tasks with its noun."""
     return "1 background task" if count == 1 else f"{count} background tasks"
 
 
 def tell(recorder: Recorder, runs: Sequence[TaskRun], is_told: Callable[[TaskRun], bool]) -> list[str]:
-    """Return the lines that tell of some runs one by one, of the others in short, and of the failed requests."""
+    """Return lines about the selected runs one by one, a summary of the others, and the failed requests."""
     told = Counter("\n".join(_run(recorder, run)) for run in runs if is_told(run))
     lines = [_times(text, times) for text, times in list(told.items())[:_MAX_TOLD]]
     if len(told) > _MAX_TOLD:

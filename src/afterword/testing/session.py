@@ -1,4 +1,4 @@
-"""How a test sees the applications of its process, and leaves them as they were."""
+"""Observes the applications of a test's process, and leaves them unchanged."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _SILENT = Settings(traces=False, metrics=False, logs=False)
 
 
 class _Session:
-    """Opens a silent account for every application that has none when it is called, and closes it again."""
+    """Instruments every called application that is not instrumented, without signals, and undoes it."""
 
     def __init__(self) -> None:
         self._opened: weakref.WeakKeyDictionary[Any, Instrumentation] = weakref.WeakKeyDictionary()
         self._lock = threading.RLock()
 
     def see(self, app: Any) -> Instrumentation | None:
-        """Open a silent account, and leave the application alone if that cannot be."""
+        """Instrument an application without signals; leave it alone if that is not possible."""
         try:
-            with self._lock:  # clients in several threads may all be the first
+            with self._lock:  # clients in several threads may arrive at the same time
                 instrumentation = get_instrumentation(app)
                 if instrumentation is None:
                     instrumentation = instrument.apply(app, _SILENT, trace_requests=False)
@@ -44,7 +44,7 @@ class _Session:
             return None
 
     def close(self) -> None:
-        """Take Afterword out of the applications again, but for those that have been instrumented meanwhile."""
+        """Remove Afterword from the applications, except for those instrumented by their own code meanwhile."""
         with self._lock:
             opened = list(self._opened.items())
         for app, instrumentation in opened:
@@ -54,14 +54,14 @@ class _Session:
 
 @contextmanager
 def account() -> Iterator[Account]:
-    """Open an account of every background task that is scheduled in this process meanwhile.
+    """Open an account of every background task that is scheduled in this process while it is open.
 
-    It sees applications that call ``instrument``, and adds nothing to them; to one that does not, nothing is
-    added that could be noticed: no ``/metrics``, no spans, no log lines. Afterwards all is as it was, and the
-    account can still be read. Contexts may be nested; each has the account of its own time.
+    Applications that call ``instrument`` are covered unchanged. Other applications are covered without visible
+    changes: no ``/metrics``, no spans, no log lines. Afterwards everything is restored, and you can still read the
+    account. Contexts may be nested; each covers its own time.
 
     Raises:
-        RuntimeError: the installed FastAPI or Starlette cannot be observed; a test must not pass for that.
+        RuntimeError: the installed FastAPI or Starlette cannot be observed. A test must not pass because of it.
     """
     if not patches.is_compatible():
         raise RuntimeError("afterword cannot observe this version of FastAPI or Starlette; its log line says why")
@@ -73,7 +73,7 @@ def account() -> Iterator[Account]:
     try:
         yield opened
     finally:
-        _ = opened.runs  # what died during the test belongs to it
+        _ = opened.runs  # objects collected during the test belong to it
         patches.off_first_call(session.see)
         session.close()
         patches.uninstall(session)
