@@ -1,6 +1,5 @@
 """Zero code: applications that have never heard of us."""
 
-import re
 from collections.abc import Iterator
 from importlib.metadata import entry_points
 
@@ -8,6 +7,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 
 import afterword
+from afterword._common import variables
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.support.asgi import ask
 from tests.support.in_process import SILENT, InProcessStage
@@ -79,11 +79,64 @@ def test_one_application(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch)
     BackgroundTaskInstrumentor.uninstrument_app(app)
 
 
-def test_a_bad_variable_is_named(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
-    """A variable that is neither true nor false is an error that names it."""
-    monkeypatch.setenv("AFTERWORD_TRACES", "perhaps")
-    with pytest.raises(ValueError, match=re.escape("AFTERWORD_TRACES: true or false is needed, not 'perhaps'")):
-        BackgroundTaskInstrumentor.instrument_app(application(stage))
+SLIPS = {
+    "AFTERWORD_TRACES": ("nope", "true or false is needed, not 'nope'; it is true"),
+    "AFTERWORD_METRICS": ("2", "true or false is needed, not '2'; it is true"),
+    "AFTERWORD_LOGS": ("ja", "true or false is needed, not 'ja'; it is true"),
+    "AFTERWORD_NEW_TRACE": ("x", "true or false is needed, not 'x'; it is false"),
+    "AFTERWORD_OTEL_LOGS": ("x", "true or false is needed, not 'x'; it is false"),
+    "AFTERWORD_METRICS_PATH": (
+        "metrics",
+        "a path that starts with a slash, or none, is needed, not 'metrics'; it is /metrics",
+    ),
+    "AFTERWORD_CLIENT_ERROR_LEVEL": (
+        "loud",
+        "one of debug, info, warning, error is needed, not 'loud'; it is debug",
+    ),
+    "AFTERWORD_DISABLED": ("ture", "true or false is needed, not 'ture'; it is false"),
+}
+
+
+def assert_accounted(stage: InProcessStage) -> None:
+    """Assert that two applications without code have their account, with all signals, and /metrics."""
+    instrumentor = BackgroundTaskInstrumentor()
+    instrumentor.instrument(observers=[stage.accounts.recorder], **stage.settings)
+    try:
+        for app in (application(stage), application(stage)):
+            ask(app)
+            assert "background_task_ended_total" in ask(app, "/metrics").text
+            afterword.uninstrument(app)
+    finally:
+        instrumentor.uninstrument()
+    assert stage.outcomes == [("mail", "succeeded")] * 2
+    assert len(stage.accounts.spans.of_runs()) == len(stage.lines("background_task.succeeded")) == 2
+
+
+@pytest.mark.parametrize("variable", SLIPS)
+def test_a_variable_that_cannot_be_read(stage: InProcessStage, monkeypatch, caplog, variable):
+    """A slip in a variable is one warning that names it, and the default holds: it costs nothing else."""
+    value, complaint = SLIPS[variable]
+    monkeypatch.setattr(variables, "_warned", set())
+    monkeypatch.setenv(variable, value)
+    assert_accounted(stage)
+    said = [record for record in caplog.records if variable in record.getMessage()]
+    assert [(record.levelname, record.getMessage()) for record in said] == [
+        ("WARNING", f"afterword: {variable}: {complaint}")
+    ]
+
+
+@pytest.mark.parametrize("variable", SLIPS)
+def test_an_empty_variable_is_none(stage: InProcessStage, monkeypatch, caplog, variable):
+    """An empty value is as if the variable were not set, and nothing is said of it."""
+    monkeypatch.setenv(variable, " ")
+    assert_accounted(stage)
+    assert variable not in caplog.text
+
+
+def test_an_argument_that_cannot_be_is_an_error(stage: InProcessStage):
+    """What code passes is refused with its name, as by `instrument`."""
+    with pytest.raises(ValueError, match="metrics_path: 'metrics' must start with a slash"):
+        BackgroundTaskInstrumentor.instrument_app(application(stage), metrics_path="metrics")
 
 
 def test_opentelemetry_finds_it():

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 import afterword
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
-from afterword._common import task_names
+from afterword._common import task_names, variables
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 
@@ -171,14 +171,19 @@ def test_declared_names_are_bounded():
 
 
 @pytest.mark.parametrize(
-    ("value", "limit"), [("7", 7), ("0", 1), ("-3", 1), ("many", 100), ("", 100), (None, 100)]
+    ("value", "limit"), [("7", 7), (" 7 ", 7), ("0", 100), ("-3", 100), ("many", 100), ("", 100), (None, 100)]
 )
-def test_bounds_come_from_the_environment(monkeypatch, value, limit):
-    """A bound can be set by an environment variable; nonsense means the default, and it is never below one."""
+def test_bounds_come_from_the_environment(monkeypatch, caplog, value, limit):
+    """A bound can be set by an environment variable; nonsense means the default, and one warning."""
+    monkeypatch.setattr(variables, "_warned", set())
     monkeypatch.delenv("AFTERWORD_MAX_TASK_NAMES", raising=False)
     if value is not None:
         monkeypatch.setenv("AFTERWORD_MAX_TASK_NAMES", value)
-    assert bounds._limit("AFTERWORD_MAX_TASK_NAMES", 100) == limit
+    for _ in range(2):
+        assert bounds.CardinalityLimit("AFTERWORD_MAX_TASK_NAMES", 100).limit == limit
+    said = [record.getMessage() for record in caplog.records if record.name == "afterword"]
+    complaint = f"afterword: AFTERWORD_MAX_TASK_NAMES: a number from 1 on is needed, not {value!r}; it is 100"
+    assert said == ([complaint] if limit == 100 and value else [])
 
 
 def test_there_are_metrics_to_check():

@@ -8,7 +8,7 @@ from time import perf_counter
 
 import anyio.to_thread
 import pytest
-from fastapi import BackgroundTasks
+from fastapi import BackgroundTasks, HTTPException
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
@@ -158,6 +158,23 @@ def test_routes_and_error_types_are_bounded(stage: InProcessStage, monkeypatch):
     assert stage.sample("background_task_failures_total", **NAME, error_type="ValueError") == 1
     assert stage.sample("background_task_failures_total", **NAME, error_type="other") == 1
     assert stage.accounts.meter.story().failures == stage.accounts.prometheus.story().failures
+
+
+def test_statuses_are_those_of_http(stage: InProcessStage):
+    """A status that HTTP does not know is `other` in both kinds of metrics: a client may choose the number."""
+
+    async def endpoint(status: int) -> None:
+        raise HTTPException(status, "no")
+
+    app = stage.fastapi()
+    app.get("/{status}")(endpoint)
+    stage.instrument(app)
+    for status in (404, 503, *range(512, 600), 999, 1099):
+        ask(app, f"/{status}")
+    for numbers in (stage.accounts.prometheus, stage.accounts.meter):
+        errors = numbers.story().errors
+        assert {labels[2]: count for labels, count in errors.items()} == {"404": 1, "503": 1, "other": 90}
+    assert {line["http_status"] for line in stage.lines("request.failed")} >= {404, 503, 999}
 
 
 def test_unsampled_spans_give_no_exemplar(stage: InProcessStage):

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any, Final
 
 from prometheus_client import REGISTRY
 
-from .._common.log import warn
 from .._common.settings import Settings
+from .._common.variables import flag, read
 from .._signals.otel_logs import OpenTelemetryLogs
 from .arguments import checked
 
 DEFAULT_PATH: Final = "/metrics"
-_NO = ("false", "0", "no", "off")
-_YES = ("true", "1", "yes", "on")
 
 
 def from_environment(**arguments: Any) -> Settings:
     """Return the settings from ``AFTERWORD_*``, for an application that is instrumented without code.
 
-    Arguments win over the environment. Raises ``ValueError`` naming the variable that cannot be.
+    Arguments win over the environment. Raises ``TypeError`` or ``ValueError`` naming an argument that cannot be.
     """
     defaults: dict[str, Any] = {
-        "traces": _flag("AFTERWORD_TRACES", default=True),
-        "metrics": _flag("AFTERWORD_METRICS", default=True),
-        "logs": _flag("AFTERWORD_LOGS", default=True),
-        "new_trace": _flag("AFTERWORD_NEW_TRACE", default=False),
-        "metrics_path": os.environ.get("AFTERWORD_METRICS_PATH", DEFAULT_PATH),
+        "traces": flag("AFTERWORD_TRACES", default=True),
+        "metrics": flag("AFTERWORD_METRICS", default=True),
+        "logs": flag("AFTERWORD_LOGS", default=True),
+        "new_trace": flag("AFTERWORD_NEW_TRACE", default=False),
+        "metrics_path": _metrics_path(),
         "tracer_provider": None,
         "meter_provider": None,
         "registry": REGISTRY,
@@ -36,30 +33,25 @@ def from_environment(**arguments: Any) -> Settings:
         "on_task_failure": (),
         "observers": (),
     }
-    if defaults["metrics_path"].lower() == "none":
-        defaults["metrics_path"] = None
     settings = checked(**(defaults | arguments))
-    if _flag("AFTERWORD_OTEL_LOGS", default=False):
+    if flag("AFTERWORD_OTEL_LOGS", default=False):
         settings = replace(settings, observers=(*settings.observers, OpenTelemetryLogs()))
     return settings
 
 
 def is_disabled() -> bool:
-    """Return whether ``AFTERWORD_DISABLED`` switches everything off, with or without code.
-
-    A value that cannot be read must not stop the application that it is there to help: it is warned of.
-    """
-    try:
-        return _flag("AFTERWORD_DISABLED", default=False)
-    except ValueError as error:
-        warn("%s; it is not switched off", error)
-        return False
+    """Return whether ``AFTERWORD_DISABLED`` switches everything off, with or without code."""
+    return flag("AFTERWORD_DISABLED", default=False)
 
 
-def _flag(variable: str, *, default: bool) -> bool:
-    value = os.environ.get(variable, "").strip().lower()
-    if value in _YES or value in _NO:
-        return value in _YES
-    if value:
-        raise ValueError(f"{variable}: true or false is needed, not {value!r}")
-    return default
+def _metrics_path() -> str | None:
+    default: str | None = DEFAULT_PATH
+    return read("AFTERWORD_METRICS_PATH", default, _path, "a path that starts with a slash, or none,")
+
+
+def _path(value: str) -> str | None:
+    if value.lower() == "none":
+        return None
+    if not value.startswith("/"):
+        raise ValueError
+    return value

@@ -14,7 +14,7 @@ from opentelemetry import context as otel
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter_provider
 
 from .._common import __version__, forks, semconv
-from .._common.cardinality import ERROR_TYPES, ROUTES
+from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.context import context_of
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, Tally
@@ -124,7 +124,7 @@ class OtelMetrics(TaskObserver):
         if info.route is not None:
             attributes[semconv.HTTP_ROUTE] = ROUTES.admit(info.route)
         if info.status is not None:
-            attributes[semconv.HTTP_STATUS] = info.status
+            attributes[semconv.HTTP_STATUS] = admit_status(info.status)
         self._request_errors.add(1, attributes)
 
     def observer_failed(self, observer: str) -> None:

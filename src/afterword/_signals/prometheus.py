@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
 from .._common import __version__, forks, semconv
-from .._common.cardinality import ERROR_TYPES, ROUTES
+from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, Tally
 from .multiprocess.directory import complaint, directory, several_processes
@@ -196,7 +196,7 @@ class Prometheus(TaskObserver):
             semconv.REQUEST_ERRORS,
             info.method or "",
             ROUTES.admit(info.route or ""),
-            "" if info.status is None else str(info.status),
+            "" if info.status is None else str(admit_status(info.status)),
             ERROR_TYPES.admit(full_name(exc)),
         )
 

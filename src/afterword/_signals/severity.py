@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
-from .._common.log import warn
 from .._common.model import Outcome, RequestInfo
+from .._common.variables import read
 
 LEVELS: Final = {
     Outcome.SUCCEEDED: "info",
@@ -22,10 +21,13 @@ _LOUDNESS: Final = ("debug", "info", "warning", "error")
 
 def client_error_level() -> str:
     """Return the level of a 4xx that dropped no task: ``AFTERWORD_CLIENT_ERROR_LEVEL``, or ``debug``."""
-    level = os.environ.get(_VARIABLE, "").strip().lower() or _LOUDNESS[0]
+    return read(_VARIABLE, _LOUDNESS[0], _level, f"one of {', '.join(_LOUDNESS)}")
+
+
+def _level(value: str) -> str:
+    level = value.lower()
     if level not in _LOUDNESS:
-        warn("%s: one of %s is needed, not %r; it is %s", _VARIABLE, ", ".join(_LOUDNESS), level, _LOUDNESS[0])
-        return _LOUDNESS[0]
+        raise ValueError
     return level
 
 
