@@ -148,7 +148,7 @@ def _line(*groups: tuple[str, ...]) -> str:
 def _ends(*outcomes: str) -> str:
     """Return one readable line for each task that came to such an end: what happened, and what to do."""
     family, any_of = names.EVENT_FAMILY, "|".join(outcomes)
-    why = (names.KEY_REASON, names.KEY_ERROR_TYPE, "exc_value", names.KEY_DETAIL)
+    why = (names.KEY_ERROR_TYPE, "exc_value", names.KEY_DETAIL)
     chosen = f'{_STREAM} |= "{family}." | json | event=~"{family}[.]({any_of})" | {_OF_TASK}'
     return f"{chosen} {_line(('event',), (names.KEY_TASK,), why)}"
 

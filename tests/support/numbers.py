@@ -44,6 +44,7 @@ class Numbers:
             started=count("background_task_started_total", "background_task_name"),
             ended=count("background_task_ended_total", "background_task_name", "background_task_outcome"),
             reasons=None,
+            error_types=None,
             failures=count("background_task_failures_total", "background_task_name", "error_type"),
             errors=count(
                 "afterword_request_errors_total",

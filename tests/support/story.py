@@ -89,6 +89,7 @@ class Story:
     started: Counter[str] | None = field(default_factory=Counter)
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str, str]] | None = field(default_factory=Counter)
+    error_types: Counter[tuple[str, str, str]] | None = field(default_factory=Counter)
     failures: Counter[tuple[str, str]] = field(default_factory=Counter)
     errors: Counter[tuple[str, str, str, str]] | None = field(default_factory=Counter)
 
@@ -105,6 +106,8 @@ class Story:
         self.ended[run.name, run.outcome] += 1
         if self.reasons is not None and run.reason is not None:
             self.reasons[run.name, run.outcome, run.reason] += 1
+        if self.error_types is not None:
+            self.error_types[run.name, run.outcome, str(run.error_type)] += 1
         if run.outcome == "failed":
             self.failures[run.name, str(run.error_type)] += 1
 
@@ -116,7 +119,7 @@ class Story:
 
 def story_of(expected: Iterable[Expectation]) -> Story:
     """Return the story that the expectations add up to."""
-    story = Story()
+    story = Story(error_types=None)  # what the signals agree on, and few tests name
     for item in expected:
         if isinstance(item, Ended):
             story.add_run(item)

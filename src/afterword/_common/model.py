@@ -119,8 +119,8 @@ class TaskRun:
         detail: what happened and what to do about it, as text; ``None`` if it succeeded.
         exception: the exception that it raised, that cancelled it, or that ended the request of a dropped run.
             Set only while observers are called.
-        error_type: the full name of the exception's type (``ValueError`` for builtins); the reason for a failure
-            without an exception.
+        error_type: the full name of the exception's type (``ValueError`` for builtins), for a dropped run that of
+            its request's exception; the reason if there is no exception; ``None`` if it succeeded.
         trace_id: the trace of its span, 32 hexadecimal digits; before it starts, of the span it was scheduled in.
         span_id: its span, 16 hexadecimal digits; before it starts, the span it was scheduled in.
         sampled: whether its span is sampled, so that an exemplar can link to it.

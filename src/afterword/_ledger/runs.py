@@ -176,8 +176,8 @@ class Ledger:
             run.reason, run.detail = reason, detail
         if exc is not None:
             run.error_type, run.exception = full_name(exc), exc
-        elif outcome is Outcome.FAILED:
-            run.error_type = reason
+        elif reason is not None and run.error_type is None:
+            run.error_type = reason.value
         captured = run._captured
         if captured is not None and (run.started_at is None or run.torn_down):
             self._follow(captured.attach_all)  # it ends outside its own context

@@ -119,7 +119,7 @@ class Tally:
                 if self.timed:
                     self._observe_times(run, outcome)
             if run.outcome is Outcome.FAILED:
-                kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
+                kind = ERROR_TYPES.admit(str(run.error_type))
                 self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def copy(self) -> Tally:

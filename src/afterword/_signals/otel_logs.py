@@ -18,7 +18,7 @@ from .._common.context import context_of
 from .._common.exceptions import exc_info
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .._common.validation import findings
-from .attributes import error_type, exception_attributes
+from .attributes import exception_attributes
 from .severity import LEVELS, client_error_level, is_client_error, request_level
 
 _SEVERITIES: Final = {
@@ -134,9 +134,8 @@ def _run(run: TaskRun) -> dict[str, Any]:
         semconv.TASK_DURATION: run.duration,
         semconv.TASK_OUTCOME: run.outcome and str(run.outcome),
         semconv.TASK_REASON: run.reason and str(run.reason),
+        semconv.ERROR_TYPE: run.error_type,
     }
-    if run.outcome is not None and run.outcome is not Outcome.SUCCEEDED:
-        attributes[semconv.ERROR_TYPE] = error_type(run)
     if run.outcome is Outcome.FAILED and run.exception is not None:
         attributes |= exception_attributes(exc_info(run.exception))
     return {key: value for key, value in attributes.items() if value is not None}

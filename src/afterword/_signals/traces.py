@@ -29,7 +29,7 @@ from .._common.exceptions import exc_info
 from .._common.faults import EXITS
 from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
 from . import missing_sdk
-from .attributes import error_type, exception_attributes
+from .attributes import exception_attributes
 
 _NANOSECONDS = 1_000_000_000
 
@@ -129,6 +129,7 @@ class Traces(TaskObserver):
         if adopted is not None:
             span.set_attribute(semconv.TASK_OUTCOME, str(Outcome.CANCELLED))
             span.set_attribute(semconv.TASK_REASON, str(Reason.CANCELLED))
+            span.set_attribute(semconv.ERROR_TYPE, str(Reason.CANCELLED))
             span.set_status(Status(StatusCode.ERROR))
             del self._open[run]
 
@@ -152,9 +153,8 @@ class Traces(TaskObserver):
             return
         if run.reason is not None:
             span.set_attribute(semconv.TASK_REASON, str(run.reason))
-        error = error_type(run)
-        if error is not None:
-            span.set_attribute(semconv.ERROR_TYPE, error)
+        if run.error_type is not None:
+            span.set_attribute(semconv.ERROR_TYPE, run.error_type)
         if run.outcome is Outcome.FAILED and run.exception is not None and self._record_exceptions:
             _record(span, run.exception)
         span.set_status(Status(StatusCode.ERROR, run.detail))

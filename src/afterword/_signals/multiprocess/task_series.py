@@ -67,7 +67,7 @@ class TaskSeries:
             self._observe_times(run, outcome)
         self._ended[outcome].inc()
         if outcome is Outcome.FAILED:
-            kind = ERROR_TYPES.admit(str(run.error_type or run.reason))
+            kind = ERROR_TYPES.admit(str(run.error_type))
             self._book.counter(semconv.FAILURES, self._name, kind).inc()
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
