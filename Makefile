@@ -63,11 +63,13 @@ mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in e
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build
 
-lint: $(NEWEST)/lint.stamp  ## ruff, mypy --strict, and who may import whom
+lint: $(NEWEST)/lint.stamp  ## ruff, mypy --strict, pyright, and who may import whom
 	$(NEWEST)/bin/ruff check .
 	$(NEWEST)/bin/ruff format --check .
 	$(NEWEST)/bin/mypy
 	$(NEWEST)/bin/python -m tests.typing.readme
+	$(NEWEST)/bin/basedpyright
+	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/basedpyright --verifytypes afterword --ignoreexternal
 	$(NEWEST)/bin/lint-imports --no-logo
 
 format: $(NEWEST)/lint.stamp  ## let ruff write what it can

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from afterword.testing import Account
+    from afterword.testing import Account, Count
 
 
 @pytest.fixture
@@ -36,5 +36,6 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     testing = sys.modules.get("afterword.testing")
     if testing is None:
         return None
-    stories: list[list[str]] = [side.story() for side in (left, right) if isinstance(side, testing.Count)]
+    counts: type[Count] = testing.Count
+    stories = [side.story() for side in (left, right) if isinstance(side, counts)]
     return [f"{left!r} {op} {right!r}", "", *stories[0]] if stories else None

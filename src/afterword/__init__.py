@@ -6,7 +6,7 @@ instrument(app)
 """
 
 from ._common import __version__
-from ._common.context import current_run as current
+from ._common.context import current
 from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
 from ._common.settings import TaskFailureCallback
 from ._common.task_names import task

@@ -1,6 +1,7 @@
-"""The public API as a type checker sees it. Nothing here is run: `make lint` reads it.
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
+"""The public API as type checkers see it, mypy and pyright. Nothing here is run: `make lint` reads it.
 
-Where an ignored error would be none, mypy says so: what must not pass is held as well as what must.
+Where an ignored error would be none, both say so: what must not pass is held as well as what must.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine

@@ -1,5 +1,7 @@
 """What can be imported, and what `instrument` and `task` make of bad arguments."""
 
+import pkgutil
+
 import pytest
 from fastapi import FastAPI, HTTPException
 from opentelemetry import metrics, trace
@@ -49,6 +51,29 @@ def test_the_names_of_helpers_are_pinned():
     from afterword import logs
 
     assert logs.__all__ == ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
+
+
+def test_the_hooks_of_several_workers_are_pinned():
+    """`afterword.multiprocess` offers the hooks for a server, and nothing else."""
+    from afterword import multiprocess
+
+    assert multiprocess.__all__ == ["child_exit", "clear", "on_starting"]
+
+
+def test_the_names_for_tests_are_pinned():
+    """`afterword.testing` offers the account, what it is made of and what it raises, and nothing else."""
+    from afterword import testing
+
+    assert testing.__all__ == [
+        *("Account", "AmbiguousTask", "Count", "RequestError", "TaskAccount", "UnknownTask", "account"),
+    ]
+
+
+def test_only_public_modules_have_public_names():
+    """Whoever imports what has no underscore imports what is pinned; the instrumentor is for OpenTelemetry."""
+    modules = [module.name for module in pkgutil.walk_packages(afterword.__path__, "afterword.")]
+    public = [name for name in modules if not any(part.startswith("_") for part in name.split("."))]
+    assert sorted(public) == [f"afterword.{name}" for name in ("instrumentor", "logs", "multiprocess", "testing")]
 
 
 def test_outcomes_and_reasons_are_closed_sets():

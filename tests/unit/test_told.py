@@ -16,7 +16,7 @@ from starlette.background import BackgroundTask
 
 from afterword._common import exceptions as told
 from afterword.logs import OpenTelemetryLogs
-from afterword.testing.recorder import Recorder
+from afterword.testing._recorder import Recorder
 from tests.otlp.sdk_logs import KeptLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage

@@ -31,9 +31,13 @@ _current_run: ContextVar[TaskRun | None] = ContextVar("afterword_run", default=N
 reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", default=None)
 """The identity of an exception that leaves the application after its traceback was logged."""
 
-current_run = _current_run.get
 enter_run = _current_run.set
 leave_run = _current_run.reset
+
+
+def current() -> TaskRun | None:
+    """Return the run that this code is part of: a task, or what it calls; ``None`` outside of any task."""
+    return _current_run.get()
 
 
 def run_in(context: Context) -> TaskRun | None:

@@ -68,6 +68,14 @@ class RequestInfo:
 
     __slots__ = ("_logged", "dropped", "method", "request_id", "route", "span_id", "status", "trace_id")
 
+    method: str | None
+    route: str | None
+    request_id: str | None
+    status: int | None
+    trace_id: str | None
+    span_id: str | None
+    dropped: bool
+
     def __init__(
         self,
         method: str | None = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 MAX_PLACES: Final = 20
@@ -89,10 +89,10 @@ def _listed(exc: BaseException) -> tuple[int, Any] | None:
     """Return the number of errors in a validation error, and the errors, unless there are too many to build."""
     if not any(cls.__name__.endswith("ValidationError") for cls in type(exc).__mro__):
         return None
-    errors = getattr(exc, "errors", None)
+    errors: Callable[..., Any] | None = getattr(exc, "errors", None)
     if not callable(errors):
         return None
-    count = getattr(exc, "error_count", None)
+    count: Callable[..., Any] | None = getattr(exc, "error_count", None)
     if callable(count):  # pydantic 2
         number = int(count())
         return number, errors(include_url=False) if number <= _MAX_LISTED else []

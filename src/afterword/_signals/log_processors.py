@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from .._common import semconv
-from .._common.context import current_ids, current_run, reported_exception
+from .._common.context import current, current_ids, reported_exception
 
 
 def add_context(logger: Any, method: str, event_dict: Any) -> Any:
@@ -18,7 +18,7 @@ def add_context(logger: Any, method: str, event_dict: Any) -> Any:
     if trace_id is not None:
         event_dict.setdefault(semconv.KEY_TRACE_ID, trace_id)
         event_dict.setdefault(semconv.KEY_SPAN_ID, span_id)
-    run = current_run()
+    run = current()
     if run is not None:
         event_dict.setdefault(semconv.KEY_TASK, run.name)
         event_dict.setdefault(semconv.KEY_TASK_RUN, run.id)

@@ -47,7 +47,7 @@ class MethodPatch:
 
     def install(self) -> None:
         """Install the hook on top of the current method."""
-        self.original = self.cls.__dict__[self.name]
+        self.original = replaced = self.cls.__dict__[self.name]
         # The called object may differ from the one to restore: another tool's wrapper may be a descriptor, which
         # mistakes the instance for an argument unless it is looked up on the class.
         called = getattr(self.cls, self.name)
@@ -55,7 +55,7 @@ class MethodPatch:
         functools.update_wrapper(hook, called)
         self.hook = hook
         self._beneath.clear()
-        self._beneath.update(_reachable(self.original))
+        self._beneath.update(_reachable(replaced))
         setattr(self.cls, self.name, hook)
 
     def remove(self) -> None:

@@ -4,10 +4,10 @@ It covers every application that is called meanwhile, whether it calls ``instrum
 them unchanged.
 """
 
-from .account import Account, TaskAccount
-from .counts import Count
-from .lookup import AmbiguousTask, UnknownTask
-from .recorder import RequestError
-from .session import account
+from ._account import Account, TaskAccount
+from ._counts import Count
+from ._lookup import AmbiguousTask, UnknownTask
+from ._recorder import RequestError
+from ._session import account
 
 __all__ = ["Account", "AmbiguousTask", "Count", "RequestError", "TaskAccount", "UnknownTask", "account"]

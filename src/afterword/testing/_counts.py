@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from .._common.model import Outcome, TaskRun
-from . import report
-from .recorder import Recorder
+from . import _report as report
+from ._recorder import Recorder
 
 
 class Count(int):

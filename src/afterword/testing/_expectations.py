@@ -7,7 +7,8 @@ from typing import Any
 
 from .._common.model import Outcome, TaskRun
 from .._common.task_names import function_name
-from . import lookup, report
+from . import _lookup as lookup
+from . import _report as report
 
 Task = str | Callable[..., Any]
 

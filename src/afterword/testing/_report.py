@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from .._common import semconv
 from .._common.model import TaskRun
-from .lookup import label
-from .recorder import Recorder
+from ._lookup import label
+from ._recorder import Recorder
 
 STATES = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
 _MAX_TOLD = 20

@@ -10,10 +10,11 @@ from typing import Any
 
 from .._common.model import Outcome, TaskRun
 from .._ledger.deferred import drain
-from . import lookup, report
-from .counts import Counts
-from .expectations import Expectations
-from .recorder import Recorder, RequestError
+from . import _lookup as lookup
+from . import _report as report
+from ._counts import Counts
+from ._expectations import Expectations
+from ._recorder import Recorder, RequestError
 
 _PATIENCE = 5.0
 

@@ -14,8 +14,8 @@ from .._common.settings import Settings
 from .._ledger.instrumentation import Instrumentation, get_instrumentation, unwatch, watch
 from .._setup import instrument
 from .._starlette import patches
-from .account import Account
-from .recorder import Recorder
+from ._account import Account
+from ._recorder import Recorder
 
 _SILENT = Settings(traces=False, metrics=False, logs=False)
 
