@@ -19,6 +19,10 @@ def main(*names: str) -> int:
     if missing:
         print(f"[tool.mutmut] names what is not there: {', '.join(missing)}")
         return 1
+    stale = explained().stale({Path(path).stem: Path(path).read_text() for path in settings["only_mutate"]})
+    if stale:
+        print("equivalent.toml explains what is not there:", *stale, sep="\n  ")
+        return 1
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", MOST_CHILDREN, *names]
     if subprocess.run(command, check=False).returncode:
         return 1

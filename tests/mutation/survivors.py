@@ -64,6 +64,17 @@ class Explained:
             if mutant["why"]
         }
 
+    def stale(self, sources: dict[str, str]) -> list[Change]:
+        """Return the explanations of what is not in the source of its module any more."""
+        plain = {module: " ".join(source.split()) for module, source in sources.items()}
+        return sorted(
+            change
+            for change in self._changes
+            for module, _, function in [change.function.partition(".")]
+            if change.was not in plain.get(module, "")
+            or f"def {function.rpartition('.')[2]}(" not in plain[module]
+        )
+
     def __contains__(self, change: Change) -> bool:
         return change in self._changes or any(all(map(re.search, kind, change)) for kind in self._kinds)
 
