@@ -117,7 +117,7 @@ def test_contrib_taken_out_in_the_middle(stage: InProcessStage, when):
 
 
 def test_a_hook_lost_between_a_request_and_its_tasks(stage: InProcessStage):
-    """If our hook is taken out while a request runs, its tasks are accounted for, and the hook returns."""
+    """If our hook is taken out while a request runs, its tasks are accounted for and say so; the hook returns."""
 
     async def endpoint(background: BackgroundTasks) -> None:
         background.add_task(stage.works("mail"))
@@ -127,6 +127,7 @@ def test_a_hook_lost_between_a_request_and_its_tasks(stage: InProcessStage):
     ask(app)
     assert stage.did == ["mail"]
     assert stage.outcomes == [("mail", "succeeded")]
+    assert "removed our hook" in stage.accounts.recorder.run("mail").detail
     assert BackgroundTask.__call__ is hooks._call_patch.hook
 
 

@@ -1,5 +1,6 @@
 """What is known inside a task: `current()`, `running()`, and the fields of a run."""
 
+import asyncio
 import random
 import re
 import time
@@ -98,6 +99,20 @@ def test_times_add_up(stage: InProcessStage):
     assert run.wait >= 0
     assert run.thread_wait >= 0
     assert run.thread_wait + run.duration <= run.ended_at - run.started_at + 0.02
+
+
+def test_times_are_differences(stage: InProcessStage):
+    """Wait and duration of a task on the event loop are seconds since a moment of this process."""
+    began = time.perf_counter()
+
+    async def sleeps() -> None:
+        await asyncio.sleep(0.05)
+
+    ask(stage.app_with(sleeps))
+    [run] = stage.accounts.recorder.ended_runs
+    passed = time.perf_counter() - began
+    assert 0 <= run.wait < passed
+    assert 0.04 <= run.duration < passed
 
 
 def test_a_run_in_a_trace_has_its_ids(stage: InProcessStage):

@@ -123,6 +123,18 @@ def test_an_observer_is_told_of_failed_requests(stage: InProcessStage):
     assert notes.told == [("request_failed", 500, KeyError)]
 
 
+def test_an_observer_is_told_what_dropped_a_task(stage: InProcessStage):
+    """The run of a task that a failed request dropped has that exception while observers are told of its end."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(stage.works("mail"))
+        raise KeyError("boom")
+
+    notes = Notes()
+    ask(stage.app(endpoint, observers=[notes]))
+    assert ("ended", False, Outcome.DROPPED, KeyError) in notes.told
+
+
 def test_the_base_class_may_be_used_as_it_is(stage: InProcessStage):
     """An observer that overrides nothing hears nothing and raises nothing."""
     ask(stage.app_with(stage.works("mail"), stage.fails("report"), observers=[TaskObserver()]))
