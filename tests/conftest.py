@@ -15,8 +15,11 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
 
 from afterword._common import cardinality as bounds
 from afterword._common import task_names
+from afterword.instrumentor import BackgroundTaskInstrumentor
+from tests.support.accounts import restored_structlog
 from tests.support.comparison import Behaviour, Comparison, compared_in
-from tests.support.in_process import InProcessStage, restored_structlog
+from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 from tests.support.telemetry_modes import MODES, TelemetryMode
 from tests.support.versions import NATIVE_TELEMETRY
 
@@ -61,6 +64,23 @@ def stage() -> Iterator[InProcessStage]:
         stage.accounts.lines.configure()
         yield stage
         stage.close()
+
+
+@pytest.fixture
+def kept_logs() -> Iterator[KeptLogs]:
+    """Provide an OpenTelemetry logger provider that keeps its records."""
+    kept = KeptLogs()
+    yield kept
+    kept.provider.shutdown()
+
+
+@pytest.fixture
+def instrumentor() -> Iterator[BackgroundTaskInstrumentor]:
+    """Provide OpenTelemetry's instrumentor of ours, which a test may use; afterwards it is undone."""
+    instrumentor = BackgroundTaskInstrumentor()
+    yield instrumentor
+    if instrumentor.is_instrumented_by_opentelemetry:
+        instrumentor.uninstrument()
 
 
 @pytest.fixture(

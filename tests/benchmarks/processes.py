@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.configurations import CONFIGURATIONS
+from tests.support import ROOT
 from tests.support.alone import ALONE, can_be_alone
-
-ROOT = Path(__file__).parents[2]
 
 
 class BrokenWorkerError(Exception):

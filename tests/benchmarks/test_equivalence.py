@@ -21,7 +21,7 @@ from tests.benchmarks.driving import http_scope, receive, send
 from tests.benchmarks.handwritten_metrics import OpenTelemetryMetrics, PrometheusMetrics
 from tests.benchmarks.ours import furnish_by_hand
 from tests.benchmarks.shop import furnish, quiet_app
-from tests.support.in_process import restored_structlog
+from tests.support.accounts import restored_structlog
 from tests.support.numbers import MeterAccount
 from tests.support.versions import NATIVE_TELEMETRY
 

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 DIRECTORY = ROOT / ".build" / "grafana"
 
 PACKAGES = {

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from examples.shop.process import free_port
+from tests.support.processes import server_process
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 SHOP = "examples.shop.app:app"
 TWO_WORKERS = ("--workers", "2", "--timeout-worker-healthcheck", "20")
 """More options of the server; it waits for new workers for long where all of this shares two cores."""
@@ -98,22 +98,5 @@ def shop(
     directory.mkdir(parents=True)
     given = {"SHOP_DIRECTORY": str(directory), "SHOP_SMTP_PORT": str(mail_port), "PYTHONWARNINGS": ""}
     port, log = free_port(), directory / "shop.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command(port),
-            cwd=ROOT,
-            env=os.environ | given | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
+    with server_process(command(port), log, os.environ | given | environment, grace=5) as process:
         yield Shop(process, port, log)
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # workers that hold on to their tasks
-        process.wait(5)

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from dashboards.prometheus.server import Prometheus, configuration
 from examples.shop.mailserver import Mailroom
+from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 
 from .live_mail import Beside, IllMailroom, beside
@@ -112,20 +113,13 @@ def _count(prometheus: Prometheus, job: str, metric: str) -> float:
 @contextmanager
 def _busy(database: sqlite3.Connection) -> Iterator[None]:
     """Write to a shop's database most of the time, so that its own writers wait for it in their threads."""
-    stop = threading.Event()
 
-    def write() -> None:
-        while not stop.is_set():
-            database.execute("BEGIN IMMEDIATE")
-            stop.wait(0.15)
-            database.rollback()
-            stop.wait(0.03)
+    def write(over: threading.Event) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        over.wait(0.15)
+        database.rollback()
+        over.wait(0.03)
 
     database.isolation_level = None
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
+    with repeating(write):
         yield
-    finally:
-        stop.set()
-        thread.join()

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from dashboards.prometheus.server import Prometheus
+from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 
 from .live_stage import stage
@@ -57,21 +58,16 @@ class Watch:
     @contextmanager
     def over(self, prometheus: Prometheus) -> Iterator[None]:
         """Watch for as long as the context lasts."""
-        stop, start = threading.Event(), time.monotonic()
+        start = time.monotonic()
 
-        def look() -> None:
-            while not stop.wait(0.5):
-                for alert in prometheus.api("alerts")["alerts"]:
-                    if alert["state"] == "firing":
-                        self._note(alert, time.monotonic() - start)
+        def look(over: threading.Event) -> None:
+            for alert in prometheus.api("alerts")["alerts"]:
+                if alert["state"] == "firing":
+                    self._note(alert, time.monotonic() - start)
+            over.wait(0.5)
 
-        thread = threading.Thread(target=look)
-        thread.start()
-        try:
+        with repeating(look):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     def _note(self, alert: dict[str, Any], elapsed: float) -> None:
         key = alert["labels"]["job"], alert["labels"]["alertname"]

@@ -12,8 +12,8 @@ from tests.benchmarks.environments import made
 from tests.matrix import cells, report, results
 from tests.matrix.cell import Cell
 from tests.matrix.results import Result
+from tests.support import ROOT
 from tests.support.alone import ALONE, can_be_alone
-from tests.workers.servers import ROOT
 
 BUILD = ROOT / ".build" / "matrix"
 _TIMEOUT = 300.0

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
@@ -22,10 +21,11 @@ from examples.shop.process import free_port
 from tests.benchmarks.processes import environment_variables
 from tests.matrix.scenarios import HOLD, paths
 from tests.matrix.servers import SERVERS
+from tests.support import ROOT
 from tests.support.alone import loopback_up
+from tests.support.processes import server_process
 from tests.support.visit import VOLATILE_HEADERS
 from tests.support.waiting import wait_until
-from tests.workers.servers import ROOT
 
 _PATIENCE = 40.0
 Problems = dict[str, dict[str, str]]
@@ -116,27 +116,18 @@ def _serving(cell: Cell, python: str, *, watched: bool) -> Iterator[Drive]:
     port = free_port()
     panel = {"peer": cell.peer, "late": cell.late, "watched": watched, "kind": cell.kind, "eager": cell.eager}
     environment = environment_variables() | {"MATRIX": json.dumps(panel), "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    with tempfile.TemporaryFile("w+") as log:
-        server = subprocess.Popen(
-            [python, "-m", *SERVERS[cell.server].command(port)],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        drive = Drive(f"http://127.0.0.1:{port}", cell.kind)
-        try:
-            _wait_until_up(drive, server)
-            yield drive
-        except (httpx.HTTPError, AssertionError) as exc:
-            log.seek(0)
-            raise BrokenCellError(f"{exc!r}: {log.read()[-1500:]}") from None
-        finally:
-            drive.close()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
+    command = [python, "-m", *SERVERS[cell.server].command(port)]
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory, "log")
+        with (
+            server_process(command, log, environment) as server,
+            contextlib.closing(Drive(f"http://127.0.0.1:{port}", cell.kind)) as drive,
+        ):
+            try:
+                _wait_until_up(drive, server)
+                yield drive
+            except (httpx.HTTPError, AssertionError) as exc:
+                raise BrokenCellError(f"{exc!r}: {log.read_text()[-1500:]}") from None
 
 
 def _wait_until_up(drive: Drive, server: subprocess.Popen[bytes]) -> None:

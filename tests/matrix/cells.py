@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.benchmarks.environments import PEERS as MEASURED_PEERS
 from tests.matrix.cell import Cell
-from tests.workers.servers import ROOT
+from tests.support import ROOT
 
 PYTHONS = ("3.11", "3.12", "3.13")
 _SERVERS = [

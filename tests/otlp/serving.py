@@ -16,9 +16,10 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.shop.process import free_port
+from tests.support import ROOT
+from tests.support.processes import plain_environment, server_process
 from tests.support.waiting import SECONDS, wait_until
 
-ROOT = Path(__file__).parents[2]
 QUIET = {
     "OTEL_BSP_SCHEDULE_DELAY": "100",
     "OTEL_BLRP_SCHEDULE_DELAY": "100",
@@ -109,25 +110,12 @@ def process(
 ) -> Iterator[Process]:
     """Run a server, without any `OTEL_*` of the machine's, until the block ends or it is stopped before."""
     port = free_port()
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "AFTERWORD_"))}
+    kept = plain_environment()
     kept["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [kept.get("PYTHONPATH")])])
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command(app, port, *options),
-            cwd=ROOT,
-            env=kept | environment,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+    with server_process(command(app, port, *options), log, kept | environment) as server:
         running = Process(server, f"http://127.0.0.1:{port}", log)
-        try:
-            running.wait_for(lambda: _is_up(running))
-            yield running
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
+        running.wait_for(lambda: _is_up(running))
+        yield running
 
 
 def _is_up(running: Process) -> bool:

@@ -11,24 +11,16 @@ import afterword
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from afterword.logs import OpenTelemetryLogs
 from tests.otlp.receiver import Receiver
-from tests.otlp.sdk_logs import KeptLogs
 from tests.otlp.serving import PATIENT, process, uvicorn
 from tests.otlp.visits import STORY, visit
 from tests.support.asgi import ask, with_header
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 
 pytestmark = pytest.mark.timeout(120)
 
 SEVERITIES = {"succeeded": ("INFO", 9), "failed": ("ERROR", 17)}
 WARNING = ("WARN", 13)
-
-
-@pytest.fixture
-def kept():
-    """Provide a logger provider that keeps its records."""
-    kept = KeptLogs()
-    yield kept
-    kept.provider.shutdown()
 
 
 async def endpoint(tasks: BackgroundTasks) -> None:
@@ -71,10 +63,10 @@ def test_every_event_arrives_once(receiver: Receiver, tmp_path: Path):
     assert (refused.trace_id, refused.span_id) == (line["trace_id"], line["span_id"])
 
 
-def test_a_failure_has_its_traceback(stage: InProcessStage, kept: KeptLogs):
+def test_a_failure_has_its_traceback(stage: InProcessStage, kept_logs: KeptLogs):
     """A failed task has `exception.*`; a skipped one has the reason and none."""
-    ask(stage.app(endpoint, observers=[OpenTelemetryLogs(kept.provider)]))
-    failed, skipped = kept.records
+    ask(stage.app(endpoint, observers=[OpenTelemetryLogs(kept_logs.provider)]))
+    failed, skipped = kept_logs.records
     assert failed.attributes["exception.type"] == failed.attributes["error.type"] == "ValueError"
     assert failed.attributes["exception.message"] == "declined"
     assert 'raise ValueError("declined")' in failed.attributes["exception.stacktrace"]
@@ -83,7 +75,7 @@ def test_a_failure_has_its_traceback(stage: InProcessStage, kept: KeptLogs):
     assert not [key for key in skipped.attributes if key.startswith("exception.")]
 
 
-def test_a_failed_request(stage: InProcessStage, kept: KeptLogs):
+def test_a_failed_request(stage: InProcessStage, kept_logs: KeptLogs):
     """A 5xx is an error with its traceback and the request's id; a 4xx is a record for debugging, without."""
 
     async def broken() -> None:
@@ -95,10 +87,10 @@ def test_a_failed_request(stage: InProcessStage, kept: KeptLogs):
     app = stage.fastapi()
     app.get("/broken")(broken)
     app.get("/missing")(missing)
-    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider, level="debug")])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept_logs.provider, level="debug")])
     ask(app, "/broken", headers=with_header("x-request-id", "r-1"))
     ask(app, "/missing")
-    server_error, client_error = kept.records
+    server_error, client_error = kept_logs.records
     assert (server_error.event, client_error.event) == ("request.failed", "request.failed")
     assert (server_error.severity, client_error.severity) == (17, 5)
     assert "no database" in server_error.attributes["exception.stacktrace"]
@@ -106,7 +98,7 @@ def test_a_failed_request(stage: InProcessStage, kept: KeptLogs):
     assert not [key for key in client_error.attributes if key.startswith("exception.")]
 
 
-def test_the_input_of_a_validation_error_is_not_told(stage: InProcessStage, kept: KeptLogs):
+def test_the_input_of_a_validation_error_is_not_told(stage: InProcessStage, kept_logs: KeptLogs):
     """A validation error is told by its places, in a request and in a task."""
 
     class Order(BaseModel):
@@ -124,16 +116,16 @@ def test_the_input_of_a_validation_error_is_not_told(stage: InProcessStage, kept
     app = stage.fastapi()
     app.post("/")(order)
     app.get("/")(schedule)
-    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider, level="debug")])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept_logs.provider, level="debug")])
     ask(app, method="POST", headers=with_header("content-type", "application/json"), body=b'{"number": "hunter2"}')
     ask(app)
-    request, task = (record for record in kept.records if record.event.endswith(".failed"))
+    request, task = (record for record in kept_logs.records if record.event.endswith(".failed"))
     assert "body.number: int_parsing" in request.body
     assert task.attributes["exception.message"] == "number: int_parsing"
-    assert "hunter2" not in repr(kept.records)
+    assert "hunter2" not in repr(kept_logs.records)
 
 
-def test_an_exception_without_text(stage: InProcessStage, kept: KeptLogs):
+def test_an_exception_without_text(stage: InProcessStage, kept_logs: KeptLogs):
     """An exception whose text cannot be had is told all the same."""
 
     class Unspeakable(Exception):
@@ -143,8 +135,8 @@ def test_an_exception_without_text(stage: InProcessStage, kept: KeptLogs):
     def fail() -> None:
         raise Unspeakable
 
-    ask(stage.app_with(fail, observers=[OpenTelemetryLogs(kept.provider)]))
-    [record] = kept.records
+    ask(stage.app_with(fail, observers=[OpenTelemetryLogs(kept_logs.provider)]))
+    [record] = kept_logs.records
     assert record.attributes["error.type"].endswith("Unspeakable")
     assert "raise Unspeakable" in record.attributes["exception.stacktrace"]
 
@@ -158,11 +150,11 @@ def test_an_exception_without_text(stage: InProcessStage, kept: KeptLogs):
         ("error", []),
     ],
 )
-def test_the_level(level: str, events: list[str], stage: InProcessStage, kept: KeptLogs):
+def test_the_level(level: str, events: list[str], stage: InProcessStage, kept_logs: KeptLogs):
     """What is less severe than the level is not sent."""
-    ask(stage.app_with(stage.works("mail"), observers=[OpenTelemetryLogs(kept.provider, level=level)]))
-    assert [record.event for record in kept.records] == [f"background_task.{event}" for event in events]
-    assert {record.attributes["background_task.run.id"] for record in kept.records} == (
+    ask(stage.app_with(stage.works("mail"), observers=[OpenTelemetryLogs(kept_logs.provider, level=level)]))
+    assert [record.event for record in kept_logs.records] == [f"background_task.{event}" for event in events]
+    assert {record.attributes["background_task.run.id"] for record in kept_logs.records} == (
         {stage.accounts.recorder.ended_runs[0].id} if events else set()
     )
 
@@ -173,26 +165,26 @@ def test_a_level_that_is_none_is_named():
         OpenTelemetryLogs(level="loud")
 
 
-def test_without_traces(stage: InProcessStage, kept: KeptLogs):
+def test_without_traces(stage: InProcessStage, kept_logs: KeptLogs):
     """Without spans the events are told all the same, without ids."""
-    ask(stage.app_with(stage.works("mail"), traces=False, observers=[OpenTelemetryLogs(kept.provider)]))
-    assert [(record.event, record.trace_id) for record in kept.records] == [("background_task.succeeded", 0)]
+    ask(stage.app_with(stage.works("mail"), traces=False, observers=[OpenTelemetryLogs(kept_logs.provider)]))
+    assert [(record.event, record.trace_id) for record in kept_logs.records] == [("background_task.succeeded", 0)]
 
 
-def test_a_provider_that_comes_later(stage: InProcessStage, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
+def test_a_provider_that_comes_later(stage: InProcessStage, kept_logs: KeptLogs, monkeypatch: pytest.MonkeyPatch):
     """Without a provider of its own it follows the global one, also one that is set after the first events."""
     app = stage.app_with(stage.works("mail"), observers=[OpenTelemetryLogs()])
     ask(app)
-    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept.provider)
+    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept_logs.provider)
     ask(app)
     ask(app)
-    assert [record.event for record in kept.records] == ["background_task.succeeded"] * 2
-    assert {record.resource["service.name"] for record in kept.records} == {"kept"}
+    assert [record.event for record in kept_logs.records] == ["background_task.succeeded"] * 2
+    assert {record.resource["service.name"] for record in kept_logs.records} == {"kept_logs"}
 
 
-def test_the_variable(stage: InProcessStage, kept: KeptLogs, monkeypatch: pytest.MonkeyPatch):
+def test_the_variable(stage: InProcessStage, kept_logs: KeptLogs, monkeypatch: pytest.MonkeyPatch):
     """`AFTERWORD_OTEL_LOGS=true` adds it for zero code, beside observers that are given; the default is not to."""
-    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept.provider)
+    monkeypatch.setattr(_logs._internal, "_LOGGER_PROVIDER", kept_logs.provider)
     for value, events in (("false", 0), ("true", 1)):
         monkeypatch.setenv("AFTERWORD_OTEL_LOGS", value)
         app = stage.fastapi()
@@ -204,6 +196,6 @@ def test_the_variable(stage: InProcessStage, kept: KeptLogs, monkeypatch: pytest
         observers = [stage.accounts.recorder]
         BackgroundTaskInstrumentor.instrument_app(app, observers=observers, **stage.settings)
         ask(app)
-        assert len(kept.records) == events
+        assert len(kept_logs.records) == events
         afterword.uninstrument(app)
     assert stage.outcomes == [("mail", "succeeded")] * 2

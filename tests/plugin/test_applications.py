@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -41,15 +41,6 @@ def unaware(stage: InProcessStage, **options: Any) -> FastAPI:
         tasks.add_task(stage.works("mail"))
 
     return app
-
-
-@pytest.fixture
-def instrumentor(stage: InProcessStage) -> Iterator[BackgroundTaskInstrumentor]:
-    """Provide an instrumentor that sees every application, and tells the stage's accounts."""
-    instrumentor = BackgroundTaskInstrumentor()
-    yield instrumentor
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
 
 
 def instrument_all(stage: InProcessStage, instrumentor: BackgroundTaskInstrumentor) -> None:

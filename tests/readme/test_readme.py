@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 BLOCK = re.compile(r"(?:<!-- (?P<visit>.*?) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 
 

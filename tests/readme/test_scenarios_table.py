@@ -3,9 +3,9 @@
 import ast
 import re
 from collections import Counter
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 TABLE = ROOT / "docs" / "scenarios.md"
 
 

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from tests.support import ROOT
 from tests.support.comparison import Comparison
 from tests.support.in_process import InProcessStage
 
-ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "tests" / "README.md").read_text()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import httpx
@@ -16,7 +17,7 @@ from starlette.background import BackgroundTask
 from afterword import task
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage
-from tests.support.story import RequestError, abandoned, dropped, request_error, succeeded
+from tests.support.story import HTTP_EXCEPTION, RequestError, abandoned, dropped, request_error, succeeded
 from tests.support.visit import get
 from tests.support.waiting import wait_until
 
@@ -33,7 +34,7 @@ def told(unhandled: bool, status: int | None = None) -> RequestError:
     """Expect what is told of it."""
     if unhandled:
         return request_error(status or 500, "ValueError")
-    return request_error(status or 404, "fastapi.exceptions.HTTPException")
+    return request_error(status or 404, HTTP_EXCEPTION)
 
 
 class Detaching(APIRoute):
@@ -203,46 +204,37 @@ def test_an_endpoint_fails_after_a_timeout_has_answered(comparison: Comparison, 
     comparison.verify(build, get(), dropped("early"), dropped("late"), told(unhandled, 504))
 
 
+def going_on_after_a_timeout(stage: Stage, *, fails: bool) -> FastAPI:
+    """Build an application whose timeout raises, while its endpoint goes on with a task that must run."""
+    app = detaching_app(stage)
+    app.add_middleware(Timeout, raises=TimeoutError)
+    mail = task(name="mail", run_on_request_error=True)(stage.works("mail"))
+
+    @app.get("/")
+    async def endpoint(request: Request, tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail)
+        await request.app.state.answered.wait()
+        if fails:
+            raise ValueError("boom")
+
+    return app
+
+
 def test_a_task_that_must_run_on_an_error_is_not_run_twice(comparison: Comparison):
     """``run_on_request_error`` runs no task whose endpoint goes on and runs it, although a timeout raised."""
-
-    def build(stage: Stage) -> FastAPI:
-        app = detaching_app(stage)
-        app.add_middleware(Timeout, raises=TimeoutError)
-        mail = task(name="mail", run_on_request_error=True)(stage.works("mail"))
-
-        @app.get("/")
-        async def endpoint(request: Request, tasks: BackgroundTasks) -> None:
-            tasks.add_task(mail)
-            await request.app.state.answered.wait()
-
-        return app
 
     def drive(visit) -> None:
         visit.get()
         visit.wait_for("mail")
 
+    build = partial(going_on_after_a_timeout, fails=False)
     comparison.verify(build, drive, succeeded("mail"), request_error(500, "TimeoutError"))
 
 
 def test_a_task_that_must_run_on_an_error_runs_when_the_endpoint_fails_late(comparison: Comparison):
     """``run_on_request_error`` runs a task whose endpoint fails after its timeout has raised."""
-
-    def build(stage: Stage) -> FastAPI:
-        app = detaching_app(stage)
-        app.add_middleware(Timeout, raises=TimeoutError)
-        mail = task(name="mail", run_on_request_error=True)(stage.works("mail"))
-
-        @app.get("/")
-        async def endpoint(request: Request, tasks: BackgroundTasks) -> None:
-            tasks.add_task(mail)
-            await request.app.state.answered.wait()
-            raise ValueError("boom")
-
-        return app
-
     stage = comparison.stage()
-    app = build(stage)
+    app = going_on_after_a_timeout(stage, fails=True)
     comparison.instrument(app)
     with stage.serve(app) as server:
         assert httpx.get(server.url).status_code == 500
@@ -324,7 +316,7 @@ def test_whoever_holds_them_lets_them_go(comparison: Comparison, fails: bool):
 
     if fails:
         comparison.verify(build, drive, dropped("mail"), told(unhandled=False))
-        assert comparison.accounts.recorder.run("mail").error_type == "fastapi.exceptions.HTTPException"
+        assert comparison.accounts.recorder.run("mail").error_type == HTTP_EXCEPTION
     else:
         comparison.verify(build, drive, succeeded("report"), abandoned("mail", "response_replaced"))
 

@@ -13,6 +13,7 @@ from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import CollectorRegistry
 
 from afterword._ledger import deferred as lifetimes
+from tests.support.asgi import http_scope
 from tests.support.comparison import Comparison
 from tests.support.stage import named
 from tests.support.story import cancelled, failed, skipped
@@ -35,19 +36,7 @@ def suspend_and_forget(app: FastAPI, begun: asyncio.Event) -> None:
         pass
 
     async def until_begun() -> None:
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": "/",
-            "raw_path": b"/",
-            "query_string": b"",
-            "headers": [],
-            "http_version": "1.1",
-            "scheme": "http",
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
-        request = asyncio.ensure_future(app(scope, receive, send))
+        request = asyncio.ensure_future(app(http_scope("/"), receive, send))
         await begun.wait()
         request._log_destroy_pending = False  # it is what this test is about
 

@@ -7,11 +7,9 @@ from starlette.background import BackgroundTask
 
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage
-from tests.support.story import ANY, abandoned, dropped, request_error, succeeded
+from tests.support.story import ANY, HTTP_EXCEPTION, abandoned, dropped, request_error, succeeded
 from tests.support.versions import EXITS_AFTER_RESPONSE
 from tests.support.visit import get
-
-HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
 
 
 def raising(exc: Exception):

@@ -10,7 +10,7 @@ from starlette.background import BackgroundTask
 
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage, named
-from tests.support.story import ANY, dropped, failed, request_error, skipped, succeeded
+from tests.support.story import ANY, HTTP_EXCEPTION, dropped, failed, request_error, skipped, succeeded
 from tests.support.visit import get
 
 
@@ -68,7 +68,7 @@ def test_a_task_that_raises_an_http_exception_fails_with_it(comparison: Comparis
 
         return app
 
-    comparison.verify(build, get(), failed("mail", "fastapi.exceptions.HTTPException"), skipped("audit"))
+    comparison.verify(build, get(), failed("mail", HTTP_EXCEPTION), skipped("audit"))
 
 
 def test_a_handler_for_what_a_task_raises_changes_nothing(comparison: Comparison):

@@ -9,10 +9,8 @@ from fastapi.responses import JSONResponse
 
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage
-from tests.support.story import ANY, dropped, request_error, succeeded
+from tests.support.story import ANY, HTTP_EXCEPTION, dropped, request_error, succeeded
 from tests.support.visit import get
-
-HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
 
 
 class CatchAll:

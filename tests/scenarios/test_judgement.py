@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket, WebSocketDisconnect
@@ -12,7 +13,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 import afterword
 from tests.scenarios.test_interference import TimeLimit
-from tests.support.comparison import Comparison
+from tests.support.comparison import Build, Comparison
 from tests.support.stage import Stage, named
 from tests.support.story import ANY, dropped, failed, request_error, skipped, succeeded
 from tests.support.visit import Visit, get
@@ -110,26 +111,35 @@ def test_a_task_raises_a_cancelled_error_that_nobody_asked_for(comparison: Compa
     comparison.verify(build, get(), failed("mail", STRAY), skipped("audit"))
 
 
-def test_a_shutdown_cancels_an_endpoint(comparison: Comparison):
-    """A request that the server cancels has not failed; its tasks are dropped all the same."""
+def waiting(**options: Any) -> Build:
+    """Build an application whose endpoint schedules a task with these options, and waits."""
 
     def build(stage: Stage) -> FastAPI:
         app = stage.fastapi()
+        mail = afterword.task(**options)(stage.works("mail"))
 
         @app.get("/")
         async def endpoint(tasks: BackgroundTasks) -> None:
-            tasks.add_task(stage.works("mail"))
+            tasks.add_task(mail)
             stage.did.append("waiting")
             await asyncio.Event().wait()
 
         return app
 
-    def drive(visit) -> None:
-        with visit.raw():
-            visit.wait_for("waiting")
-            visit.server.stop()
+    return build
 
-    comparison.verify(build, drive, dropped("mail"), grace=0.2)
+
+def stop_while_it_waits(visit: Visit) -> None:
+    """Shut the server down while the endpoint waits."""
+    with visit.raw():
+        visit.wait_for("waiting")
+        visit.server.stop()
+
+
+def test_a_shutdown_cancels_an_endpoint(comparison: Comparison):
+    """A request that the server cancels has not failed; its tasks are dropped all the same."""
+
+    comparison.verify(waiting(), stop_while_it_waits, dropped("mail"), grace=0.2)
     assert "grace period" in comparison.accounts.recorder.run("mail").detail
 
 
@@ -223,24 +233,8 @@ def test_tasks_are_rescued_from_a_cancelled_request(comparison: Comparison, why:
 def test_a_shutdown_rescues_nothing(comparison: Comparison):
     """A task that runs on request errors is dropped where the server cancels the request: there is no answer."""
 
-    def build(stage: Stage) -> FastAPI:
-        app = stage.fastapi()
-        rescued = afterword.task(run_on_request_error=True)(stage.works("audit"))
-
-        @app.get("/")
-        async def endpoint(tasks: BackgroundTasks) -> None:
-            tasks.add_task(rescued)
-            stage.did.append("waiting")
-            await asyncio.Event().wait()
-
-        return app
-
-    def drive(visit) -> None:
-        with visit.raw():
-            visit.wait_for("waiting")
-            visit.server.stop()
-
-    comparison.verify(build, drive, dropped("audit"), grace=0.2)
+    build = waiting(run_on_request_error=True)
+    comparison.verify(build, stop_while_it_waits, dropped("mail"), grace=0.2)
 
 
 def test_a_task_behind_a_denied_websocket_fails(comparison: Comparison):

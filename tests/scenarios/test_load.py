@@ -7,7 +7,7 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException
 
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage
-from tests.support.story import dropped, failed, request_error, skipped, succeeded
+from tests.support.story import HTTP_EXCEPTION, dropped, failed, request_error, skipped, succeeded
 from tests.support.telemetry_modes import MODES
 
 REQUESTS, CONNECTIONS = 10_000, 200
@@ -74,7 +74,6 @@ async def storm(port: int) -> int:
 def test_the_law_holds_under_load(comparison: Comparison):
     """After ten thousand concurrent requests not one task is missing from any account."""
     quarter = REQUESTS // len(KINDS)
-    http_exception = "fastapi.exceptions.HTTPException"
     stage = comparison.stage()
     app = build(stage)
     stage.instrument(app)
@@ -83,8 +82,8 @@ def test_the_law_holds_under_load(comparison: Comparison):
         comparison.expect(
             *[succeeded("mail")] * (2 * quarter),
             *[succeeded("report")] * quarter,
-            *[dropped("mail"), request_error(404, http_exception, "/broken")] * quarter,
-            *[failed("invoice", http_exception), skipped("audit")] * quarter,
+            *[dropped("mail"), request_error(404, HTTP_EXCEPTION, "/broken")] * quarter,
+            *[failed("invoice", HTTP_EXCEPTION), skipped("audit")] * quarter,
             deadline=30,
         )
     assert stage.did.count("report") == quarter

@@ -12,7 +12,7 @@ from starlette.background import BackgroundTask
 
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage
-from tests.support.story import abandoned, dropped, request_error, succeeded
+from tests.support.story import HTTP_EXCEPTION, abandoned, dropped, request_error, succeeded
 from tests.support.versions import EXITS_AFTER_RESPONSE
 from tests.support.visit import get
 
@@ -132,7 +132,7 @@ def test_a_task_added_in_the_exit_of_a_dependency(comparison: Comparison, reques
         return app
 
     if request_fails:
-        expected = [dropped("audit"), request_error(404, "fastapi.exceptions.HTTPException")]
+        expected = [dropped("audit"), request_error(404, HTTP_EXCEPTION)]
     elif EXITS_AFTER_RESPONSE:
         expected = [abandoned("audit", "added_too_late")]
     else:

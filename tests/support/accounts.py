@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -144,6 +145,18 @@ def _attribute(span: ReadableSpan, key: str) -> Any:
     return (span.attributes or {}).get(key)
 
 
+@contextmanager
+def restored_structlog() -> Iterator[None]:
+    """Give structlog back the configuration it had."""
+    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        if had_configuration:
+            structlog.configure(**configuration)
+
+
 class Lines:
     """What the log says; a structlog processor that keeps the lines instead of writing them."""
 
@@ -209,6 +222,14 @@ class Accounts:
         self.meter = MeterAccount()
         self.spans = Spans()
         self.lines = Lines()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what ``instrument`` is given, so that it tells these accounts; the observer comes beside."""
+        return {
+            "tracer_provider": self.spans.provider,
+            "meter_provider": self.meter.provider,
+            "registry": self.prometheus.registry,
+        }
 
     def assert_story(self, expected: Story, *, peers_keep_some: bool = False, settled: bool = True) -> None:
         """Compare the observer's story with the expected one, and all other signals with the observer's."""

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 
 import afterword
-from tests.support.accounts import Accounts
+from tests.support.accounts import Accounts, restored_structlog
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
 from tests.support.story import Expectation, Story, story_of
@@ -91,11 +90,7 @@ class Comparison:
     def instrument(self, app: Any, **options: Any) -> None:
         """Instrument an application into this comparison's accounts, with contrib's in its place."""
         observers = [self.accounts.recorder, *options.pop("observers", ())]
-        options = {
-            "tracer_provider": self.accounts.spans.provider,
-            "meter_provider": self.accounts.meter.provider,
-            "registry": self.accounts.prometheus.registry,
-        } | options
+        options = self.accounts.settings() | options
 
         def ours() -> None:
             afterword.instrument(app, observers=observers, **options)
@@ -172,15 +167,9 @@ def compared_in(
 ) -> Iterator[Comparison]:
     """Provide a comparison; the process's logging configuration and foreign classes are afterwards as before."""
     comparison = Comparison(mode, {} if bare_behaviours is None else bare_behaviours, key)
-    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
-    comparison.accounts.lines.configure()
-    try:
+    with contextlib.closing(comparison), restored_structlog():
+        comparison.accounts.lines.configure()
         yield comparison
-    finally:
-        structlog.reset_defaults()
-        if had_configuration:
-            structlog.configure(**configuration)
-        comparison.close()
 
 
 def _play(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
 from io import StringIO
 from typing import Any
 
@@ -32,11 +31,7 @@ class InProcessStage(Stage):
         super().__init__()
         self.accounts = Accounts()
         self._methods = {(patch.cls, patch.name): patch.cls.__dict__[patch.name] for patch in hooks._patches}
-        self.settings: dict[str, Any] = {
-            "tracer_provider": self.accounts.spans.provider,
-            "meter_provider": self.accounts.meter.provider,
-            "registry": self.accounts.prometheus.registry,
-        }
+        self.settings = self.accounts.settings()
 
     def fastapi(self, **options: Any) -> FastAPI:
         """Make an application without telemetry of its own."""
@@ -63,13 +58,7 @@ class InProcessStage(Stage):
 
     def app_with(self, *tasks: Callable[..., Any], **options: Any) -> FastAPI:
         """Make an instrumented application whose one endpoint schedules these tasks."""
-
-        async def endpoint(background: BackgroundTasks) -> dict[str, str]:
-            for task in tasks:
-                background.add_task(task)
-            return {"answer": "yes"}
-
-        return self.app(endpoint, **options)
+        return self.app(scheduling(*tasks), **options)
 
     @property
     def ended(self) -> list[Ended]:
@@ -137,16 +126,15 @@ def _forget_unended() -> list[TaskRun]:
     return left
 
 
-@contextmanager
-def restored_structlog() -> Iterator[None]:
-    """Give structlog back the configuration it had."""
-    had_configuration, configuration = structlog.is_configured(), structlog.get_config()
-    try:
-        yield
-    finally:
-        structlog.reset_defaults()
-        if had_configuration:
-            structlog.configure(**configuration)
+def scheduling(*tasks: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an endpoint that schedules these tasks."""
+
+    async def endpoint(background: BackgroundTasks) -> dict[str, str]:
+        for task in tasks:
+            background.add_task(task)
+        return {"answer": "yes"}
+
+    return endpoint
 
 
 def plain_app(path: str, endpoint: Callable[..., Any]) -> Starlette:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
 
+from tests.support.processes import plain_environment
+
 
 def run_fresh(code: str, **environment: str) -> tuple[str, str]:
     """Run code in a fresh interpreter without any `OTEL_*` of ours; return what it printed and complained."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "FASTAPI_", "AFTERWORD_"))}
     finished = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        env=kept | environment,
+        env=plain_environment() | environment,
         capture_output=True,
         text=True,
         timeout=50,

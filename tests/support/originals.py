@@ -48,6 +48,13 @@ def assert_no_hook_on_top() -> None:
     assert not left, f"hooks of ours are left: {left}"
 
 
+def original_of(function: Any) -> Any:
+    """Return what is under all wrappers."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    return function
+
+
 def assert_originals_are_back() -> None:
     """Every foreign class has the methods it was defined with, not a wrapper around them."""
     changed = [name for name, method in _methods().items() if method is not _ORIGINALS[name]]

@@ -15,6 +15,7 @@ from starlette.background import BackgroundTasks as StarletteBackgroundTasks
 from tests.support.stage import Stage
 from tests.support.story import (
     ANY,
+    HTTP_EXCEPTION,
     Expectation,
     abandoned,
     dropped,
@@ -49,7 +50,7 @@ class Job:
 ENDINGS: dict[str, tuple[Callable[[], Exception], int, str] | None] = {
     "answered": None,
     "invalid": None,
-    "not found": (lambda: HTTPException(404), 404, "fastapi.exceptions.HTTPException"),
+    "not found": (lambda: HTTPException(404), 404, HTTP_EXCEPTION),
     "redirected": (lambda: HTTPException(307, headers={"location": "/"}), 307, ""),
     "handled": (Handled, 418, f"{__name__}.Handled"),
     "unhandled": (lambda: KeyError("boom"), 500, "KeyError"),

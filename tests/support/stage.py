@@ -23,6 +23,10 @@ def named(name: str) -> Callable[[F], F]:
     return rename
 
 
+class Odd(BaseException):
+    """Neither an error nor an exit, like the outcomes of pytest and the time-outs of gevent."""
+
+
 class Stage:
     """A bare stage: nothing is instrumented. ``did`` lists what tasks and endpoints did, in order."""
 

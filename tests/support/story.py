@@ -10,7 +10,7 @@ from typing import Any
 ANY = "*"
 """Stands for a value that the contract leaves open."""
 
-
+HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
 OUTCOMES = {"succeeded", "failed", "cancelled", "skipped", "dropped", "abandoned"}
 
 

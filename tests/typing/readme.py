@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mypy import api
 
-from tests.readme.test_readme import ROOT, blocks
+from tests.readme.test_readme import blocks
+from tests.support import ROOT
 
 OPTIONS = (
     "--config-file=",  # its tests have no annotations, as tests have none

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse
 from afterword._starlette import compatibility as shapes
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, plain_app
+from tests.support.stage import Odd
 from tests.support.story import failed, succeeded
 from tests.support.versions import NATIVE_TELEMETRY
 
@@ -51,10 +52,6 @@ def test_a_request_that_fails_without_a_text(stage: InProcessStage):
     assert type(answer.error) is Wordless
     assert stage.outcomes == [("mail", "dropped")]
     assert len(stage.lines("request.failed")) == 1
-
-
-class Odd(BaseException):
-    """Neither an error nor an exit."""
 
 
 # a library's fault may be anything, down to what a cancelled future of its own raises

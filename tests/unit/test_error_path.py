@@ -15,7 +15,7 @@ import afterword
 from tests.scenarios.test_interference import TimeLimit
 from tests.support.asgi import ask, websocket
 from tests.support.in_process import InProcessStage
-from tests.support.stage import named
+from tests.support.stage import Odd, named
 from tests.support.story import dropped, failed, request_error, skipped, succeeded
 
 SILENCE = {"traces": False, "metrics": False, "logs": False}
@@ -149,10 +149,6 @@ def test_an_alert_may_await_what_was_cancelled(stage: InProcessStage):
     answer = ask(stage.app_with(stage.fails("mail"), on_task_failure=[alert, stage.works("page")]))
     assert type(answer.error) is ValueError
     assert sorted(stage.outcomes) == [("alert", "failed"), ("mail", "failed"), ("page", "succeeded")]
-
-
-class Odd(BaseException):
-    """Neither an error nor an exit, like the outcomes of pytest and the time-outs of gevent."""
 
 
 @pytest.mark.parametrize("hook", ["on_task_failure", "on_request_error"])

@@ -25,19 +25,10 @@ from afterword._starlette import scheduling as births
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
+from tests.support.originals import original_of
+from tests.support.stage import Odd
 from tests.support.story import succeeded
 from tests.support.waiting import wait_until
-
-
-def original_of(function):
-    """Return what is under all wrappers."""
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
-
-
-class Odd(BaseException):
-    """Neither an error nor an exit."""
 
 
 @pytest.fixture(params=[RuntimeError, CancelledError, GeneratorExit, Odd])

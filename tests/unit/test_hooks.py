@@ -12,8 +12,8 @@ from starlette.background import BackgroundTask
 import afterword
 from afterword._starlette import patches as hooks
 from tests.support.asgi import ask
-from tests.support.in_process import InProcessStage
-from tests.support.originals import assert_originals_are_back
+from tests.support.in_process import InProcessStage, scheduling
+from tests.support.originals import assert_originals_are_back, original_of
 from tests.support.stage import named
 from tests.support.story import succeeded
 
@@ -76,7 +76,7 @@ def test_hooks_look_like_what_they_replace(stage: InProcessStage):
 def test_contrib_beside_us(stage: InProcessStage, when):
     """With contrib's instrumentation before or after ours, each task has one span and is counted once."""
     app = stage.fastapi()
-    app.get("/")(scheduling(stage))
+    app.get("/")(scheduling(stage.works("mail")))
     if when == "before":
         contrib(stage, app)
     stage.instrument(app)
@@ -87,20 +87,11 @@ def test_contrib_beside_us(stage: InProcessStage, when):
     FastAPIInstrumentor.uninstrument_app(app)
 
 
-def scheduling(stage: InProcessStage):
-    """Make an endpoint that schedules one task."""
-
-    async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(stage.works("mail"))
-
-    return endpoint
-
-
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_contrib_taken_out_in_the_middle(stage: InProcessStage, when):
     """When contrib restores what it found, our hook is back with the next request, and contrib's patch is not."""
     app, other = stage.fastapi(), stage.fastapi()
-    app.get("/")(scheduling(stage))
+    app.get("/")(scheduling(stage.works("mail")))
     if when == "before":
         contrib(stage, other)
     stage.instrument(app)
@@ -191,13 +182,6 @@ def test_a_wrapper_that_cannot_be_referred_to(stage: InProcessStage):
     finally:
         BackgroundTask.__call__ = hook
     stage.assert_story(*[succeeded("mail"), succeeded("report")] * 2)
-
-
-def original_of(function):
-    """Return what is under all wrappers."""
-    while hasattr(function, "__wrapped__"):
-        function = function.__wrapped__
-    return function
 
 
 def test_a_wrapper_above_ours_that_is_removed(stage: InProcessStage):

@@ -1,6 +1,5 @@
 """Zero code: applications that have never heard of us."""
 
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 
 import pytest
@@ -15,13 +14,10 @@ from tests.support.originals import assert_originals_are_back
 
 
 @pytest.fixture
-def instrumentor(stage: InProcessStage) -> Iterator[BackgroundTaskInstrumentor]:
+def instrumentor(stage: InProcessStage, instrumentor: BackgroundTaskInstrumentor) -> BackgroundTaskInstrumentor:
     """Provide an instrumentor that sees every application, and tells the stage's accounts."""
-    instrumentor = BackgroundTaskInstrumentor()
     instrumentor.instrument(observers=[stage.accounts.recorder], **stage.settings)
-    yield instrumentor
-    if instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.uninstrument()
+    return instrumentor
 
 
 def application(stage: InProcessStage) -> FastAPI:

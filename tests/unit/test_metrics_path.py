@@ -1,7 +1,6 @@
 """Where `/metrics` is, and whose it is if the user has something at the same address."""
 
 import pytest
-from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount
@@ -9,15 +8,7 @@ from starlette.routing import Mount
 import afterword
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, plain_app
-
-SCHEDULED = "background_task_scheduled_total"
-
-
-def worked(stage: InProcessStage, **options) -> FastAPI:
-    """Return an application in which tasks have run."""
-    app = stage.app_with(stage.works("mail"), stage.works_in_thread("report"), **options)
-    ask(app)
-    return app
+from tests.unit.test_exposition import SCHEDULED, worked
 
 
 def test_another_path(stage: InProcessStage):
@@ -37,7 +28,7 @@ def test_without_a_registry_the_other_signals_go_on(stage: InProcessStage):
     """`registry=None` means no Prometheus series, and OpenTelemetry metrics all the same."""
     worked(stage, registry=None)
     assert list(stage.accounts.prometheus.samples()) == []
-    assert stage.accounts.meter.story().scheduled == {"mail": 1, "report": 1}
+    assert stage.accounts.meter.story().scheduled == {"mail": 1, "report": 1, "audit": 1}
 
 
 def test_a_path_that_is_taken_stays_the_users(stage: InProcessStage):

@@ -2,7 +2,6 @@
 
 import logging
 
-import pytest
 from fastapi import BackgroundTasks
 from opentelemetry.trace import get_current_span
 from starlette.background import BackgroundTask
@@ -10,9 +9,7 @@ from starlette.responses import PlainTextResponse
 
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, plain_app
-from tests.support.versions import NATIVE_TELEMETRY
-
-native_only = pytest.mark.skipif(not NATIVE_TELEMETRY, reason="this FastAPI has no telemetry of its own")
+from tests.support.versions import NATIVE_TELEMETRY, native_only
 
 
 def test_a_new_trace_links_to_its_request(stage: InProcessStage):

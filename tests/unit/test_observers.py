@@ -13,6 +13,7 @@ from afterword._ledger import runs as ledger
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
+from tests.support.stage import Odd
 from tests.support.story import dropped, failed, request_error, succeeded
 
 TRANSITIONS = ("scheduled", "started", "ended")
@@ -35,10 +36,6 @@ class Notes(TaskObserver):
 
     def request_failed(self, info, exc) -> None:
         self.told.append(("request_failed", info.status, type(exc)))
-
-
-class Odd(BaseException):
-    """Neither an error nor an exit, like the outcomes of pytest and the time-outs of gevent."""
 
 
 class Faulty(TaskObserver):

@@ -10,9 +10,7 @@ from afterword._starlette import interop as request_tracing
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 from tests.support.story import succeeded
-from tests.support.versions import NATIVE_TELEMETRY
-
-native_only = pytest.mark.skipif(not NATIVE_TELEMETRY, reason="this FastAPI has no telemetry of its own")
+from tests.support.versions import native_only
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Which route a request matched: templates, never addresses, mounts included."""
 
 import pytest
-from fastapi import APIRouter, BackgroundTasks, FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
@@ -9,16 +9,7 @@ from starlette.routing import Host, Mount, Route, Router
 
 from afterword._starlette.http_route import route_template
 from tests.support.asgi import ask, http_scope
-from tests.support.in_process import InProcessStage
-
-
-def scheduling(stage: InProcessStage):
-    """Make an endpoint for FastAPI that schedules a task."""
-
-    async def endpoint(background: BackgroundTasks) -> None:
-        background.add_task(stage.works("mail"))
-
-    return endpoint
+from tests.support.in_process import InProcessStage, scheduling
 
 
 def responding(stage: InProcessStage):
@@ -40,14 +31,14 @@ def route_of(stage: InProcessStage, app, path: str) -> str | None:
 def test_a_template_with_parameters(stage: InProcessStage):
     """A path parameter is told by its name, not by its value."""
     app = stage.fastapi()
-    app.get("/items/{item}")(scheduling(stage))
+    app.get("/items/{item}")(scheduling(stage.works("mail")))
     assert route_of(stage, app, "/items/7") == "/items/{item}"
 
 
 def test_a_router_that_is_included(stage: InProcessStage):
     """The prefixes of included routers belong to the template."""
     inner, outer, app = APIRouter(prefix="/inner"), APIRouter(prefix="/{outer}"), stage.fastapi()
-    inner.get("/{item}")(scheduling(stage))
+    inner.get("/{item}")(scheduling(stage.works("mail")))
     outer.include_router(inner)
     app.include_router(outer, prefix="/api")
     assert route_of(stage, app, "/api/x/inner/7") == "/api/{outer}/inner/{item}"
@@ -56,7 +47,7 @@ def test_a_router_that_is_included(stage: InProcessStage):
 def test_applications_mounted_in_each_other(stage: InProcessStage):
     """The templates of the mounts come first, outermost first, with their parameters."""
     inner, middle, app = stage.fastapi(), stage.fastapi(), stage.fastapi()
-    inner.get("/items/{item}")(scheduling(stage))
+    inner.get("/items/{item}")(scheduling(stage.works("mail")))
     middle.mount("/b", inner)
     app.mount("/{tenant}/a", middle)
     assert route_of(stage, app, "/shop/a/b/items/7") == "/{tenant}/a/b/items/{item}"
@@ -71,7 +62,7 @@ def test_plain_starlette(stage: InProcessStage):
 def test_fastapi_mounted_in_starlette(stage: InProcessStage):
     """A FastAPI application inside a Starlette one is told with its mount."""
     inner = stage.fastapi()
-    inner.get("/items/{item}")(scheduling(stage))
+    inner.get("/items/{item}")(scheduling(stage.works("mail")))
     assert route_of(stage, Starlette(routes=[Mount("/api", inner)]), "/api/items/7") == "/api/items/{item}"
 
 
@@ -94,7 +85,7 @@ def test_no_route_no_address(stage: InProcessStage, path):
 def test_a_root_path_is_not_part_of_the_route(stage: InProcessStage):
     """Where a proxy serves the application is not the application's route."""
     app = stage.fastapi()
-    app.get("/items/{item}")(scheduling(stage))
+    app.get("/items/{item}")(scheduling(stage.works("mail")))
     stage.instrument(app)
 
     async def proxied(scope, receive, send) -> None:

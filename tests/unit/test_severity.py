@@ -6,14 +6,13 @@ from fastapi.responses import JSONResponse
 
 import afterword
 from afterword.logs import OpenTelemetryLogs
-from tests.otlp.sdk_logs import KeptLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.story import dropped, request_error, succeeded
+from tests.support.sdk_logs import KeptLogs
+from tests.support.story import HTTP_EXCEPTION, dropped, request_error, succeeded
 
 VARIABLE = "AFTERWORD_CLIENT_ERROR_LEVEL"
 NUMBERS = {"debug": 5, "info": 9, "warning": 13, "error": 17}
-HTTP_EXCEPTION = "fastapi.exceptions.HTTPException"
 
 
 def levels(stage: InProcessStage) -> list[str]:

@@ -16,6 +16,7 @@ from afterword._common import task_names
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
+from tests.support.threads import repeating
 
 ROUNDS = 100
 
@@ -31,25 +32,13 @@ def restless() -> Iterator[None]:
 
 def beside(disturb: Callable[[], object], act: Callable[[], object], rounds: int = ROUNDS) -> list[Exception]:
     """Do something many times while other threads disturb it; return what it raised."""
-    over, raised = threading.Event(), []
-
-    def go_on() -> None:
-        while not over.is_set():
-            disturb()
-
-    others = [threading.Thread(target=go_on) for _ in range(2)]
-    for other in others:
-        other.start()
-    try:
+    raised: list[Exception] = []
+    with repeating(lambda _: disturb(), 2):
         for _ in range(rounds):
             try:
                 act()
             except Exception as exc:
                 raised.append(exc)
-    finally:
-        over.set()
-        for other in others:
-            other.join()
     return raised
 
 

@@ -4,7 +4,6 @@ import io
 import json
 import logging
 import traceback
-from collections.abc import Iterator
 
 import pytest
 import structlog
@@ -17,9 +16,9 @@ from starlette.background import BackgroundTask
 from afterword._common import exceptions as told
 from afterword.logs import OpenTelemetryLogs
 from afterword.testing._recorder import Recorder
-from tests.otlp.sdk_logs import KeptLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 
 SECRET = "hunter2-secret"
 SPOKEN = 20_000
@@ -218,14 +217,6 @@ CARRIED = [
 ]
 
 
-@pytest.fixture
-def kept() -> Iterator[KeptLogs]:
-    """Provide OpenTelemetry's records."""
-    kept = KeptLogs()
-    yield kept
-    kept.provider.shutdown()
-
-
 RENDERERS = {
     "json": (structlog.processors.format_exc_info, structlog.processors.JSONRenderer()),
     "dictionaries": (
@@ -236,7 +227,7 @@ RENDERERS = {
 }
 
 
-def told_of(stage: InProcessStage, kept: KeptLogs, leak, renderer: str = "json") -> str:
+def told_of(stage: InProcessStage, kept_logs: KeptLogs, leak, renderer: str = "json") -> str:
     """Return all that is told where a task and a request fail by the same error."""
     output = stage.render(*RENDERERS[renderer])
 
@@ -250,7 +241,7 @@ def told_of(stage: InProcessStage, kept: KeptLogs, leak, renderer: str = "json")
     app = stage.fastapi()
     app.get("/task")(endpoint)
     app.get("/request")(fails)
-    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider), recorder])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept_logs.provider), recorder])
     for path in ("/task", "/request"):
         answer = ask(app, path)
         if leak is not of_fastapi:  # which is answered
@@ -259,7 +250,7 @@ def told_of(stage: InProcessStage, kept: KeptLogs, leak, renderer: str = "json")
     spans = [span.to_json() for span in stage.accounts.spans.of_runs()]
     assert len(stage.lines("background_task.failed")) == 1
     assert len(stage.lines("request.failed")) == 1
-    return "\n".join([output.getvalue(), *spans, repr(kept.records), repr(vars(recorder))])
+    return "\n".join([output.getvalue(), *spans, repr(kept_logs.records), repr(vars(recorder))])
 
 
 def raised_by(leak) -> Exception:
@@ -281,16 +272,16 @@ def shape(exc: BaseException | None) -> object:
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("leak", [*LEAKS, *CARRIED, from_elsewhere], ids=lambda leak: leak.__name__)
-def test_the_input_is_nowhere(stage: InProcessStage, kept, leak, renderer):
+def test_the_input_is_nowhere(stage: InProcessStage, kept_logs, leak, renderer):
     """Wherever a validation error hangs on the error of a task or a request, its input is in no signal."""
-    everything = told_of(stage, kept, leak, renderer)
+    everything = told_of(stage, kept_logs, leak, renderer)
     assert SECRET not in everything
 
 
 @pytest.mark.parametrize("leak", LEAKS[:6], ids=lambda leak: leak.__name__)
-def test_what_was_wrong_is_told(stage: InProcessStage, kept, leak):
+def test_what_was_wrong_is_told(stage: InProcessStage, kept_logs, leak):
     """The rest of it is told: the classes and the texts of the others, and the place of what was wrong."""
-    everything = told_of(stage, kept, leak)
+    everything = told_of(stage, kept_logs, leak)
     assert everything.count("number: int_parsing") >= 4
     assert "pydantic_core._pydantic_core.ValidationError" in everything
     assert leak is as_it_is or "the order is refused" in everything
@@ -440,10 +431,10 @@ FORGERIES = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_no_line_of_an_error_looks_like_one_of_the_log(stage: InProcessStage, caplog, kept, forgery):
+def test_no_line_of_an_error_looks_like_one_of_the_log(stage: InProcessStage, caplog, kept_logs, forgery):
     """Nothing that a client gets into an exception stands at the beginning of a line, where a log line would."""
     exc = FORGERIES[forgery]()
-    app = stage.app_with(stage.fails("charge", exc), observers=[OpenTelemetryLogs(kept.provider)])
+    app = stage.app_with(stage.fails("charge", exc), observers=[OpenTelemetryLogs(kept_logs.provider)])
     structlog.reset_defaults()  # plain logging of the standard library
     with caplog.at_level("INFO"):
         assert ask(app).error is exc
@@ -451,7 +442,7 @@ def test_no_line_of_an_error_looks_like_one_of_the_log(stage: InProcessStage, ca
     written = [formatter.format(record) for record in caplog.records if record.name == "afterword"]
     [failure] = [line for line in written if "background_task.failed" in line]
     assert FORGED in failure.replace("\n    ", " ").replace("\\n", "") or forgery in ("line of syntax", "class")
-    stacktraces = [record.attributes["exception.stacktrace"] for record in kept.records]
+    stacktraces = [record.attributes["exception.stacktrace"] for record in kept_logs.records]
     for told_text in (*written, *stacktraces):
         assert not [line for line in told_text.splitlines() if line.startswith(FORGED[:23])]
 
@@ -481,29 +472,29 @@ InvalidExits.__name__ = "OwnValidationError"
 
 
 @pytest.mark.parametrize("kind", [Exits, InvalidExits])
-def test_a_text_that_ends_the_process(stage: InProcessStage, kept, kind):
+def test_a_text_that_ends_the_process(stage: InProcessStage, kept_logs, kind):
     """An exception that raises SystemExit when it is asked for its text is told without, and the run has ended."""
     exc = kind()
-    app = stage.app_with(stage.fails("mail", exc), observers=[OpenTelemetryLogs(kept.provider)])
+    app = stage.app_with(stage.fails("mail", exc), observers=[OpenTelemetryLogs(kept_logs.provider)])
     assert ask(app).error is exc
     assert stage.outcomes == [("mail", "failed")]
     [line] = stage.lines("background_task.failed")
     assert "its text cannot be had" in "".join(traceback.format_exception(*line["exc_info"]))
-    assert kept.records[-1].attributes["exception.message"] == "its text cannot be had"
+    assert kept_logs.records[-1].attributes["exception.message"] == "its text cannot be had"
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)
 @pytest.mark.parametrize("harmful", HARMFUL)
-def test_an_error_that_cannot_be_written_is_told(stage: InProcessStage, kept, harmful, renderer):
+def test_an_error_that_cannot_be_written_is_told(stage: InProcessStage, kept_logs, harmful, renderer):
     """The line of a failure is there, bounded and writable, whatever its exception says."""
     exc = HARMFUL[harmful]()
     raw = io.BytesIO()
     output = io.TextIOWrapper(raw, "utf-8", write_through=True)
     stage.render(*RENDERERS[renderer])
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(output))
-    app = stage.app_with(stage.fails("mail", exc), observers=[OpenTelemetryLogs(kept.provider)])
+    app = stage.app_with(stage.fails("mail", exc), observers=[OpenTelemetryLogs(kept_logs.provider)])
     assert ask(app).error is exc
-    [record] = kept.records
+    [record] = kept_logs.records
     [event] = stage.accounts.spans.of("mail").events
     written = raw.getvalue().decode()
     assert written.count("background_task.failed") == 1
@@ -555,7 +546,7 @@ def functions(text: str) -> list[str]:
 
 @pytest.mark.parametrize("func", [raises, raises_on_the_loop])
 @pytest.mark.parametrize("where", ["task", "bare task", "request"])
-def test_a_traceback_begins_at_the_users_function(stage: InProcessStage, kept, func, where):
+def test_a_traceback_begins_at_the_users_function(stage: InProcessStage, kept_logs, func, where):
     """In line, span and record a traceback has the user's frames only; the exception keeps all of its own."""
     app = stage.fastapi()
     if where == "task":
@@ -571,14 +562,14 @@ def test_a_traceback_begins_at_the_users_function(stage: InProcessStage, kept, f
 
     app.get("/")(func if where == "request" else endpoint)
     recorder = Recorder()
-    stage.instrument(app, observers=[OpenTelemetryLogs(kept.provider), recorder])
+    stage.instrument(app, observers=[OpenTelemetryLogs(kept_logs.provider), recorder])
     answer = ask(app)
     event = "request.failed" if where == "request" else "background_task.failed"
     [line] = stage.lines(event)
     assert line["exc_info"][1] is answer.error  # nothing stands in for what can be told as it is
     expected = [func.__name__, "raise_it"]
     assert functions("".join(traceback.format_exception(*line["exc_info"]))) == expected
-    record = kept.records[-1]
+    record = kept_logs.records[-1]
     assert functions(record.attributes["exception.stacktrace"]) == expected
     assert functions("".join(traceback.format_exception(answer.error)))[0] == "call"  # the server's own frame
     if where != "request":

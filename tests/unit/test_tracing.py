@@ -11,10 +11,8 @@ from starlette.responses import Response
 from tests.support.accounts import Spans
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, plain_app
-from tests.support.versions import NATIVE_TELEMETRY
+from tests.support.versions import NATIVE_TELEMETRY, native_only
 from tests.unit.test_bad_input import Wordless
-
-native_only = pytest.mark.skipif(not NATIVE_TELEMETRY, reason="this FastAPI has no telemetry of its own")
 
 TYPES = {
     "background_task.name": str,

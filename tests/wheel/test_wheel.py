@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.processes import environment_variables
-
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
 
 pytestmark = pytest.mark.timeout(400)  # pip may have to fetch what it does not find in its cache
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 from tests.workers.servers import balance, gunicorn, lost, scrape, serve, uvicorn
 
@@ -24,22 +25,14 @@ CLIENTS = 4
 @contextlib.contextmanager
 def load(address: str) -> Iterator[set[int]]:
     """Let clients schedule tasks for as long as this lasts; yield who has answered so far."""
-    over, answered = threading.Event(), set[int]()
+    answered = set[int]()
 
-    def visit() -> None:
-        while not over.is_set():
-            with contextlib.suppress(httpx.HTTPError):  # of a worker that was killed
-                answered.add(httpx.get(f"{address}/many", timeout=10).json())
+    def visit(_: threading.Event) -> None:
+        with contextlib.suppress(httpx.HTTPError):  # of a worker that was killed
+            answered.add(httpx.get(f"{address}/many", timeout=10).json())
 
-    clients = [threading.Thread(target=visit) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    try:
+    with repeating(visit, CLIENTS):
         yield answered
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
 
 
 def kill_one(address: str, log: Path) -> float:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -13,9 +12,10 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from examples.shop.process import free_port
+from tests.support import ROOT
+from tests.support.processes import server_process
 from tests.support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 APP = "tests.workers.app:app"
 Samples = dict[tuple[str, str], float]
 
@@ -32,20 +32,13 @@ def uvicorn(port: int) -> list[str]:
 
 @contextlib.contextmanager
 def serve(command: Callable[[int], list[str]], directory: Path, log: Path) -> Iterator[str]:
-    """Run a server in a process group of its own and yield its address."""
+    """Run a server whose workers share their numbers, and yield its address."""
     port = free_port()
     environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory), "PYTHONWARNINGS": ""}
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            command(port), cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: is_up(address), why=log.read_text)
-            yield address
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)  # its tasks would hold it up
-            server.wait(10)
+    with server_process(command(port), log, environment):
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: is_up(address), why=log.read_text)
+        yield address
 
 
 def is_up(address: str) -> bool:
@@ -53,6 +46,21 @@ def is_up(address: str) -> bool:
     with contextlib.suppress(httpx.HTTPError):
         return httpx.get(f"{address}/held", timeout=2).status_code == 200
     return False
+
+
+def run_module(directory: Path, module: str, *options: str) -> str:
+    """Run one of the modules that tell something about such a directory; return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *options, "-m", module],
+        cwd=ROOT,
+        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
 
 
 def scrape(address: str) -> Samples:

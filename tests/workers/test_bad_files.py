@@ -10,8 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support import ROOT
 from tests.support.waiting import wait_until
-from tests.workers.servers import ROOT, balance, scrape, serve, succeeded, uvicorn
+from tests.workers.servers import balance, scrape, serve, succeeded, uvicorn
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -1,15 +1,12 @@
 """The account of a worker that is killed in the middle of counting."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.workers.kills import kill_one
-from tests.workers.servers import ROOT, gunicorn, lost, scrape, serve, uvicorn
+from tests.workers.servers import gunicorn, lost, run_module, scrape, serve, uvicorn
 
 pytestmark = pytest.mark.timeout(300)
 KILLS = 10
@@ -27,16 +24,8 @@ def test_the_law_is_exact_after_every_kill(command: Callable[[int], list[str]], 
 
 def test_the_law_is_exact_between_any_two_writes(tmp_path: Path):
     """A worker killed before any single write of a task's life leaves an account that closes exactly."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.workers.middle"],
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    told = [line.split() for line in done.stdout.splitlines() if line[:1].isdigit()]
-    assert len(told) > 10, done.stdout + done.stderr
-    assert {left for _, _, left in told} == {"0.0"}, done.stdout
+    printed = run_module(tmp_path, "tests.workers.middle")
+    told = [line.split() for line in printed.splitlines() if line[:1].isdigit()]
+    assert len(told) > 10, printed
+    assert {left for _, _, left in told} == {"0.0"}, printed
     assert [killed for _, killed, _ in told] == ["True"] * (len(told) - 1) + ["False"]

@@ -1,7 +1,6 @@
 """Workers that nobody has told to add up their numbers: each says so once, and only where there are several."""
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,9 @@ import httpx
 import pytest
 
 from examples.shop.process import free_port
+from tests.support.processes import server_process
 from tests.support.waiting import wait_until
-from tests.workers.servers import APP, ROOT, is_up
+from tests.workers.servers import APP, is_up
 
 pytestmark = pytest.mark.timeout(120)
 WARNING = "one of several workers of "
@@ -39,23 +39,12 @@ def test_each_of_several_workers_says_once_that_it_counts_alone(which: str, tmp_
     command, warnings = SERVERS[which]
     port, log = free_port(), tmp_path / "log"
     environment = {name: value for name, value in os.environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [sys.executable, *(part.replace("PORT", str(port)) for part in command)],
-            cwd=ROOT,
-            env=environment | {"PYTHONWARNINGS": ""},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-        try:
-            address = f"http://127.0.0.1:{port}"
-            wait_until(lambda: is_up(address), why=log.read_text)
-            wait_until(lambda: log.read_text().count(WARNING) >= warnings, why=log.read_text)
-            assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
-        finally:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(10)
+    address = f"http://127.0.0.1:{port}"
+    arguments = [sys.executable, *(part.replace("PORT", str(port)) for part in command)]
+    with server_process(arguments, log, environment | {"PYTHONWARNINGS": ""}):
+        wait_until(lambda: is_up(address), why=log.read_text)
+        wait_until(lambda: log.read_text().count(WARNING) >= warnings, why=log.read_text)
+        assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
     lines = [line for line in log.read_text().splitlines() if WARNING in line]
     assert len(lines) == warnings, log.read_text()
     server = which.partition(" ")[0]

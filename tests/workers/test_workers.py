@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 from tests.workers.closing import DEAD
-from tests.workers.servers import balance, gunicorn, lost, scrape, serve, succeeded, uvicorn
+from tests.workers.servers import balance, gunicorn, lost, run_module, scrape, serve, succeeded, uvicorn
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -131,34 +129,19 @@ def test_a_directory_that_vanishes_harms_nobody(tmp_path: Path):
 
 def test_accounts_that_several_close_at_once_are_closed_once(tmp_path: Path):
     """What dead processes held is lost once, however many scrapes come upon it at a time."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.workers.closing"],
-        env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    totals = dict(line.split() for line in done.stdout.splitlines() if line.startswith("background_task_"))
+    printed = run_module(tmp_path, "tests.workers.closing")
+    totals = dict(line.split() for line in printed.splitlines() if line.startswith("background_task_"))
     assert totals == {
         "background_task_scheduled_total": str(DEAD),
         "background_task_lost_total": str(DEAD),
         "background_task_pending": "0",
-    }, done.stderr
+    }
 
 
 def test_clearing_the_directory_from_the_command_line(tmp_path: Path):
     """`python -m afterword.multiprocess` clears the directory, and not even a warning is said."""
     directory = tmp_path / "metrics"
     for _ in range(2):  # makes it, clears it
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "afterword.multiprocess"],
-            env=os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        )
-        assert (done.stdout, done.stderr) == ("", "")
+        assert run_module(directory, "afterword.multiprocess", "-W", "error") == ""
         assert list(directory.iterdir()) == []
         (directory / "counter_1.afterword.db").write_bytes(bytes(100))
