@@ -1,14 +1,18 @@
 """Callables that say strange things of themselves: they run, and are named as well as can be."""
 
+import inspect
 from asyncio import CancelledError
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import BackgroundTasks, FastAPI
+from starlette.background import BackgroundTask
 
+import afterword
 from afterword._common.task_names import function_name
 from tests.support.asgi import ask
-from tests.support.in_process import InProcessStage
+from tests.support.in_process import SILENT, InProcessStage
 
 
 class Callables:
@@ -165,3 +169,41 @@ def test_a_task_that_returns_a_proxy(stage: InProcessStage, on_loop, error):
     assert (answer.status, answer.error, stage.did) == (200, None, ["ran"])
     [run] = stage.accounts.recorder.ended_runs
     assert run.outcome == "succeeded"
+
+
+async def audit() -> None:
+    """Be called by mistake, so that its coroutine is scheduled."""
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: "mail", audit], ids=["none", "text", "coroutine"])
+@pytest.mark.parametrize("patched", [False, True])
+def test_what_cannot_be_called_fails_as_without_us(stage: InProcessStage, monkeypatch, make, patched):
+    """A task that is no function fails by the error it fails by without us, also under another tool's patch."""
+    original = BackgroundTask.__call__
+    funcs = []
+
+    async def theirs(self: BackgroundTask) -> None:
+        await original(self)
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        funcs.append(make())
+        tasks.add_task(funcs[-1])
+
+    plain = FastAPI(**SILENT)
+    plain.get("/")(endpoint)
+    with monkeypatch.context() as patching:
+        if patched:
+            patching.setattr(BackgroundTask, "__call__", theirs)
+        without = ask(plain).error
+        app = stage.app(endpoint)
+        answer = ask(app)
+        afterword.uninstrument(app)
+    for func in funcs:
+        if inspect.iscoroutine(func):
+            func.close()
+    assert type(answer.error) is type(without) is TypeError
+    assert answer.error.args == without.args
+    [run] = stage.accounts.recorder.ended_runs
+    assert (run.outcome, run.error_type) == ("failed", "TypeError")
+    [line] = stage.lines("background_task.failed")
+    assert line["exc_info"][1] is answer.error

@@ -35,6 +35,8 @@ class TaskProxy(BackgroundTask):
         # not BackgroundTask.__init__: no task is created, and Starlette's verdict on the function is kept
         self.user_func = task.func
         self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
+        if not callable(task.func):
+            self.func = task.func  # there is nothing to watch, and it fails by the same error as without us
 
     def copy_identity(self, task: Any) -> None:
         """Take over the task's attributes and its function's name: another tool before Starlette may look."""
@@ -42,7 +44,8 @@ class TaskProxy(BackgroundTask):
         watched = self.func
         for attribute, value in task.__dict__.copy().items():  # other requests may call the same one
             self.__dict__.setdefault(attribute, value)
-        self.func = _named(watched, self.user_func)
+        if watched is not self.user_func:
+            self.func = _named(watched, self.user_func)
 
     def release(self) -> None:
         """Let go of itself: a bound method in one's own dictionary is work for the garbage collector."""
