@@ -214,6 +214,26 @@ def test_a_faulty_observer_of_a_task_that_never_runs(stage: InProcessStage, erro
     stage.assert_story(dropped("mail"), request_error(500, "KeyError"))
 
 
+def test_an_observer_at_work_hides_no_task_of_another_thread(stage: InProcessStage):
+    """While one thread is inside an observer, the tasks that another thread schedules are accounted for."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    class Slow(TaskObserver):
+        def started(self, run) -> None:
+            if not entered.is_set():
+                entered.set()
+                go_on.wait(10)
+
+    app = stage.app_with(stage.works("mail"), observers=[Slow()])
+    first = threading.Thread(target=ask, args=(app,))
+    first.start()
+    assert entered.wait(10)
+    ask(app)
+    go_on.set()
+    first.join(10)
+    stage.assert_story(succeeded("mail"), succeeded("mail"))
+
+
 def test_a_faulty_observer_in_a_worker_thread(stage: InProcessStage):
     """A `def` endpoint schedules in a thread; what an observer raises there reaches nobody either."""
 
