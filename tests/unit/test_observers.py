@@ -10,6 +10,7 @@ from starlette.background import BackgroundTask
 
 from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current
 from afterword._ledger import runs as ledger
+from afterword._ledger.deferred import drain
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
@@ -212,6 +213,26 @@ def test_a_faulty_observer_of_a_task_that_never_runs(stage: InProcessStage, erro
     answer = ask(stage.app(endpoint, observers=[Faulty("ended", error)]))
     assert (answer.status, type(answer.error)) == (500, KeyError)
     stage.assert_story(dropped("mail"), request_error(500, "KeyError"))
+
+
+def test_an_observer_that_hears_of_a_run_inside_another_is_still_at_work(stage: InProcessStage):
+    """A task that an observer makes is not accounted for, also when it has just been told of another run's end."""
+    kept = []
+
+    class LetsGo(TaskObserver):
+        def ended(self, run) -> None:
+            if kept:
+                kept.clear()  # the task's death is told in the drain
+                drain()
+                BackgroundTask(stage.works("chore"))
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        kept.append(BackgroundTask(stage.works("audit")))
+        background.add_task(stage.works("mail"))
+
+    ask(stage.app(endpoint, observers=[LetsGo()]))
+    drain()
+    assert sorted(stage.outcomes) == [("audit", "abandoned"), ("mail", "succeeded")]
 
 
 def test_an_observer_at_work_hides_no_task_of_another_thread(stage: InProcessStage):
