@@ -57,7 +57,7 @@ matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environme
 	$(NEWEST)/bin/python -m tests.matrix $(CELLS)
 
 # goes on where it was stopped; a part of it: make mutation MUTANTS='afterword._ledger.runs.*'
-mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (an hour)
+mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (hours)
 	$(NEWEST)/bin/python -m tests.mutation $(MUTANTS)
 
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
