@@ -8,8 +8,8 @@ instrument(app)
 from ._common import __version__
 from ._common.context import current
 from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
-from ._common.settings import TaskFailureCallback
 from ._common.task_names import task
+from ._ledger.instrumentation import TaskFailureCallback
 from ._ledger.runs import running
 from ._setup.configure import configure
 from ._setup.instrument import instrument, uninstrument

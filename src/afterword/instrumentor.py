@@ -10,9 +10,8 @@ from starlette.applications import Starlette
 
 from ._common.faults import EXITS
 from ._common.log import log_fault
-from ._common.settings import Settings
 from ._ledger import shutdown
-from ._ledger.instrumentation import Instrumentation
+from ._ledger.instrumentation import Instrumentation, Settings
 from ._setup import instrument
 from ._setup.environment import from_environment
 from ._starlette import patches

@@ -46,6 +46,11 @@ def positive(variable: str, default: int) -> int:
     return read(variable, default, _positive, "a number from 1 on")
 
 
+def opentelemetry_is_disabled() -> bool:
+    """Return whether ``OTEL_SDK_DISABLED`` switches OpenTelemetry off."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
 def _flag(value: str) -> bool:
     value = value.lower()
     if value not in _YES + _NO:

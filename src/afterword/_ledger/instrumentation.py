@@ -4,13 +4,40 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from .._common import forks, semconv
 from .._common.faults import EXITS
-from .._common.model import TaskObserver
-from .._common.settings import Settings
+from .._common.model import TaskObserver, TaskRun
 from .runs import Ledger
+
+TaskFailureCallback: TypeAlias = Callable[[TaskRun, BaseException | None], object]
+"""A function for ``on_task_failure``, sync or async: ``function(run, exc)``.
+
+``exc`` is the exception that the task raised. It is ``None`` if the task returned something that nothing awaits
+(``run.reason`` is ``never_awaited``), or if another tool caught the exception; see ``run.detail``.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The arguments of ``instrument``, checked."""
+
+    traces: bool = True
+    metrics: bool = True
+    logs: bool = True
+    tracer_provider: Any = None
+    meter_provider: Any = None
+    registry: Any = None
+    metrics_path: str | None = None
+    on_request_error: tuple[Callable[..., object], ...] = ()
+    on_task_failure: tuple[TaskFailureCallback, ...] = ()
+    observers: tuple[TaskObserver, ...] = ()
+    new_trace: bool = False
+    path_given: bool = False
+    """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
+
 
 _ATTRIBUTE = "_afterword_account"
 

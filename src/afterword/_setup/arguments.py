@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from .._common.model import TaskObserver
-from .._common.settings import Settings
+from .._ledger.instrumentation import Settings
 
 
 def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: Any) -> Settings:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY
 
-from .._common.settings import Settings
 from .._common.variables import flag, read
+from .._ledger.instrumentation import Settings
 from .._signals.otel_logs import OpenTelemetryLogs
 from .arguments import checked
 

@@ -15,8 +15,13 @@ from .._common import semconv, task_names
 from .._common.faults import EXITS
 from .._common.log import emit, log_fault
 from .._common.model import TaskObserver
-from .._common.settings import Settings, TaskFailureCallback
-from .._ledger.instrumentation import Instrumentation, get_instrumentation, set_instrumentation
+from .._ledger.instrumentation import (
+    Instrumentation,
+    Settings,
+    TaskFailureCallback,
+    get_instrumentation,
+    set_instrumentation,
+)
 from .._ledger.runs import Ledger
 from .._signals.logs import Logs
 from .._signals.otel_metrics import otel_metrics

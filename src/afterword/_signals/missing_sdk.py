@@ -8,7 +8,7 @@ from opentelemetry import trace
 
 from .._common import semconv
 from .._common.log import emit
-from .._common.settings import opentelemetry_is_disabled
+from .._common.variables import opentelemetry_is_disabled
 
 # the API's placeholders until a provider is set
 METER_STAND_IN: Final = "_ProxyMeterProvider"

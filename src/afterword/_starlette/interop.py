@@ -18,8 +18,7 @@ from starlette.background import BackgroundTask
 
 from .._common.faults import EXITS
 from .._common.log import warn
-from .._common.settings import Settings
-from .._ledger.instrumentation import Instrumentation
+from .._ledger.instrumentation import Instrumentation, Settings
 
 _CONTRIB: Final = "opentelemetry.instrumentation.fastapi"
 # known task spans, by instrumentation scope and name

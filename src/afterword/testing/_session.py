@@ -10,8 +10,7 @@ from typing import Any
 
 from .._common.faults import EXITS
 from .._common.log import log_fault
-from .._common.settings import Settings
-from .._ledger.instrumentation import Instrumentation, get_instrumentation, unwatch, watch
+from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, unwatch, watch
 from .._setup import instrument
 from .._starlette import patches
 from ._account import Account
