@@ -8,9 +8,9 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
 from afterword.logs import OpenTelemetryLogs
-from tests.otlp.sdk_logs import KeptLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 from tests.support.stage import named
 
 Schedule = Callable[[InProcessStage, BackgroundTasks], None]
