@@ -48,8 +48,8 @@ def is_up(address: str) -> bool:
     return False
 
 
-def run_module(directory: Path, module: str, *options: str) -> str:
-    """Run one of the modules that tell something about such a directory; return what it printed."""
+def run_module(directory: Path, module: str, *options: str) -> tuple[str, str]:
+    """Run one of the modules that tell something about such a directory; return its output, and its errors."""
     done = subprocess.run(
         [sys.executable, *options, "-m", module],
         cwd=ROOT,
@@ -59,8 +59,8 @@ def run_module(directory: Path, module: str, *options: str) -> str:
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout, done.stderr
 
 
 def scrape(address: str) -> Samples:

@@ -24,7 +24,7 @@ def test_the_law_is_exact_after_every_kill(command: Callable[[int], list[str]], 
 
 def test_the_law_is_exact_between_any_two_writes(tmp_path: Path):
     """A worker killed before any single write of a task's life leaves an account that closes exactly."""
-    printed = run_module(tmp_path, "tests.workers.middle")
+    printed, _ = run_module(tmp_path, "tests.workers.middle")
     told = [line.split() for line in printed.splitlines() if line[:1].isdigit()]
     assert len(told) > 10, printed
     assert {left for _, _, left in told} == {"0.0"}, printed

@@ -129,7 +129,7 @@ def test_a_directory_that_vanishes_harms_nobody(tmp_path: Path):
 
 def test_accounts_that_several_close_at_once_are_closed_once(tmp_path: Path):
     """What dead processes held is lost once, however many scrapes come upon it at a time."""
-    printed = run_module(tmp_path, "tests.workers.closing")
+    printed, _ = run_module(tmp_path, "tests.workers.closing")
     totals = dict(line.split() for line in printed.splitlines() if line.startswith("background_task_"))
     assert totals == {
         "background_task_scheduled_total": str(DEAD),
@@ -142,6 +142,6 @@ def test_clearing_the_directory_from_the_command_line(tmp_path: Path):
     """`python -m afterword.multiprocess` clears the directory, and not even a warning is said."""
     directory = tmp_path / "metrics"
     for _ in range(2):  # makes it, clears it
-        assert run_module(directory, "afterword.multiprocess", "-W", "error") == ""
+        assert run_module(directory, "afterword.multiprocess", "-W", "error") == ("", "")
         assert list(directory.iterdir()) == []
         (directory / "counter_1.afterword.db").write_bytes(bytes(100))
