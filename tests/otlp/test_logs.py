@@ -179,7 +179,7 @@ def test_a_provider_that_comes_later(stage: InProcessStage, kept_logs: KeptLogs,
     ask(app)
     ask(app)
     assert [record.event for record in kept_logs.records] == ["background_task.succeeded"] * 2
-    assert {record.resource["service.name"] for record in kept_logs.records} == {"kept_logs"}
+    assert {record.resource["service.name"] for record in kept_logs.records} == {"kept"}
 
 
 def test_the_variable(stage: InProcessStage, kept_logs: KeptLogs, monkeypatch: pytest.MonkeyPatch):
