@@ -38,7 +38,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_is_in_the_wheel(wheel: Path):
     """What is in src is in the wheel, with the marker of types and the licence; nothing else of ours is."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"afterword/__init__.py", "afterword/py.typed", "afterword/signals/tracing.py"} <= names
+    assert {"afterword/__init__.py", "afterword/py.typed", "afterword/_signals/traces.py"} <= names
     sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
     [metadata] = {name.partition("/")[0] for name in names - sources - {"afterword/py.typed"}}
