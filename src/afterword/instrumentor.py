@@ -58,7 +58,7 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         patches.off_first_call(self._see)
         patches.uninstall(self)
 
-    def _see(self, app: Any) -> Instrumentation | None:
+    def _see(self, app: Starlette) -> Instrumentation | None:
         """Instrument an application on its first call, unless its own code has (un)instrumented it."""
         if _SEEN in app.__dict__ or self._settings is None:
             return None

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
+
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+from prometheus_client import CollectorRegistry
 
 from .._common import forks, semconv
 from .._common.faults import EXITS
@@ -27,9 +31,9 @@ class Settings:
     traces: bool = True
     metrics: bool = True
     logs: bool = True
-    tracer_provider: Any = None
-    meter_provider: Any = None
-    registry: Any = None
+    tracer_provider: TracerProvider | None = None
+    meter_provider: MeterProvider | None = None
+    registry: CollectorRegistry | None = None
     metrics_path: str | None = None
     on_request_error: tuple[Callable[..., object], ...] = ()
     on_task_failure: tuple[TaskFailureCallback, ...] = ()
@@ -38,6 +42,19 @@ class Settings:
     path_given: bool = False
     """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
 
+
+class MetricsRoute(Protocol):
+    """The route that Prometheus scrapes."""
+
+    path: str
+
+    def gives_way(self, scope: MutableMapping[str, Any]) -> bool:
+        """Return whether a user's route answers a request in its place."""
+        ...
+
+
+Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 _ATTRIBUTE = "_afterword_account"
 
@@ -52,7 +69,7 @@ class Instrumentation:
         self.ledger = ledger
         self.closed = False
         """Set by ``uninstrument``: no new runs are opened; open ones are still accounted for."""
-        self.route: Any = None
+        self.route: MetricsRoute | None = None
         """Our ``/metrics`` route, if there is one."""
         self.doubles: dict[int, tuple[Any, dict[str, Any], Any]] = {}
         """Copies of exception middleware, by the identity of the original. They refer to the application, so
@@ -63,7 +80,7 @@ class Instrumentation:
             _instrumentations.add(self)
             ledger.set_observers([*ledger.observers, *_watchers])
 
-    def failsafe(self, what: str, action: Callable[..., Any], *args: Any) -> Any:
+    def failsafe(self, what: str, action: Callable[[*Arguments], Result], *args: *Arguments) -> Result | None:
         """Call our own code. An error in it is counted, logged once, and never reaches the application."""
         try:
             return action(*args)
@@ -97,13 +114,13 @@ def unwatch(watcher: TaskObserver) -> None:
             )
 
 
-def get_instrumentation(app: Any) -> Instrumentation | None:
+def get_instrumentation(app: object) -> Instrumentation | None:
     """Return the instrumentation of an application; ``None`` if it is not instrumented."""
     instrumentation: Instrumentation | None = app.__dict__.get(_ATTRIBUTE)
     return instrumentation
 
 
-def set_instrumentation(app: Any, instrumentation: Instrumentation | None) -> None:
+def set_instrumentation(app: object, instrumentation: Instrumentation | None) -> None:
     """Attach an instrumentation to an application, or remove it with ``None``."""
     if instrumentation is None:
         app.__dict__.pop(_ATTRIBUTE, None)

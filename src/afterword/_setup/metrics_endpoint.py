@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -12,16 +13,18 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from .._common import semconv
 from .._common.faults import EXITS
 from .._common.log import emit
 from .._common.model import full_name
 from .._ledger.deferred import drain
-from .._ledger.instrumentation import get_instrumentation
+from .._ledger.instrumentation import MetricsRoute, get_instrumentation
 from .._signals.multiprocess import directory
 from .._signals.multiprocess.all_processes import Everybody
 from .._signals.process_gauges import sample
@@ -39,14 +42,14 @@ class _YieldsToUser(Yielding):
     """Gives way to a user's route at the same path, even one that is added later."""
 
     path: str
-    neighbours: Any = ()
+    neighbours: Sequence[BaseRoute] = ()
     """The application's list of routes, this one among them."""
 
-    def gives_way(self, scope: Any) -> bool:
+    def gives_way(self, scope: Scope) -> bool:
         """Return whether a user's route answers this request. Checked on every scrape: routes come and go."""
         return is_taken(self.neighbours, self.path, scope)
 
-    def matches(self, scope: Any) -> tuple[Match, Any]:
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
         match, child_scope = super().matches(scope)  # type: ignore[misc]
         if match is not Match.NONE and self.gives_way(scope):
             return Match.NONE, {}
@@ -67,13 +70,14 @@ async def metrics(request: Request) -> Response:
     note_limiter()
     sample()
     instrumentation = get_instrumentation(request.app)
-    if instrumentation is None:  # uninstrumented a moment ago
+    registry = instrumentation.settings.registry if instrumentation is not None else None
+    if registry is None:  # uninstrumented a moment ago
         return Response(status_code=404)
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
     # render off the event loop, so that no request waits for many series
     body, headers = await anyio.to_thread.run_sync(
-        _render, instrumentation.settings.registry, accept, encoding, wanted, limiter=_own_thread()
+        _render, registry, accept, encoding, wanted, limiter=_own_thread()
     )
     return Response(body, headers=headers)
 
@@ -88,7 +92,7 @@ def _own_thread() -> CapacityLimiter:
         return limiter
 
 
-def add_route(app: Any, path: str) -> Any:
+def add_route(app: Starlette, path: str) -> MetricsRoute:
     """Add the metrics route before all others and return it."""
     routes = app.router.routes
     if isinstance(app, FastAPI):
@@ -106,21 +110,22 @@ def add_route(app: Any, path: str) -> Any:
         )
     else:
         routes.append(_PlainRoute(path, metrics, include_in_schema=False, name=_NAME))
-    route = routes.pop()
+    route: Any = routes.pop()
     route.neighbours = routes
     routes.insert(0, route)
     emit("info", semconv.EVENT_METRICS, {semconv.KEY_PATH: path})
-    return route
+    return route  # type: ignore[no-any-return]
 
 
-def _own_id(_route: Any) -> str:
+def _own_id(_route: APIRoute) -> str:
     return _NAME
 
 
-def remove_route(app: Any, route: Any) -> None:
+def remove_route(app: Starlette, route: MetricsRoute) -> None:
     """Remove the metrics route."""
-    if route in app.router.routes:
-        app.router.routes.remove(route)
+    routes: list[Any] = app.router.routes
+    if route in routes:
+        routes.remove(route)
 
 
 def _render(
@@ -144,7 +149,7 @@ def _render(
     return body, headers
 
 
-def _encoder(accept: str) -> tuple[Any, str]:
+def _encoder(accept: str) -> tuple[Callable[[Any], bytes], str]:
     try:
         return choose_encoder(accept)
     except Exception:  # noqa: BLE001  an invalid version, for example; the text format always works

@@ -8,9 +8,9 @@ tell what they would answer.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from starlette.routing import Host, Match, Mount
+from starlette.routing import BaseRoute, Host, Match, Mount
+from starlette.types import Scope
 
 _MAX_DEPTH = 10
 
@@ -19,7 +19,7 @@ class Yielding:
     """One of our own routes, which does not count as the user's."""
 
 
-def is_taken(routes: Iterable[Any], path: str, scope: Any = None) -> bool:
+def is_taken(routes: Iterable[BaseRoute], path: str, scope: Scope | None = None) -> bool:
     """Return whether a user's route or mount has exactly this path.
 
     A request's scope says which host was requested and where the application is mounted. Without a scope, routes
@@ -34,11 +34,11 @@ def is_taken(routes: Iterable[Any], path: str, scope: Any = None) -> bool:
     )
 
 
-def _answers(routes: Iterable[Any], scope: Any, depth: int) -> bool:
+def _answers(routes: Iterable[BaseRoute], scope: Scope, depth: int) -> bool:
     return any(_answers_one(route, scope, depth) for route in list(routes) if not isinstance(route, Yielding))
 
 
-def _answers_one(route: Any, scope: Any, depth: int) -> bool:
+def _answers_one(route: BaseRoute, scope: Scope, depth: int) -> bool:
     try:
         candidates = getattr(route, "effective_candidates", None)  # FastAPI >= 0.137: an included router
         if candidates is not None:
@@ -55,7 +55,7 @@ def _answers_one(route: Any, scope: Any, depth: int) -> bool:
         return False
 
 
-def _is_written_out(route: Any, scope: Any) -> bool:
+def _is_written_out(route: BaseRoute, scope: Scope) -> bool:
     """Return whether a route that matches a path matches no other path."""
     if not isinstance(route, Mount) and getattr(route, "param_convertors", None):
         return False

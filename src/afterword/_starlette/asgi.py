@@ -21,6 +21,7 @@ from .request_errors import is_error, record_escaped_error, report, unwrapped
 from .state import (
     SCOPE_KEY,
     RequestState,
+    RequestToken,
     current_request,
     enter_request,
     leave_destroyed_request,
@@ -137,7 +138,7 @@ async def end_late(request: RequestState, exc: BaseException | None = None) -> N
             request.instrumentation.failsafe("settling a request", settle_rest, request)
 
 
-def _leave(request: RequestState, token: Any, parent: RequestState | None, scope: Scope) -> None:
+def _leave(request: RequestState, token: RequestToken, parent: RequestState | None, scope: Scope) -> None:
     try:
         request.instrumentation.failsafe("settling a request", settle, request)
     finally:
@@ -146,7 +147,7 @@ def _leave(request: RequestState, token: Any, parent: RequestState | None, scope
             scope[SCOPE_KEY] = parent
 
 
-def _destroyed(request: RequestState, token: Any, parent: RequestState | None, scope: Scope) -> None:
+def _destroyed(request: RequestState, token: RequestToken, parent: RequestState | None, scope: Scope) -> None:
     """Leave a request whose coroutine is being destroyed, perhaps by the collector inside somebody's lock."""
     defer(settle, request)  # only queued
     leave_destroyed_request(request, token)

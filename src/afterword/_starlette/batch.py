@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any
 
 from starlette.background import BackgroundTask, BackgroundTasks
 
@@ -24,7 +23,7 @@ class BatchExecution:
 
     __slots__ = ("batch", "expected", "failed", "outer", "planned")
 
-    def __init__(self, batch: Any, outer: BatchExecution | None) -> None:
+    def __init__(self, batch: BackgroundTasks, outer: BatchExecution | None) -> None:
         self.batch = batch
         self.outer = outer
         self.expected: list[OpenRun] = []
@@ -40,7 +39,7 @@ enter_batch = _current.set
 leave_batch = _current.reset
 
 
-def claim_planned_run(innermost: BatchExecution, task: Any) -> OpenRun | None:
+def claim_planned_run(innermost: BatchExecution, task: object) -> OpenRun | None:
     """Return the run that a batch opened at execution for the task it calls now; ``None`` if there is none."""
     execution: BatchExecution | None = innermost
     while execution is not None:
@@ -62,7 +61,7 @@ def note_failure(execution: BatchExecution | None, run: TaskRun, record: TaskRec
         record.batch.failed = run
 
 
-def is_tracked(batch: Any) -> bool:
+def is_tracked(batch: BackgroundTasks) -> bool:
     """Return whether the execution of a batch may be tracked."""
     record = find_batch(batch)
     if record is None:
@@ -73,7 +72,11 @@ def is_tracked(batch: Any) -> bool:
     return True
 
 
-async def run_batch(batch: Any, original: Callable[[Any], Awaitable[None]], on_missed: Callable[[], None]) -> None:
+async def run_batch(
+    batch: BackgroundTasks,
+    original: Callable[[BackgroundTasks], Awaitable[None]],
+    on_missed: Callable[[], None],
+) -> None:
     """Run a batch through ``original``; call ``on_missed`` if its tasks ran without being tracked."""
     record = find_batch(batch)
     caller = current_request()
@@ -108,7 +111,7 @@ def _mark_finished(record: BatchRecord | None) -> None:
         record.finished = True
 
 
-def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
+def _members(batch: BackgroundTasks, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
     """Return the tasks of a batch in order, through nested batches and containers; skip other members."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in tuple(getattr(batch, "tasks", None) or ()):
@@ -127,7 +130,7 @@ def _members(batch: Any, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, 
 
 
 def _plan_members(
-    execution: BatchExecution, batch: Any, record: BatchRecord | None, caller: RequestState | None
+    execution: BatchExecution, batch: BackgroundTasks, record: BatchRecord | None, caller: RequestState | None
 ) -> None:
     """Open a run for every member without a pending one: a shared batch, or a task that is listed twice."""
     seen: set[int] = set()
@@ -154,7 +157,7 @@ def _planned_outside(execution: BatchExecution | None, key: int) -> bool:
     return False
 
 
-def _skip_rest(execution: BatchExecution, batch: Any, exc: BaseException | None) -> None:
+def _skip_rest(execution: BatchExecution, batch: BackgroundTasks, exc: BaseException | None) -> None:
     """Skip the remaining runs, including those that a running task has added to its own batch."""
     reason, detail = why_skipped(execution.failed, exc)
     added = [record for _, record in _members(batch) if record is not None]

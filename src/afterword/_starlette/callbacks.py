@@ -66,7 +66,7 @@ async def _tell(run: TaskRun, record: TaskRecord, exc: BaseException | None) -> 
     await run_quietly(record.request, record.request.instrumentation.settings.on_task_failure, run, exc)
 
 
-async def run_quietly(request: RequestState, functions: tuple[Callable[..., Any], ...], *args: Any) -> None:
+async def run_quietly(request: RequestState, functions: tuple[Callable[..., object], ...], *args: Any) -> None:
     """Run callbacks as tasks of a request. Their own failures call no callback."""
     token = enter_request(request)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import fastapi
@@ -17,6 +17,7 @@ import starlette
 import starlette.background
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.middleware.exceptions import ExceptionMiddleware
+from starlette.types import Receive, Scope, Send
 
 from .._common.faults import contained
 from .._common.log import warn
@@ -66,7 +67,7 @@ def warn_once(incompatibilities: list[str], consequence: str) -> None:
         warn("%s, because %s is not built as Afterword knows it: %s", consequence, versions, text)
 
 
-def _version(module: Any) -> str:
+def _version(module: ModuleType) -> str:
     return str(getattr(module, "__version__", "of unknown version"))
 
 
@@ -121,5 +122,5 @@ def _handlers_are_in_tables() -> bool:
     return isinstance(middleware._exception_handlers, Mapping) and isinstance(middleware._status_handlers, Mapping)
 
 
-async def _answer_nothing(scope: Any, receive: Any, send: Any) -> None:
+async def _answer_nothing(scope: Scope, receive: Receive, send: Send) -> None:
     """An empty ASGI application."""

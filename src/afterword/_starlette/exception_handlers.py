@@ -8,23 +8,22 @@ handler: a shallow copy of its response is sent, with a background that first re
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
+from starlette.types import Scope
 
+from .._ledger.instrumentation import Instrumentation
 from .callbacks import run_each, run_quietly, tell_waiting
 from .request_errors import is_request_error, record_request_error, report
 from .state import RequestFailure, RequestState, current_request, find_task
-
-if TYPE_CHECKING:
-    from starlette.types import Scope
-
-    from .._ledger.instrumentation import Instrumentation
 
 try:
     from starlette._utils import is_async_callable
@@ -34,17 +33,19 @@ except ImportError:  # private to Starlette
 
 _MOST_DOUBLES = 64  # usually one per application; some code builds a middleware per request
 
+Middleware = TypeVar("Middleware", ExceptionMiddleware, ServerErrorMiddleware)
+
 
 class Handler:
     """A user's exception handler, called as Starlette would call it. Its response also reports the error."""
 
     __slots__ = ("depth", "handler")
 
-    def __init__(self, handler: Any, depth: int | None = None) -> None:
+    def __init__(self, handler: Callable[..., Any], depth: int | None = None) -> None:
         self.handler = handler
         self.depth = depth
 
-    async def __call__(self, connection: Any, exc: Exception) -> Any:
+    async def __call__(self, connection: HTTPConnection, exc: Exception) -> object:
         """Record the error, call the handler, and add the reporter to a copy of its response."""
         request = current_request()
         failure = None
@@ -64,28 +65,31 @@ class Handler:
         return response if reporting is None else reporting
 
 
-class Handlers(Mapping[Any, Any]):
+Key = TypeVar("Key")  # a status, or a type of exceptions
+
+
+class Handlers(Mapping[Key, Callable[..., Any]]):
     """A view of Starlette's table of exception handlers that returns each one as a ``Handler``."""
 
     __slots__ = ("_table",)
 
-    def __init__(self, table: Mapping[Any, Any]) -> None:
+    def __init__(self, table: Mapping[Key, Callable[..., Any]]) -> None:
         self._table = table
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Key) -> Handler:
         return Handler(self._table[key])
 
     def __contains__(self, key: object) -> bool:
         return key in self._table
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Key]:
         return iter(self._table)
 
     def __len__(self) -> int:
         return len(self._table)
 
 
-def stand_in(middleware: Any, **changed: Any) -> Any:
+def stand_in(middleware: Middleware, **changed: Any) -> Middleware:
     """Return a copy of a middleware with some attributes changed. The user's middleware is not modified."""
     double = object.__new__(type(middleware))
     double.__dict__.update(middleware.__dict__)
@@ -93,13 +97,15 @@ def stand_in(middleware: Any, **changed: Any) -> Any:
     return double
 
 
-def with_handlers(instrumentation: Instrumentation, middleware: Any) -> Any:
+def with_handlers(instrumentation: Instrumentation, middleware: ExceptionMiddleware) -> ExceptionMiddleware:
     """Return a copy of an ``ExceptionMiddleware`` whose tables return each handler as a ``Handler``.
 
     The copy is cached until the middleware's attributes change.
     """
-    kept, attributes, double = instrumentation.doubles.get(id(middleware), (None, None, None))
-    if kept is not middleware or attributes != middleware.__dict__:
+    kept = instrumentation.doubles.get(id(middleware))
+    if kept is not None and kept[0] is middleware and kept[1] == middleware.__dict__:
+        double: ExceptionMiddleware = kept[2]
+    else:
         double = stand_in(
             middleware,
             _exception_handlers=Handlers(middleware._exception_handlers),
@@ -111,7 +117,7 @@ def with_handlers(instrumentation: Instrumentation, middleware: Any) -> Any:
     return double
 
 
-def with_handler(middleware: Any, depth: int) -> Any:
+def with_handler(middleware: ServerErrorMiddleware, depth: int) -> ServerErrorMiddleware:
     """Return a copy of a ``ServerErrorMiddleware`` with its handler as a ``Handler``, if it has one."""
     handler = getattr(middleware, "handler", None)
     return middleware if handler is None else stand_in(middleware, handler=Handler(handler, depth))
@@ -120,7 +126,13 @@ def with_handler(middleware: Any, depth: int) -> Any:
 class _ErrorPath(BackgroundTask):
     """The background of an error response: the reporter, the handler's own background, the user's error tasks."""
 
-    def __init__(self, request: RequestState, failure: RequestFailure, connection: Any, attached: Any) -> None:
+    def __init__(
+        self,
+        request: RequestState,
+        failure: RequestFailure,
+        connection: HTTPConnection,
+        attached: BackgroundTask | None,
+    ) -> None:
         # not BackgroundTask.__init__: this is not a user task, and has no run
         self.func = self.args = self.kwargs = None  # type: ignore[assignment]
         self.is_async = True
@@ -141,7 +153,9 @@ class _ErrorPath(BackgroundTask):
         await _run_error_tasks(self.request, failure, self.connection)
 
 
-def _with_reporter(request: RequestState, failure: RequestFailure, connection: Any, response: Any) -> Any:
+def _with_reporter(
+    request: RequestState, failure: RequestFailure, connection: HTTPConnection, response: object
+) -> object:
     if not isinstance(response, Response):
         return response  # not a Response but another ASGI application: the error is reported at the request's end
     double = copy.copy(response)
@@ -150,7 +164,7 @@ def _with_reporter(request: RequestState, failure: RequestFailure, connection: A
     return double
 
 
-def _mark_unsent(background: Any) -> None:
+def _mark_unsent(background: BackgroundTask | None) -> None:
     """Mark the tasks of an error response: if they never run, the response was never sent."""
     for task in (background, *(getattr(background, "tasks", None) or ())):
         record = find_task(task)
@@ -166,7 +180,9 @@ async def finish(request: RequestState) -> None:
     await tell_waiting(request)
 
 
-async def _run_error_tasks(request: RequestState, failure: RequestFailure | None, connection: Any) -> None:
+async def _run_error_tasks(
+    request: RequestState, failure: RequestFailure | None, connection: HTTPConnection | None
+) -> None:
     """Run the tasks that run on a request error, then ``on_request_error``; once per error."""
     if failure is None or failure.answered or not is_request_error(request, failure):
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import Token
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TypeVarTuple
 
 from starlette.background import BackgroundTask
 
@@ -15,19 +15,18 @@ from .._common.faults import EXITS
 from .._common.log import log_fault
 from .._common.model import Outcome, Reason, TaskRun
 from .._ledger.deferred import defer, drain, nothing_deferred
+from .._ledger.instrumentation import Instrumentation
 from .._ledger.runs import has_open_runs, is_pending
 from .batch import BatchExecution, claim_planned_run, current_batch, note_failure
 from .callbacks import task_failed
+from .method_patch import MethodPatch
 from .request_errors import is_cancellation
 from .scheduling import OpenRun, is_observable, open_run_at_call
 from .state import RequestState, TaskRecord, current_request, find_task
 from .task_proxy import TaskProxy
 
-if TYPE_CHECKING:
-    from .._ledger.instrumentation import Instrumentation
-    from .method_patch import MethodPatch
-
-Original = Callable[[Any], Awaitable[None]]
+Arguments = TypeVarTuple("Arguments")
+Original = Callable[[BackgroundTask], Awaitable[None]]
 
 
 class TaskExecution(TaskProxy):
@@ -37,7 +36,7 @@ class TaskExecution(TaskProxy):
 
     def __init__(
         self,
-        task: Any,
+        task: BackgroundTask,
         run: TaskRun,
         record: TaskRecord,
         caller: RequestState | None,
@@ -107,12 +106,18 @@ class TaskExecution(TaskProxy):
         detail = "it was torn down while it ran: its coroutine was destroyed, or it raised GeneratorExit itself"
         self._finish(Outcome.CANCELLED, Reason.CANCELLED, detail)
 
-    def _finish(self, outcome: Outcome, *why: Any) -> None:
+    def _finish(
+        self,
+        outcome: Outcome,
+        reason: Reason | None = None,
+        detail: str | None = None,
+        exc: BaseException | None = None,
+    ) -> None:
         if not self.is_async:
             self.note_times(self.run)
         if self.has_identity:
             self.release()
-        self.ledger.finish(self.run, outcome, *why)
+        self.ledger.finish(self.run, outcome, reason, detail, exc)
         self.record.request.runs.pop(self.run, None)
 
 
@@ -134,7 +139,7 @@ def accounting(
     """
     starlettes_own = _is_starlettes(original)
 
-    async def __call__(self: Any) -> None:
+    async def __call__(self: BackgroundTask) -> None:
         call = None
         if patch.hook is hook or has_open_runs():
             caller, batch = current_request(), current_batch()
@@ -164,7 +169,7 @@ def accounting(
 
 def _prepared(
     call: TaskExecution,
-    task: Any,
+    task: BackgroundTask,
     original: Original,
     choose: Callable[[Instrumentation, Original], Original],
 ) -> Original:
@@ -177,12 +182,12 @@ def _prepared(
     return chosen
 
 
-def _is_starlettes(function: Any) -> bool:
+def _is_starlettes(function: object) -> bool:
     # a proxy of Starlette's own method has the same module
     return type(function) is FunctionType and function.__module__ == BackgroundTask.__module__
 
 
-def _end(call: TaskExecution, end: Callable[..., None], *args: Any) -> None:
+def _end(call: TaskExecution, end: Callable[[*Arguments], None], *args: *Arguments) -> None:
     """End a run in the context it started in. An internal error is counted and never reaches the caller."""
     try:
         end(*args)
@@ -196,7 +201,9 @@ def _end(call: TaskExecution, end: Callable[..., None], *args: Any) -> None:
         drain()
 
 
-def _begin(task: Any, caller: RequestState | None, batch: BatchExecution | None) -> TaskExecution | None:
+def _begin(
+    task: BackgroundTask, caller: RequestState | None, batch: BatchExecution | None
+) -> TaskExecution | None:
     """Start the run of a task; ``None`` if it has none, or after an internal error."""
     if isinstance(task, TaskProxy):
         return None
@@ -221,7 +228,7 @@ def _begin(task: Any, caller: RequestState | None, batch: BatchExecution | None)
     return call
 
 
-def _open(task: Any, caller: RequestState | None, batch: BatchExecution | None) -> OpenRun | None:
+def _open(task: BackgroundTask, caller: RequestState | None, batch: BatchExecution | None) -> OpenRun | None:
     """Return the run of a call: the one its batch planned, the one opened at creation, or a new one."""
     if batch is not None and (batch.planned or batch.outer is not None):
         planned = claim_planned_run(batch, task)

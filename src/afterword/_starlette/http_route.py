@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.routing import Host, Match, Mount
+from starlette.routing import BaseRoute, Host, Match, Mount
+from starlette.types import ASGIApp, Scope
 
 from .._common.text import request_id
 from .state import RequestState
@@ -24,7 +25,7 @@ def locate(request: RequestState) -> None:
         info.request_id = failsafe("request id", request_id, scope.get("headers", ()))
 
 
-def route_template(scope: Any, app: Any, root_path: str) -> str | None:
+def route_template(scope: Scope, app: ASGIApp | None, root_path: str) -> str | None:
     """Return the route's template, such as ``/sub/items/{id}``; ``None`` where nothing matched (yet).
 
     ``app`` is the outermost instrumented application, ``root_path`` the one it was called with.
@@ -36,7 +37,7 @@ def route_template(scope: Any, app: Any, root_path: str) -> str | None:
     return prefix + (leaf or "") or None
 
 
-def _leaf(scope: Any) -> str | None:
+def _leaf(scope: Scope) -> str | None:
     context = scope.get("fastapi", {}).get("effective_route_context")  # FastAPI >= 0.137, included routers
     route = scope.get("route")
     if not isinstance(route, Mount):
@@ -48,7 +49,7 @@ def _leaf(scope: Any) -> str | None:
     return _find(getattr(scope.get("router"), "routes", ()), scope["endpoint"], _MAX_DEPTH)
 
 
-def _find(routes: Sequence[Any], endpoint: Any, depth: int) -> str | None:
+def _find(routes: Sequence[Any], endpoint: object, depth: int) -> str | None:
     """Find a route by its endpoint, for frameworks that do not record the matched route."""
     for route in routes:
         if isinstance(route, Mount | Host):
@@ -60,10 +61,10 @@ def _find(routes: Sequence[Any], endpoint: Any, depth: int) -> str | None:
     return None
 
 
-def _mounts(scope: Any, app: Any, root_path: str) -> str:
+def _mounts(scope: Scope, app: ASGIApp | None, root_path: str) -> str:
     """Return the templates of the mounts that the request went through."""
     here = {"type": scope["type"], "path": scope["path"], "root_path": root_path, "path_params": {}}
-    routes: Sequence[Any] = getattr(app, "routes", ())
+    routes: Sequence[BaseRoute] = getattr(app, "routes", ())
     prefix = ""
     for _ in range(_MAX_DEPTH):
         mount = next((r for r in routes if isinstance(r, Mount) and r.matches(here)[0] is Match.FULL), None)
@@ -77,5 +78,5 @@ def _mounts(scope: Any, app: Any, root_path: str) -> str:
     return prefix
 
 
-def _routes_of(mount: Mount | Host) -> Sequence[Any]:
+def _routes_of(mount: Mount | Host) -> Sequence[BaseRoute]:
     return mount.routes or ()

@@ -14,7 +14,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
+from opentelemetry.trace import Span
+from starlette.applications import Starlette
 from starlette.background import BackgroundTask
+from starlette.types import Scope
 
 from .._common.faults import EXITS
 from .._common.log import warn
@@ -28,7 +31,7 @@ _CONTRIB_SCOPE, _CONTRIB_PREFIX = _CONTRIB, "BackgroundTask "
 # --- spans of tasks ---------------------------------------------------------------------------------------------
 
 
-def recognise_task_span(span: Any) -> bool | None:
+def recognise_task_span(span: Span) -> bool | None:
     """Return whether a span that another instrumentation opened for a task records exceptions by itself.
 
     ``None`` if it is not such a span, and must not be adopted.
@@ -55,29 +58,29 @@ def past_contrib(instrumentation: Instrumentation, original: Callable[..., Any])
 class _Exclude:
     """Excludes scrapes from FastAPI's native telemetry, in addition to what the user excludes."""
 
-    def __init__(self, path: str, others: Any) -> None:
+    def __init__(self, path: str, others: Callable[[Scope], object] | None) -> None:
         self.path = path
         self.others = others
 
-    def __call__(self, scope: Any) -> bool:
+    def __call__(self, scope: Scope) -> bool:
         return scope.get("path") == self.path or bool(self.others is not None and self.others(scope))
 
 
-def exclude(app: Any, path: str) -> None:
+def exclude(app: Starlette, path: str) -> None:
     """Exclude a path from native tracing, in addition to what the user excludes."""
     config = _native_config(app)
     if config is not None and not isinstance(config.get("exclude"), _Exclude):
         config["exclude"] = _Exclude(path, config.get("exclude"))
 
 
-def include(app: Any) -> None:
+def include(app: Starlette) -> None:
     """Undo ``exclude``."""
     config = _native_config(app)
     if config is not None and isinstance(config.get("exclude"), _Exclude):
         config["exclude"] = config["exclude"].others
 
 
-def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
+def trace(app: Starlette, settings: Settings, metrics_path: str | None) -> bool:
     """Let OpenTelemetry contrib trace the requests of an older FastAPI; return whether this call set it up."""
     if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
@@ -94,7 +97,7 @@ def trace(app: Any, settings: Settings, metrics_path: str | None) -> bool:
     return True
 
 
-def _instrument(app: Any, settings: Settings, metrics_path: str | None) -> None:
+def _instrument(app: FastAPI, settings: Settings, metrics_path: str | None) -> None:
     contrib: Any = importlib.import_module(_CONTRIB)
     contrib.FastAPIInstrumentor.instrument_app(
         app,
@@ -108,15 +111,15 @@ def _instrument(app: Any, settings: Settings, metrics_path: str | None) -> None:
         remembered.discard(app)
 
 
-def untrace(app: Any) -> None:
+def untrace(app: Starlette) -> None:
     """Undo ``trace``."""
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
-    if getattr(app, "_is_instrumented_by_opentelemetry", False):
+    if isinstance(app, FastAPI) and getattr(app, "_is_instrumented_by_opentelemetry", False):
         FastAPIInstrumentor.uninstrument_app(app)
 
 
-def warn_of_adoption(app: Any) -> None:
+def warn_of_adoption(app: Starlette) -> None:
     """Say what to switch off if ``new_trace`` has no effect, because an open span is adopted."""
     config = _native_config(app)
     if config is not None and config.get("tracing") and config.get("operation_spans"):
@@ -134,7 +137,7 @@ def has_native() -> bool:
         return False
 
 
-def _native_config(app: Any) -> dict[str, Any] | None:
+def _native_config(app: Starlette) -> dict[str, Any] | None:
     config = getattr(getattr(app, "_native_telemetry", None), "config", None)
     return config if isinstance(config, dict) else None
 

@@ -37,8 +37,8 @@ class MethodPatch:
         self.hook: Function | None = None
         self._make = make
         self._arguments = arguments
-        self._beneath: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._trusted: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._beneath: weakref.WeakSet[Function] = weakref.WeakSet()
+        self._trusted: weakref.WeakSet[Function] = weakref.WeakSet()
         self._reinstalls = 0
 
     def incompatibility(self) -> str | None:
@@ -83,10 +83,10 @@ class MethodPatch:
             self.install()
 
 
-def _reachable(function: Function) -> set[Any]:
+def _reachable(function: Function) -> set[Function]:
     """Return a function and those that it wraps, which would remain if it were unpatched."""
-    found: set[Any] = set()
-    waiting: list[Any] = [function]
+    found: set[Function] = set()
+    waiting: list[object] = [function]
     while waiting and len(found) < _MAX_CLOSURES:
         here = waiting.pop()
         if not isinstance(here, types.FunctionType) or here in found:

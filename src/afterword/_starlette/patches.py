@@ -36,7 +36,7 @@ from .state import current_request, find_batch, request_of
 
 
 def _task_init(patch: MethodPatch, original: Function) -> Function:
-    def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: BackgroundTask, /, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.hook is hook:
             try:
@@ -55,7 +55,7 @@ def _task_call(patch: MethodPatch, original: Function) -> Function:
 
 
 def _batch_init(patch: MethodPatch, original: Function) -> Function:
-    def __init__(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def __init__(self: BackgroundTasks, /, *args: Any, **kwargs: Any) -> None:
         original(self, *args, **kwargs)
         if patch.hook is hook and current_request() is not None:
             injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
@@ -71,7 +71,7 @@ def _batch_init(patch: MethodPatch, original: Function) -> Function:
 
 
 def _add_task(patch: MethodPatch, original: Function) -> Function:
-    def add_task(self: Any, /, *args: Any, **kwargs: Any) -> None:
+    def add_task(self: BackgroundTasks, /, *args: Any, **kwargs: Any) -> None:
         record = find_batch(self) if patch.hook is hook else None
         if record is None:
             original(self, *args, **kwargs)
@@ -83,7 +83,7 @@ def _add_task(patch: MethodPatch, original: Function) -> Function:
 
 
 def _batch_call(patch: MethodPatch, original: Function) -> Function:
-    async def __call__(self: Any) -> None:
+    async def __call__(self: BackgroundTasks) -> None:
         if batch.is_tracked(self) and (patch.hook is hook or has_open_runs()):
             await batch.run_batch(self, original, _call_patch.reinstall)
         else:
@@ -94,7 +94,7 @@ def _batch_call(patch: MethodPatch, original: Function) -> Function:
 
 
 def _exception_middleware(patch: MethodPatch, original: Function) -> Function:
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self: ExceptionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         request = current_request()
         if patch.hook is not hook or request is None or scope["type"] not in ("http", "websocket"):
             await original(self, scope, receive, send)
@@ -128,7 +128,7 @@ def _exception_middleware(patch: MethodPatch, original: Function) -> Function:
 
 
 def _server_error_middleware(patch: MethodPatch, original: Function) -> Function:
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self: ServerErrorMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         request = current_request()
         if patch.hook is hook and request is not None and scope["type"] == "http":
             self = (
@@ -144,7 +144,7 @@ def _server_error_middleware(patch: MethodPatch, original: Function) -> Function
 
 
 def _application(patch: MethodPatch, original: Function) -> Function:
-    async def __call__(self: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
         instrumentation = get_instrumentation(self) if patch.hook is hook else None
         if instrumentation is None and _on_first_call and request_of(scope) is None:
             instrumentation = _see(self)
@@ -164,7 +164,7 @@ def _application(patch: MethodPatch, original: Function) -> Function:
     return hook
 
 
-def _see(app: Any) -> Instrumentation | None:
+def _see(app: Starlette) -> Instrumentation | None:
     for instrument in _on_first_call:
         instrumentation = instrument(app)
         if instrumentation is not None:
@@ -198,10 +198,10 @@ _patches = [
 if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
     _patches.append(MethodPatch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
 
-Sight = Callable[[Any], Instrumentation | None]
+Sight = Callable[[Starlette], Instrumentation | None]
 
 _on_first_call: tuple[Sight, ...] = ()
-_users: weakref.WeakSet[Any] = weakref.WeakSet()
+_users: weakref.WeakSet[object] = weakref.WeakSet()
 _installed = False
 _changing = forks.lock()  # one thread may remove the hooks while another installs them
 
@@ -234,11 +234,11 @@ def is_compatible() -> bool:
     return not lacking
 
 
-def install(app: Any) -> None:
+def install(owner: object) -> None:
     """Patch the classes on behalf of an owner, usually an application. Check ``is_compatible`` first."""
     global _installed
     with _changing:
-        _users.add(app)
+        _users.add(owner)
         if _installed:
             return
         for patch in _patches:
@@ -252,9 +252,9 @@ def install(app: Any) -> None:
         _installed = True
 
 
-def uninstall(app: Any) -> None:
+def uninstall(owner: object) -> None:
     """Remove the patches with the last owner, as soon as no run of this process is open."""
-    _users.discard(app)
+    _users.discard(owner)
     _remove_when_idle()
     if _installed:
         _call_patch.check()  # the request tracing was removed first, and may have removed our hook with it

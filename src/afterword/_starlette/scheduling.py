@@ -40,12 +40,12 @@ def add_to(batch: BatchRecord, add_task: Callable[..., None], /, *args: Any, **k
         _adding.reset(token)
 
 
-def is_container(task: Any) -> bool:
+def is_container(task: object) -> bool:
     """Return whether a task only calls another one: ``add_task(response.background)``, a way to merge batches."""
     return isinstance(getattr(task, "func", None), BackgroundTask)
 
 
-def is_observable(task: Any) -> bool:
+def is_observable(task: object) -> bool:
     """Return whether a task object is run by Starlette's own ``__call__``, which we hook."""
     cls = type(task)
     if cls is not BackgroundTask and (
@@ -57,7 +57,7 @@ def is_observable(task: Any) -> bool:
     return not is_container(task)
 
 
-def on_task_created(task: Any) -> None:
+def on_task_created(task: BackgroundTask) -> None:
     """Open a run for a task that was just created, if it belongs to a tracked request."""
     batch = _adding.get()
     request = batch.request if batch is not None else current_request()
@@ -72,7 +72,7 @@ def on_task_created(task: Any) -> None:
         remember_task(task_record(task, request, batch, on_task_collected))
 
 
-def on_batch_created(batch: Any, injected: bool) -> None:
+def on_batch_created(batch: BackgroundTasks, injected: bool) -> None:
     """Remember the request of a ``BackgroundTasks``, for ``add_task`` in a thread without a request."""
     request = current_request()
     if request is None or request.instrumentation.closed or inside_observer():
@@ -83,7 +83,9 @@ def on_batch_created(batch: Any, injected: bool) -> None:
             member.batch = record  # it was created separately
 
 
-def open_run_at_call(task: Any, record: TaskRecord | None, caller: RequestState | None) -> OpenRun | None:
+def open_run_at_call(
+    task: BackgroundTask, record: TaskRecord | None, caller: RequestState | None
+) -> OpenRun | None:
     """Open a run when a task is called: one that is called again, or whose creation was not observed."""
     request = caller if caller is not None else (record.request if record is not None else None)
     if request is None or request.instrumentation.closed or inside_observer():
@@ -93,7 +95,7 @@ def open_run_at_call(task: Any, record: TaskRecord | None, caller: RequestState 
     return _open_run(request, of_this_call, task), of_this_call
 
 
-def _open_run(request: RequestState, record: TaskRecord, task: Any) -> TaskRun:
+def _open_run(request: RequestState, record: TaskRecord, task: BackgroundTask) -> TaskRun:
     info = request.info
     if info.route is None:
         locate(request)

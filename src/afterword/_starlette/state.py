@@ -9,23 +9,19 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
-from contextvars import Context, ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterator
+from contextvars import Context, ContextVar, Token
+from typing import Final
+
+from opentelemetry.context import Context as SpanContext
+from starlette.background import BackgroundTask, BackgroundTasks
+from starlette.types import ASGIApp, Scope
 
 from .._common import forks, semconv
 from .._common.context import current_ids, take_back
 from .._common.model import RequestInfo, TaskRun, full_name
 from .._common.text import http_method
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from opentelemetry.context import Context as SpanContext
-    from starlette.background import BackgroundTask, BackgroundTasks
-    from starlette.types import ASGIApp, Scope
-
-    from .._ledger.instrumentation import Instrumentation
+from .._ledger.instrumentation import Instrumentation
 
 SCOPE_KEY: Final = semconv.SCOPE
 """The key of the request in an ASGI scope, by which a mounted application finds it."""
@@ -37,7 +33,7 @@ DISCONNECTED: Final = "disconnected"
 # --- tasks and batches, found again by their objects ------------------------------------------------------------
 
 
-class BatchRecord(weakref.ref["BackgroundTasks"]):
+class BatchRecord(weakref.ref[BackgroundTasks]):
     """The record of one ``BackgroundTasks``, while it or one of its tasks is alive."""
 
     __slots__ = ("__dict__", "called", "finished", "injected", "key", "request")
@@ -52,7 +48,7 @@ class BatchRecord(weakref.ref["BackgroundTasks"]):
     """The member that failed or was cancelled, for a batch with its own way of running members."""
 
 
-class TaskRecord(weakref.ref["BackgroundTask"]):
+class TaskRecord(weakref.ref[BackgroundTask]):
     """The record of one ``BackgroundTask``: its request, its batch and its latest run."""
 
     # Rarely set attributes have defaults on the class; setting one creates an instance dictionary.
@@ -100,7 +96,7 @@ def forget_task(record: TaskRecord) -> None:
         _tasks.pop(record.key, None)
 
 
-def find_task(task: Any) -> TaskRecord | None:
+def find_task(task: object) -> TaskRecord | None:
     """Return the record of a task, if its creation was observed."""
     record = _tasks.get(id(task))
     return record if record is not None and record() is task else None
@@ -117,13 +113,12 @@ def remember_batch(batch: BackgroundTasks, request: RequestState, *, injected: b
     return record
 
 
-def _forget_batch(record: Any) -> None:
-    key: int = record.key
-    if _batches.get(key) is record:
-        _batches.pop(key, None)
+def _forget_batch(record: BatchRecord) -> None:
+    if _batches.get(record.key) is record:
+        _batches.pop(record.key, None)
 
 
-def find_batch(batch: Any) -> BatchRecord | None:
+def find_batch(batch: object) -> BatchRecord | None:
     """Return the record of a batch, if its creation was observed."""
     record = _batches.get(id(batch))
     return record if record is not None and record() is batch else None
@@ -167,7 +162,7 @@ class RequestFailure:
         """The user's error tasks have run for it."""
         self.dropped = False
         """A run was dropped because of it."""
-        self.tasks_to_rerun: list[Any] = []
+        self.tasks_to_rerun: list[BackgroundTask] = []
         """The tasks that asked to run although their request failed."""
         self.trace_id: str | None
         self.span_id: str | None
@@ -265,12 +260,14 @@ class RequestState:
 
 _current: ContextVar[RequestState | None] = ContextVar("afterword_request", default=None)
 
+RequestToken = Token[RequestState | None]
+
 current_request = _current.get
 enter_request = _current.set
 leave_request = _current.reset
 
 
-def leave_destroyed_request(request: RequestState | None, token: Any) -> bool:
+def leave_destroyed_request(request: RequestState | None, token: RequestToken) -> bool:
     """Undo ``enter_request`` for a coroutine that may be being destroyed; return whether this is its context."""
     return take_back(_current, request, token)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
+from types import CodeType
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -31,14 +32,14 @@ class TaskProxy(BackgroundTask):
     never_awaited: str | None = None
     """What is wrong with the value that was returned, if nobody will run it."""
 
-    def __init__(self, task: Any) -> None:
+    def __init__(self, task: BackgroundTask) -> None:
         # not BackgroundTask.__init__: no task is created, and Starlette's verdict on the function is kept
         self.user_func = task.func
         self.args, self.kwargs, self.is_async = task.args, task.kwargs, task.is_async
         if not callable(task.func):
             self.func = task.func  # there is nothing to watch, and it fails by the same error as without us
 
-    def copy_identity(self, task: Any) -> None:
+    def copy_identity(self, task: BackgroundTask) -> None:
         """Take over the task's attributes and its function's name: another tool before Starlette may look."""
         self.has_identity = True
         watched = self.func
@@ -76,16 +77,16 @@ class TaskProxy(BackgroundTask):
         run.thread_wait = began - run._started_tick
         run.duration = (self.finished if self.finished is not None else now) - began
 
-    def _look_at(self, result: Any) -> None:
+    def _look_at(self, result: object) -> None:
         with contained():  # a proxy may raise anything when it is asked what it is
             if _will_never_run(result, self.user_func, awaits=self.is_async):
                 self.never_awaited = _why_never_awaited(result)
 
 
-def _named(watched: Any, func: Any) -> Any:
+def _named(watched: Callable[..., Any], func: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that calls what is watched, and that says of itself what the user's function says."""
     try:
-        stand_in = _awaiting(watched) if inspect.iscoroutinefunction(watched) else _calling(watched)
+        stand_in: Any = _awaiting(watched) if inspect.iscoroutinefunction(watched) else _calling(watched)
         if not hasattr(func, "__qualname__"):  # a partial, a callable object: both look like their own kind
             innermost = unwrap(func)
             named = innermost if hasattr(innermost, "__qualname__") else type(innermost)
@@ -93,28 +94,28 @@ def _named(watched: Any, func: Any) -> Any:
         else:
             functools.update_wrapper(stand_in, func)
         stand_in.__wrapped__ = func
-        return stand_in
+        return stand_in  # type: ignore[no-any-return]
     except EXITS:
         raise
     except BaseException:  # noqa: BLE001  whatever the object does when it is asked for its name
         return watched
 
 
-def _awaiting(watched: Any) -> Any:
+def _awaiting(watched: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
     async def stand_in(*args: Any, **kwargs: Any) -> Any:
         return await watched(*args, **kwargs)
 
     return stand_in
 
 
-def _calling(watched: Any) -> Any:
+def _calling(watched: Callable[..., Any]) -> Callable[..., Any]:
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         return watched(*args, **kwargs)
 
     return stand_in
 
 
-def _will_never_run(result: Any, func: Any, *, awaits: bool) -> bool:
+def _will_never_run(result: object, func: Callable[..., Any], *, awaits: bool) -> bool:
     """Return whether a value is work that has not begun and that nobody can begin any more.
 
     A coroutine is; so is the function's own generator, but not one that it merely returns: ``pool.map`` has done
@@ -132,20 +133,20 @@ def _will_never_run(result: Any, func: Any, *, awaits: bool) -> bool:
     return isinstance(result, Coroutine if awaits else Awaitable) and not _is_under_way(result)
 
 
-def _is_under_way(result: Any) -> bool:
+def _is_under_way(result: object) -> bool:
     """Return whether an awaitable is only the end of work that goes on by itself, as futures and tasks are."""
     # asyncio's, gevent's and dask's; Twisted's
     return asyncio.isfuture(result) or any(hasattr(result, name) for name in ("add_done_callback", "addCallbacks"))
 
 
-def _code(func: Any) -> Any:
+def _code(func: Callable[..., Any]) -> CodeType | None:
     function = unwrap(func)
     if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
         function = inspect.getattr_static(type(function), "__call__", None)  # a callable object
     return getattr(getattr(function, "__func__", function), "__code__", None)
 
 
-def _why_never_awaited(result: Any) -> str:
+def _why_never_awaited(result: object) -> str:
     """Say what is wrong with a task that returned something to be run."""
     return (
         f"it returned something that nobody awaits or iterates ({type(result).__name__}), so its body never "

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from starlette.background import BackgroundTask
 from starlette.responses import Response
+from starlette.types import Scope
 
 from .._common.model import Outcome, Reason, TaskRun, full_name
 from .._ledger.deferred import defer
@@ -201,7 +202,7 @@ def why_skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) ->
 # --- who may still call it --------------------------------------------------------------------------------------
 
 
-def _is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Any) -> bool:
+def _is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope | None) -> bool:
     """Return whether anything but a failure's frames and the request's ASGI scope holds a task or its batch.
 
     Of a batch that FastAPI made that cannot be told: a worker thread holds the arguments of the last function that
@@ -257,7 +258,7 @@ def _frames(exc: BaseException | None, first: TracebackType | None) -> list[type
     return list(frames.values())
 
 
-def _is_looked_into(value: Any) -> bool:
+def _is_looked_into(value: object) -> bool:
     """Return whether a value in a frame is of the kind that Python, FastAPI and Starlette keep arguments in."""
     if isinstance(value, dict | list | tuple):
         return len(value) <= _MOST_VALUES
