@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final
 
+from opentelemetry.context import Context
+
 from .text import clean_name
 
 __all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
@@ -140,7 +142,7 @@ class TaskRun:
     _started_tick = 0.0
     _captured: Any = None
     _logged = False  # whether its traceback was logged
-    _around: Any = None
+    _around: Context | None = None
 
     id: str
     name: str

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from .._common import forks
 from .._common.faults import EXITS
@@ -21,6 +21,7 @@ from .._common.log import log_fault
 
 _SWEEP_SECONDS = 1.0
 
+Arguments = TypeVarTuple("Arguments")
 
 _deferred: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
 _woken: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -29,7 +30,7 @@ nothing_deferred = _deferred.empty
 """Return whether there is nothing to drain."""
 
 
-def defer(action: Callable[..., Any], *args: Any) -> None:
+def defer(action: Callable[[*Arguments], object], *args: *Arguments) -> None:
     """Queue an action for the next ``drain``. Safe in a destructor and while a coroutine is destroyed."""
     _deferred.put((action, args))
     _woken.put(None)

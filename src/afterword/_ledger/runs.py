@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from random import Random
 from threading import get_ident
 from time import perf_counter, time
-from typing import Any
 
 from .._common import forks, semconv
 from .._common.context import capture_context
@@ -198,7 +197,7 @@ class Ledger:
         except BaseException as fault:  # noqa: BLE001
             self.record_internal_error(semconv.SCOPE, "following the context", fault)
 
-    def _notify(self, listeners: Listeners, subject: Any) -> None:
+    def _notify(self, listeners: Listeners, subject: TaskRun | BaseException) -> None:
         if not listeners:
             return
         thread = get_ident()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -24,7 +24,7 @@ from .._ledger.instrumentation import (
 )
 from .._ledger.runs import Ledger
 from .._signals.logs import Logs
-from .._signals.otel_metrics import otel_metrics
+from .._signals.otel_metrics import OtelMetrics, otel_metrics
 from .._signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
 from .._signals.traces import Traces
 from .._starlette import interop, patches
@@ -41,6 +41,8 @@ class _Default:
     def __repr__(self) -> str:
         return "'/metrics'"
 
+
+Metrics = TypeVar("Metrics", OtelMetrics, Prometheus)
 
 _DEFAULT: Final = _Default()
 _said_off = False
@@ -200,13 +202,13 @@ def _signal(name: str) -> Iterator[None]:
         log_fault(f"there are no {name}, since their library fails", fault)
 
 
-def _prepared(observer: Any) -> Any:
+def _prepared(observer: Metrics) -> Metrics:
     """Start series for the tasks that are declared with ``@task``."""
     for name in task_names.declared():
         observer.prepare(name)
     return observer
 
 
-def _check_app(app: Any) -> None:
+def _check_app(app: object) -> None:
     if not isinstance(app, Starlette):
         raise TypeError(f"app: a FastAPI or Starlette application is needed, not {app!r}")
