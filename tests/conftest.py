@@ -15,6 +15,7 @@ with warnings.catch_warnings():  # the oldest Starlette imports python-multipart
 
 from afterword._common import cardinality as bounds
 from afterword._common import task_names
+from afterword._common.log import once
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.support.accounts import restored_structlog
 from tests.support.comparison import Behaviour, Comparison, compared_in
@@ -54,6 +55,12 @@ def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
         monkeypatch.setattr(bound, "_seen", {})
     monkeypatch.setattr(task_names, "_declared", {})
+
+
+@pytest.fixture(autouse=True)
+def unsaid() -> None:
+    """Let every test hear what is said once a process."""
+    once.forget()
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from starlette.applications import Starlette
 
 from ._common.faults import EXITS
 from ._common.log import log_fault
-from ._ledger import shutdown
 from ._ledger.instrumentation import Instrumentation, Settings
+from ._ledger.shutdown import flushed
 from ._setup import instrument
 from ._setup.environment import from_environment
 from ._starlette import patches
@@ -51,10 +51,10 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if patches.is_compatible():
             patches.on_first_call(self._see)
             patches.install(self)
-            shutdown.flush_global(True)
+            flushed.with_global = True
 
     def _uninstrument(self, **arguments: Any) -> None:
-        shutdown.flush_global(False)
+        flushed.with_global = False
         patches.off_first_call(self._see)
         patches.uninstall(self)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 
-from afterword._ledger import shutdown as flushing
+from afterword._ledger import shutdown
+from afterword._ledger.shutdown import Flushed
 from tests.support.in_process import InProcessStage
 
 COMPLETE = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
@@ -22,11 +23,11 @@ class Provider:
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Provide the list of the providers that are to be flushed, empty."""
-    made: list[Any] = []
-    monkeypatch.setattr(flushing, "_made", made)
-    return made
+def flushed(monkeypatch: pytest.MonkeyPatch) -> Flushed:
+    """Provide what is flushed, nothing as yet."""
+    flushed = Flushed()
+    monkeypatch.setattr(shutdown, "flushed", flushed)
+    return flushed
 
 
 def begin_and_end(app: Any) -> list[str]:
@@ -48,33 +49,35 @@ def begin_and_end(app: Any) -> list[str]:
     return told
 
 
-def test_all_are_flushed_before_the_server_hears_of_the_end(stage: InProcessStage, made: list[Any]):
+def test_all_are_flushed_before_the_server_hears_of_the_end(stage: InProcessStage, flushed: Flushed):
     """Every provider is flushed once, those that have nothing to flush are passed over."""
-    flushed: list[int] = []
-    made += [Provider(lambda: flushed.append(1)), object(), Provider(lambda: flushed.append(2))]
+    done: list[int] = []
+    for provider in (Provider(lambda: done.append(1)), object(), Provider(lambda: done.append(2))):
+        flushed.add(provider)
     assert begin_and_end(stage.app()) == COMPLETE
-    assert sorted(flushed) == [1, 2]
+    assert sorted(done) == [1, 2]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, asyncio.CancelledError, SystemExit])
 def test_one_that_raises(
-    error: type[BaseException], stage: InProcessStage, made: list[Any], caplog: pytest.LogCaptureFixture
+    error: type[BaseException], stage: InProcessStage, flushed: Flushed, caplog: pytest.LogCaptureFixture
 ):
     """A provider that raises, whatever it is, is logged, and the others are flushed."""
-    flushed = threading.Event()
+    done = threading.Event()
 
     def fail() -> None:
         raise error
 
-    made += [Provider(fail), Provider(flushed.set)]
+    flushed.add(Provider(fail))
+    flushed.add(Provider(done.set))
     with caplog.at_level(logging.ERROR, "afterword"):
         assert begin_and_end(stage.app()) == COMPLETE
-    assert flushed.is_set()
+    assert done.is_set()
     assert [record.message for record in caplog.records] == ["afterword: flushing Provider failed"]
 
 
 @pytest.mark.parametrize("seconds", ["0.1", "1e-3"])
-def test_one_that_hangs(seconds: str, stage: InProcessStage, made: list[Any], monkeypatch: pytest.MonkeyPatch):
+def test_one_that_hangs(seconds: str, stage: InProcessStage, flushed: Flushed, monkeypatch: pytest.MonkeyPatch):
     """A provider that hangs is left behind after the exporter's timeout, while it still hangs."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", seconds)
     let_go, done = threading.Event(), threading.Event()
@@ -83,7 +86,7 @@ def test_one_that_hangs(seconds: str, stage: InProcessStage, made: list[Any], mo
         let_go.wait()
         done.set()
 
-    made.append(Provider(hang))
+    flushed.add(Provider(hang))
     try:
         assert begin_and_end(stage.app()) == COMPLETE
         assert not done.is_set()
@@ -94,20 +97,20 @@ def test_one_that_hangs(seconds: str, stage: InProcessStage, made: list[Any], mo
 
 @pytest.mark.parametrize("seconds", ["soon", "", "0", "nan", "inf"])
 def test_a_timeout_that_cannot_be_read(
-    seconds: str, stage: InProcessStage, made: list[Any], monkeypatch: pytest.MonkeyPatch
+    seconds: str, stage: InProcessStage, flushed: Flushed, monkeypatch: pytest.MonkeyPatch
 ):
     """A timeout that is none is OpenTelemetry's default."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", seconds)
-    assert flushing._seconds() == 10.0
+    assert shutdown._seconds() == 10.0
 
 
-def test_no_thread_is_to_be_had(stage: InProcessStage, made: list[Any], monkeypatch: pytest.MonkeyPatch):
+def test_no_thread_is_to_be_had(stage: InProcessStage, flushed: Flushed, monkeypatch: pytest.MonkeyPatch):
     """Where no thread can be started, the end comes without a flush."""
 
     def refuse(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    made.append(Provider(lambda: None))
+    flushed.add(Provider(lambda: None))
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert begin_and_end(stage.app()) == COMPLETE
 
@@ -116,7 +119,7 @@ def test_no_thread_is_to_be_had(stage: InProcessStage, made: list[Any], monkeypa
 def test_a_global_provider_that_cannot_be_had(
     error: type[BaseException],
     stage: InProcessStage,
-    made: list[Any],
+    flushed: Flushed,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ):
@@ -125,7 +128,7 @@ def test_a_global_provider_that_cannot_be_had(
     def refuse() -> None:
         raise error("OTEL_PYTHON_TRACER_PROVIDER")
 
-    monkeypatch.setattr(flushing, "_global", True)
+    flushed.with_global = True
     monkeypatch.setattr(trace, "get_tracer_provider", refuse)
     with caplog.at_level(logging.ERROR, "afterword"):
         assert begin_and_end(stage.app()) == COMPLETE

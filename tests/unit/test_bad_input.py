@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from starlette.responses import PlainTextResponse
 
+from afterword._common.log import Once
 from afterword._starlette import compatibility as shapes
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, plain_app
@@ -114,14 +115,21 @@ def test_instrument_survives_a_broken_log(stage: InProcessStage, broken_stdlib_l
     assert ask(app, "/metrics").status == 200
 
 
-def test_a_warning_survives_a_broken_log(stage: InProcessStage, broken_stdlib_log, monkeypatch):
+def test_a_warning_survives_a_broken_log(stage: InProcessStage, broken_stdlib_log):
     """What is only to be warned of stops nobody: an application that serves already is still instrumented."""
-    monkeypatch.setattr(shapes, "_said", set())
     app = stage.fastapi()
     ask(app)
     stage.instrument(app, new_trace=True)
     shapes.warn_once(["a method that only this test lacks"], "nothing follows")
     assert ask(app, "/metrics").status == 200
+
+
+def test_what_is_said_once_is_bounded():
+    """Whatever may be endless, such as the names of damaged files, is said a hundred times at most."""
+    once = Once()
+    said = [once.first("files", f"file {number % 500} is damaged") for number in range(1000)]
+    assert said == [True] * 100 + [False] * 900
+    assert once.first("variables", "file 0 is damaged")
 
 
 class BrokenExporter(SpanExporter):

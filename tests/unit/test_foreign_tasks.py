@@ -21,7 +21,6 @@ from tests.support.stage import named
 def as_if_never_met(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each test be the first that meets the other tool."""
     monkeypatch.setattr(foreign, "swallowing", False)
-    monkeypatch.setattr(foreign, "_warned", set())
 
 
 def of_class(module: str, qualname: str) -> type:

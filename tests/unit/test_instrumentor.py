@@ -6,7 +6,6 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 
 import afterword
-from afterword._common import variables
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.support.asgi import ask
 from tests.support.in_process import SILENT, InProcessStage
@@ -112,7 +111,6 @@ def assert_accounted(stage: InProcessStage) -> None:
 def test_a_variable_that_cannot_be_read(stage: InProcessStage, monkeypatch, caplog, variable):
     """A slip in a variable is one warning that names it, and the default holds: it costs nothing else."""
     value, complaint = SLIPS[variable]
-    monkeypatch.setattr(variables, "_warned", set())
     monkeypatch.setenv(variable, value)
     assert_accounted(stage)
     said = [record for record in caplog.records if variable in record.getMessage()]

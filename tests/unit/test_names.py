@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 import afterword
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
-from afterword._common import task_names, variables
+from afterword._common import task_names
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 
@@ -175,7 +175,6 @@ def test_declared_names_are_bounded():
 )
 def test_bounds_come_from_the_environment(monkeypatch, caplog, value, limit):
     """A bound can be set by an environment variable; nonsense means the default, and one warning."""
-    monkeypatch.setattr(variables, "_warned", set())
     monkeypatch.delenv("AFTERWORD_MAX_TASK_NAMES", raising=False)
     if value is not None:
         monkeypatch.setenv("AFTERWORD_MAX_TASK_NAMES", value)

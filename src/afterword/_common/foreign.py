@@ -6,7 +6,7 @@ from types import FunctionType, MethodType
 from typing import Any, Final
 
 from .faults import contained
-from .log import warn
+from .log import once, warn
 
 # Wrappers without ``__wrapped__``: the prefix of their module, and the closure variable with the function.
 _DATADOG: Final = "_trace_background_tasks.<locals>.traced_background_tasks.<locals>.traced_task"
@@ -24,7 +24,6 @@ _QUEUES: Final = {
 
 swallowing = False
 """Whether a wrapper was found that returns even if the wrapped function has failed."""
-_warned: set[str] = set()
 
 
 def is_wrapper(qualname: str) -> bool:
@@ -63,17 +62,18 @@ def swallowed(func: Any) -> str | None:
 
 def warn_of_queue(func: Any, name: str) -> None:
     """Warn once per name that a task of a queue was added, so that it runs here and not in a worker."""
-    if name in _warned or type(func) in (FunctionType, MethodType):
+    if type(func) in (FunctionType, MethodType):
         return
-    for cls in type(func).__mro__:
-        module, qualname = (type.__dict__[each].__get__(cls) for each in ("__module__", "__qualname__"))
-        queue = _QUEUES.get((module, None)) or _QUEUES.get((module, qualname))
-        if queue is not None:
-            _warned.add(name)
-            short = name.rpartition(".")[2]
-            warn(
-                "%s is a task of %s, and add_task(%s, ...) runs it in this process, not in a worker; "
-                "add_task(%s.%s, ...) sends it to one",
-                *(name, queue[0], short, short, queue[1]),
-            )
-            return
+    queue = next(filter(None, map(_queue_of, type(func).__mro__)), None)
+    if queue is not None and once.first("queue", name):
+        short = name.rpartition(".")[2]
+        warn(
+            "%s is a task of %s, and add_task(%s, ...) runs it in this process, not in a worker; "
+            "add_task(%s.%s, ...) sends it to one",
+            *(name, queue[0], short, short, queue[1]),
+        )
+
+
+def _queue_of(cls: type) -> tuple[str, str] | None:
+    module, qualname = (type.__dict__[each].__get__(cls) for each in ("__module__", "__qualname__"))
+    return _QUEUES.get((module, None)) or _QUEUES.get((module, qualname))

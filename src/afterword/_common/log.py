@@ -19,7 +19,34 @@ from .tracebacks import innermost
 
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+_MOST_SAID = 100
+
 Line = Callable[..., Any]
+
+
+class Once:
+    """What this process has said already, where once is enough."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, set[tuple[str, ...]]] = {}
+
+    def first(self, subject: str, *what: str) -> bool:
+        """Return whether this has not been said of a subject yet, and remember it.
+
+        Of each subject, at most 100 things are said: paths and values may be endless.
+        """
+        said = self._said.setdefault(subject, set())
+        if what in said or len(said) >= _MOST_SAID:
+            return False
+        said.add(what)
+        return True
+
+    def forget(self) -> None:
+        """Say everything again; for tests."""
+        self._said.clear()
+
+
+once = Once()
 
 
 def log_fault(message: str, fault: BaseException) -> None:

@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from .log import warn
+from .log import once, warn
 
 Value = TypeVar("Value")
 
 _NO: Final = ("false", "0", "no", "off")
 _YES: Final = ("true", "1", "yes", "on")
-_warned: set[tuple[str, str]] = set()
 
 
 def read(variable: str, default: Value, parse: Callable[[str], Value], wanted: str) -> Value:
@@ -30,8 +29,7 @@ def read(variable: str, default: Value, parse: Callable[[str], Value], wanted: s
     try:
         return parse(value)
     except ValueError:
-        if (variable, value) not in _warned:
-            _warned.add((variable, value))
+        if once.first("variable", variable, value):
             warn("%s: %s is needed, not %r; it is %s", variable, wanted, value, _said(default))
         return default
 

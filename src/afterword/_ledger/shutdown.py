@@ -32,26 +32,36 @@ _TIMEOUT: Final = "OTEL_EXPORTER_OTLP_TIMEOUT"
 _DEFAULT_SECONDS: Final = 10.0  # OpenTelemetry's own
 _LOOK_SECONDS: Final = 0.02
 
-_made: list[Any] = []
-_global = False
+
+class Flushed:
+    """The providers that are flushed at the end of every lifespan."""
+
+    def __init__(self) -> None:
+        self._ours: list[object] = []
+        self.with_global = False
+        """Whether the global providers are flushed, too."""
+
+    def add(self, provider: object) -> None:
+        """Flush a provider from now on."""
+        self._ours.append(provider)
+
+    def all(self) -> list[object]:
+        """Return the providers, each once."""
+        providers = list(self._ours)
+        if self.with_global:
+            current = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
+            providers += [provider for provider in current if provider not in providers]
+        return providers
 
 
-def remember(provider: Any) -> None:
-    """Flush a provider at the end of every lifespan."""
-    _made.append(provider)
-
-
-def flush_global(wanted: bool) -> None:
-    """Also flush the global providers; ``False`` stops that."""
-    global _global
-    _global = wanted
+flushed = Flushed()
 
 
 async def flush() -> None:
     """Flush all providers at once, each in a thread. Wait no longer than an exporter would."""
     threads: list[threading.Thread] = []
     try:
-        for provider in _providers():
+        for provider in flushed.all():
             thread = threading.Thread(target=_flush, args=(provider,), name="afterword-flush", daemon=True)
             thread.start()
             threads.append(thread)
@@ -64,15 +74,7 @@ async def flush() -> None:
         await anyio.sleep(_LOOK_SECONDS)
 
 
-def _providers() -> list[Any]:
-    providers = list(_made)
-    if _global:
-        current = (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider())
-        providers += [provider for provider in current if provider not in providers]
-    return providers
-
-
-def _flush(provider: Any) -> None:
+def _flush(provider: object) -> None:
     try:
         flush = getattr(provider, "force_flush", None)  # the API's own providers have no such method
         if flush is not None:

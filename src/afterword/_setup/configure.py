@@ -15,7 +15,7 @@ from opentelemetry import metrics, trace
 from .._common import semconv
 from .._common.faults import EXITS
 from .._common.log import warn
-from .._ledger import shutdown
+from .._ledger.shutdown import flushed
 from .._signals import missing_sdk
 from .._signals.log_processors import add_context
 from .._starlette.interop import has_native
@@ -98,7 +98,7 @@ def _configure_traces(resource: Any, exporters: list[Any]) -> None:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
     if exporters:
-        shutdown.remember(provider)
+        flushed.add(provider)
 
 
 def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
@@ -110,7 +110,7 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
     readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
     provider = MeterProvider(readers, resource=resource, views=_bucket_views())
     metrics.set_meter_provider(provider)
-    shutdown.remember(provider)
+    flushed.add(provider)
 
 
 def _bucket_views() -> list[Any]:
@@ -138,7 +138,7 @@ def _configure_logs(resource: Any, exporters: list[Any]) -> None:
     for exporter in exporters:
         provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     _logs.set_logger_provider(provider)
-    shutdown.remember(provider)
+    flushed.add(provider)
 
 
 def _resource(service_name: str | None) -> Any:

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from .._common import semconv, task_names
 from .._common.faults import EXITS
-from .._common.log import emit, log_fault
+from .._common.log import emit, log_fault, once
 from .._common.model import TaskObserver
 from .._ledger.instrumentation import (
     Instrumentation,
@@ -45,7 +45,6 @@ class _Default:
 Metrics = TypeVar("Metrics", OtelMetrics, Prometheus)
 
 _DEFAULT: Final = _Default()
-_said_off = False
 
 
 def instrument(
@@ -114,11 +113,9 @@ def instrument(
 
 def switched_off() -> bool:
     """Return whether the environment disables instrumentation; logged once."""
-    global _said_off
     if not is_disabled():
         return False
-    if not _said_off:
-        _said_off = True
+    if once.first("disabled"):
         detail = "AFTERWORD_DISABLED is set: nothing is instrumented, and no background task is accounted for"
         emit("info", semconv.EVENT_DISABLED, {semconv.KEY_DETAIL: detail})
     return True

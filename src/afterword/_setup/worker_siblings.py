@@ -10,21 +10,17 @@ from typing import Any
 
 from .._common import semconv
 from .._common.faults import contained
-from .._common.log import emit
+from .._common.log import emit, once
 from .._signals.multiprocess import directory as workers
-
-_warned = False
 
 
 def warn_of_siblings() -> None:
     """Warn once per process that its numbers exclude the other workers, and say what to do about it."""
-    global _warned
     with contained():
-        if _warned or workers.several_processes():
+        if workers.several_processes():
             return
         detail = _remedy()
-        if detail is not None:
-            _warned = True
+        if detail is not None and once.first("siblings"):
             emit("warning", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from opentelemetry import trace
 
 from .._common import semconv
-from .._common.log import emit
+from .._common.log import emit, once
 from .._common.variables import opentelemetry_is_disabled
 
 # the API's placeholders until a provider is set
@@ -18,7 +18,6 @@ _ADVICE: Final = (
     "provider of your own; under opentelemetry-instrument, install the package opentelemetry-distro; "
     "instrument(traces=False) or AFTERWORD_TRACES=false if you want no spans"
 )
-_said = False
 
 
 def is_set_up(provider: Any) -> bool:
@@ -32,9 +31,7 @@ def say_if_nothing_records(provider: Any) -> None:
     Args:
         provider: the provider that was passed for tracing, if any.
     """
-    global _said
-    if _said or opentelemetry_is_disabled() or (provider is not None and is_set_up(provider)):
+    if opentelemetry_is_disabled() or (provider is not None and is_set_up(provider)):
         return
-    if not is_set_up(trace.get_tracer_provider()):
-        _said = True
+    if not is_set_up(trace.get_tracer_provider()) and once.first("no SDK"):
         emit("info", semconv.EVENT_TRACES, {semconv.KEY_DETAIL: _ADVICE})

@@ -20,10 +20,8 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import Receive, Scope, Send
 
 from .._common.faults import contained
-from .._common.log import warn
+from .._common.log import once, warn
 from .task_proxy import TaskProxy
-
-_said: set[str] = set()
 
 
 def method_incompatibility(cls: type, name: str, arguments: int) -> str | None:
@@ -61,8 +59,7 @@ def class_incompatibilities() -> Iterator[str]:
 def warn_once(incompatibilities: list[str], consequence: str) -> None:
     """Log once what is incompatible in this FastAPI and Starlette, and the consequence."""
     text = "; ".join(incompatibilities)
-    if text not in _said:
-        _said.add(text)
+    if once.first("incompatible", text):
         versions = f"FastAPI {_version(fastapi)} with Starlette {_version(starlette)}"
         warn("%s, because %s is not built as Afterword knows it: %s", consequence, versions, text)
 

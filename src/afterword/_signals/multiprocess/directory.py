@@ -8,10 +8,9 @@ from typing import Final
 from prometheus_client import values
 
 from ..._common import semconv
-from ..._common.log import emit
+from ..._common.log import emit, once
 
 VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
-_told: set[str] = set()
 
 
 def directory() -> str | None:
@@ -39,6 +38,5 @@ def complaint(path: str | None) -> str | None:
 
 def tell_once(detail: str) -> None:
     """Log once per process what is wrong with the workers' files."""
-    if detail not in _told and len(_told) < 100:
-        _told.add(detail)
+    if once.first("multiprocess", detail):
         emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
