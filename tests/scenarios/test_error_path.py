@@ -1,10 +1,12 @@
 """Requests that fail, and the tasks that never run because of it."""
 
+import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
+from afterword import task
 from tests.support.comparison import Comparison
 from tests.support.stage import Stage
 from tests.support.story import ANY, HTTP_EXCEPTION, abandoned, dropped, request_error, succeeded
@@ -178,6 +180,24 @@ def test_an_exception_answered_with_a_redirect_is_no_failed_request(comparison: 
     """An exception that redirects drops the tasks, but is no failed request."""
     to_login = HTTPException(307, headers={"location": "/login"})
     comparison.verify(raising(to_login), get(), dropped("mail"))
+
+
+def test_a_marked_task_runs_behind_a_redirect(comparison: Comparison):
+    """A task that runs on request errors runs behind an answer made of an exception, also of one below 400."""
+    stage = comparison.stage()
+    app = stage.fastapi()
+    audit = task(name="audit", run_on_request_error=True)(stage.works("audit"))
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(audit)
+        tasks.add_task(stage.works("mail"))
+        raise HTTPException(307, headers={"location": "/login"})
+
+    comparison.instrument(app)
+    with stage.serve(app) as server:
+        assert httpx.get(server.url).status_code == 307
+        comparison.expect(succeeded("audit"), dropped("mail"))
 
 
 def test_the_background_of_a_response_that_is_never_sent_is_abandoned(comparison: Comparison):

@@ -167,7 +167,8 @@ def task(name: Any = None, *, run_on_request_error: bool = False) -> Any:
 
     Args:
         name: its name in all signals; ``module.qualname`` by default.
-        run_on_request_error: if its request fails, run it after the error response instead of dropping it.
+        run_on_request_error: if an exception ends its request, run it after the answer that is made of that,
+            whatever its status, instead of dropping it.
 
     Raises:
         TypeError: ``name`` is not a string, or the decorated object is not callable or accepts no attributes.

@@ -246,6 +246,8 @@ def watch_inside(request: RequestState, send: Send) -> Send:
     if request.started:
         request.started = request.complete = request.task_failed = False
         request.inner_status = None
+    if request.failed_at is not None and request.inside <= request.failed_at:  # else: what a handler answers with
+        request.failed_at = None
 
     def watched(message: Message) -> Awaitable[None]:
         kind = message["type"]

@@ -22,7 +22,7 @@ from starlette.types import Scope
 
 from .._ledger.instrumentation import Instrumentation
 from .callbacks import run_each, run_quietly, tell_waiting
-from .request_errors import is_request_error, record_request_error, report
+from .request_errors import is_request_error, record_request_error, report, runs_marked_tasks
 from .state import RequestFailure, RequestState, current_request, find_task
 
 try:
@@ -183,12 +183,15 @@ async def finish(request: RequestState) -> None:
 async def _run_error_tasks(
     request: RequestState, failure: RequestFailure | None, connection: HTTPConnection | None
 ) -> None:
-    """Run the tasks that run on a request error, then ``on_request_error``; once per error."""
-    if failure is None or failure.answered or not is_request_error(request, failure):
+    """Run the tasks that run on a request error; if the request failed, then ``on_request_error``, once."""
+    if failure is None or not runs_marked_tasks(request, failure):
+        return
+    tasks, failure.tasks_to_rerun = failure.tasks_to_rerun, []
+    if tasks:
+        await run_each(request, tasks)
+    if failure.answered or not is_request_error(request, failure):
         return
     failure.answered = True
-    tasks, failure.tasks_to_rerun = failure.tasks_to_rerun, []
-    await run_each(request, tasks)
     handlers = request.instrumentation.settings.on_request_error
     if handlers and request.scope is not None and not failure.inside:
         await run_quietly(request, handlers, connection or _connection(request.scope), failure.exc)

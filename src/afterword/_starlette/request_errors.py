@@ -14,7 +14,7 @@ from .._common.task_names import task_options
 from .._common.validation import learn_parameters, quotes_input
 from .._ledger.runs import is_pending
 from .http_route import locate
-from .state import CANCELLED, DISCONNECTED, ERROR, FailureSummary, RequestFailure, RequestState, TaskRecord
+from .state import CANCELLED, DISCONNECTED, ERROR, FailureSummary, RequestFailure, RequestState
 
 # Starlette's words for an exception that has a handler but came too late for it
 _TOO_LATE: Final = "Caught handled exception, but response already started."
@@ -112,16 +112,23 @@ def record_request_error(
     kind = DISCONNECTED if exc is request.lost_client else failure_kind(exc, request.kind)
     failure = _known_failure(request, exc, kind) or _new_failure(request, exc, kind)
     failure.reached = reached
+    if not request.started:
+        request.failed_at = request.inside
     locate(request)
     for run, record in request.runs.copy().items():  # a thread may schedule more
         # what hangs on an error response was attached because of this error: it may yet run
         if not is_pending(run) or record.on_error_response or isinstance(record.failure, RequestFailure):
             continue
+        task = record()
+        record.marked = None if task is None else task_options(task.func).run_on_request_error
         if depth is not None and request.inside > depth:
-            record.failure = FailureSummary(failure.kind, failure.error_type)
-        else:
-            record.failure = failure
-            _keep_for_rerun(failure, record)
+            record.failure = FailureSummary(failure)
+            continue
+        record.failure = failure
+        if (
+            task is not None and record.marked and failure.kind != DISCONNECTED
+        ):  # a timeout may yet be answered with a 504
+            failure.tasks_to_rerun.append(task)
     return failure
 
 
@@ -150,12 +157,13 @@ def _known_failure(request: RequestState, exc: BaseException, kind: str) -> Requ
             known = [failure for failure in request.failures if isinstance(failure.exc, CancelledError)]
         elif known and known[0].kind == ERROR and known[0].exc is not exc and not known[0].reported:
             known[0].supersede(exc)
-            known[0].before_response = not request.started
+            _note_progress(known[0], request)
     return known[0] if known else None
 
 
 def _new_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure:
-    failure = RequestFailure(exc, kind, before_response=not request.started)
+    failure = RequestFailure(exc, kind)
+    _note_progress(failure, request)
     for reported in request.reported_inside:
         if _same_error(exc, reported.known):
             failure.reported = failure.inside = True
@@ -164,11 +172,10 @@ def _new_failure(request: RequestState, exc: BaseException, kind: str) -> Reques
     return failure
 
 
-def _keep_for_rerun(failure: RequestFailure, record: TaskRecord) -> None:
-    """Keep a task that asked to run although its request failed; a timeout may yet be answered with a 504."""
-    task = record()
-    if task is not None and failure.kind != DISCONNECTED and task_options(task.func).run_on_request_error:
-        failure.tasks_to_rerun.append(task)
+def _note_progress(failure: RequestFailure, request: RequestState) -> None:
+    """Note how far the response had come when the error was raised."""
+    failure.before_response = not request.started
+    failure.broke_off = request.started and not request.complete
 
 
 # --- it is reported ---------------------------------------------------------------------------------------------
@@ -182,6 +189,16 @@ def is_request_error(request: RequestState, failure: RequestFailure) -> bool:
     if failure.kind == CANCELLED:
         return status is not None and status >= 400
     return not (failure.before_response and status is not None and status < 400)
+
+
+def runs_marked_tasks(request: RequestState, failure: RequestFailure) -> bool:
+    """Return whether the answer was made of an exception, whatever its status: marked tasks run behind it.
+
+    It was not if a middleware tried again, and the application then answered by itself.
+    """
+    if is_request_error(request, failure):
+        return True
+    return request.failed_at is not None and (request.status or request.inner_status) is not None
 
 
 def report(request: RequestState, failure: RequestFailure) -> None:

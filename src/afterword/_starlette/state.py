@@ -60,6 +60,8 @@ class TaskRecord(weakref.ref[BackgroundTask]):
     batch: BatchRecord | None
     failure: RequestFailure | FailureSummary | None = None
     """The error that ended its request before the task could start."""
+    marked: bool | None = None
+    """It asks to run on request errors: known since an error came; ``None`` if the task was gone by then."""
     no_alert = False
     """It is a callback itself: its own failure calls no other."""
     on_error_response = False
@@ -130,29 +132,30 @@ def find_batch(batch: object) -> BatchRecord | None:
 class FailureSummary:
     """The part of a failure that is kept with a task that may still be called, without its exception."""
 
-    __slots__ = ("error_type", "exc", "kind")
+    __slots__ = ("before_response", "broke_off", "error_type", "exc", "kind")
 
-    def __init__(self, kind: str, error_type: str) -> None:
-        self.kind = kind
-        self.error_type = error_type
-        self.exc = None
+    def __init__(self, failure: RequestFailure) -> None:
+        self.kind, self.error_type, self.exc = failure.kind, failure.error_type, None
+        self.before_response, self.broke_off = failure.before_response, failure.broke_off
 
 
 class RequestFailure:
     """One exception that reached the exception middleware, and how far it has been handled."""
 
-    def __init__(self, exc: BaseException, kind: str, *, before_response: bool) -> None:
+    before_response: bool
+    """It was raised before the response began, so a handler or a middleware could still respond."""
+    broke_off: bool
+    """It was raised when the response had begun, and before it was complete."""
+
+    def __init__(self, exc: BaseException, kind: str) -> None:
         self.exc = exc
         """What the answer is owed to, and is told: of several that came of each other, the last."""
-        self.known = [exc]
-        """Those before it, and itself."""
+        self.known = [exc]  # those before it, and itself
         self.kind = kind
         self.reached: BaseException | None = exc
         """The exception as it was last caught, perhaps in a group; it holds the frames."""
         self.traceback = exc.__traceback__
         """The traceback, which Starlette removes from an exception that it has handled."""
-        self.before_response = before_response
-        """It was raised before the response began, so a handler or a middleware could still respond."""
         self.reported = False
         self.logged = False
         """Its traceback was logged."""
@@ -164,8 +167,6 @@ class RequestFailure:
         """A run was dropped because of it."""
         self.tasks_to_rerun: list[BackgroundTask] = []
         """The tasks that asked to run although their request failed."""
-        self.trace_id: str | None
-        self.span_id: str | None
         self.trace_id, self.span_id = current_ids()
 
     @property
@@ -217,6 +218,8 @@ class RequestState:
     """A task that was called after the response failed, and causes what is raised from now on."""
     task_told: BaseException | None = None
     """The exception of that task, if its traceback was logged."""
+    failed_at: int | None = None
+    """``inside`` when an exception came before the response; ``None`` once the application is tried again."""
     inside = 0
     """How many calls of its innermost application are active: a middleware may respond and let them continue."""
     settled = False

@@ -75,8 +75,8 @@ def judge_unstarted(request: RequestState, run: TaskRun, record: TaskRecord) -> 
     What may yet be called stays pending, and is given up when its task object dies.
     """
     if record() is not None and _may_be_called(request, record):
-        if record.failure is not None:
-            record.failure = FailureSummary(record.failure.kind, record.failure.error_type)
+        if isinstance(record.failure, RequestFailure):
+            record.failure = FailureSummary(record.failure)
     else:
         give_up(request, run, record)
 
@@ -95,7 +95,7 @@ def _may_be_called(request: RequestState, record: TaskRecord) -> bool:
 def give_up(request: RequestState, run: TaskRun, record: TaskRecord) -> None:
     """End a run that nothing will ever call, with the best reason there is."""
     if record.failure is not None:
-        _drop(request, run, record.failure)
+        _drop(request, run, record, record.failure)
         record.failure = None  # its exception is not kept
     else:
         outcome, reason, detail = _why(request, record)
@@ -103,27 +103,50 @@ def give_up(request: RequestState, run: TaskRun, record: TaskRecord) -> None:
     request.runs.pop(run, None)
 
 
-def _drop(request: RequestState, run: TaskRun, failure: RequestFailure | FailureSummary) -> None:
+def _drop(
+    request: RequestState, run: TaskRun, record: TaskRecord, failure: RequestFailure | FailureSummary
+) -> None:
     if isinstance(failure, RequestFailure):
         failure.dropped = True
-    name = run.error_type = failure.error_type
+    run.error_type = failure.error_type
+    reason = Reason.REQUEST_FAILED
     if failure.kind == DISCONNECTED:
         reason = Reason.CLIENT_DISCONNECTED
         detail = "the client went away before the task could start; do work that must be done before answering"
-    elif failure.kind == CANCELLED:
-        reason = Reason.REQUEST_FAILED
-        detail = (
-            "the request was cancelled before the task could start; if that was a timeout which is answered with "
-            "an error, @task(run_on_request_error=True) runs it all the same; if it was the server's shutdown, "
-            "give the server a longer grace period"
-        )
     else:
-        reason = Reason.REQUEST_FAILED
-        detail = (
-            f"the request ended in {name}, and the tasks hung on the response that was never built; "
-            "if it must run all the same, decorate it with @task(run_on_request_error=True)"
-        )
+        detail = f"{_how_it_ended(request, failure)}; {_what_to_do(request, record, failure)}"
     request.instrumentation.ledger.end_unstarted(run, Outcome.DROPPED, reason, detail, failure.exc)
+
+
+def _how_it_ended(request: RequestState, failure: RequestFailure | FailureSummary) -> str:
+    """Say how far the response had come when the error was raised."""
+    name = failure.error_type
+    if failure.kind == CANCELLED:
+        return "the request was cancelled before the task could start"
+    if request.kind == "websocket":
+        return f"the WebSocket ended in {name} before the task could start"
+    if failure.broke_off:
+        return f"the response began and broke off with {name}, and the tasks hung on its end"
+    if failure.before_response:
+        return f"the request ended in {name}, and the tasks hung on the response that was never built"
+    return f"the request ended in {name} after its response had been sent, which ran no such task"
+
+
+def _what_to_do(request: RequestState, record: TaskRecord, failure: RequestFailure | FailureSummary) -> str:
+    """Say what can be done about an error; of what has been done, say why it did not help."""
+    if record.marked is None:
+        return "the task had been let go of before, so nothing could run it; attach it to the response"
+    if record.marked and failure.before_response and request.failed_at is None:
+        return "it is marked to run on a request error, but a later attempt had a response of its own"
+    if failure.kind == CANCELLED:
+        if record.marked:
+            how = "it is marked to run on a request error, but nothing was answered that it could follow"
+        else:
+            how = "if that was a timeout which is answered, @task(run_on_request_error=True) runs it all the same"
+        return f"{how}; if it was the server's shutdown, give the server a longer grace period"
+    if record.marked:
+        return "it is marked to run on a request error, but the request was over before it could be called"
+    return "if it must run all the same, decorate it with @task(run_on_request_error=True)"
 
 
 def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, str]:
