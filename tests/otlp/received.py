@@ -101,10 +101,10 @@ class Received:
         return sorted((s.attributes[NAME].rpartition(".")[2], s.attributes[OUTCOME]) for s in self.runs())
 
     def records(self) -> list[Record]:
-        """Return all log records; the oldest SDK has no field for the event's name, but an attribute."""
+        """Return all log records."""
         return [
             Record(
-                getattr(record, "event_name", "") or attributes_of(record.attributes).get("event.name", ""),
+                record.event_name,
                 scope.scope.name,
                 record.severity_number,
                 record.severity_text,

@@ -1,4 +1,4 @@
-"""OpenTelemetry's SDK for logs, whose names and records changed between the supported versions."""
+"""What OpenTelemetry's SDK keeps of log records, as the tests compare it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 from opentelemetry.sdk._logs import LoggerProvider, export
 from opentelemetry.sdk.resources import Resource
 
-_Exporter = getattr(export, "InMemoryLogRecordExporter", None) or export.InMemoryLogExporter
-
 
 class Kept(NamedTuple):
-    """One record, whatever the SDK calls its parts."""
+    """One record."""
 
     event: str
     severity: int
@@ -25,7 +23,7 @@ class KeptLogs:
     """A logger provider that keeps its records."""
 
     def __init__(self) -> None:
-        self.exporter = _Exporter()
+        self.exporter = export.InMemoryLogRecordExporter()
         self.provider = LoggerProvider(Resource({"service.name": "kept"}), shutdown_on_exit=False)
         self.provider.add_log_record_processor(export.SimpleLogRecordProcessor(self.exporter))
 
@@ -37,13 +35,11 @@ class KeptLogs:
 
 def _kept(data: Any) -> Kept:
     record = data.log_record
-    attributes = dict(record.attributes)
-    resource = getattr(data, "resource", None) or record.resource
     return Kept(
-        getattr(record, "event_name", None) or attributes["event.name"],
+        record.event_name,
         record.severity_number.value,
         record.body,
         record.trace_id or 0,
-        attributes,
-        dict(resource.attributes),
+        dict(record.attributes),
+        dict(data.resource.attributes),
     )

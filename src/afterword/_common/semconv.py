@@ -60,7 +60,6 @@ OBSERVER: Final = "afterword.observer"
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
-EVENT_NAME: Final = "event.name"
 VERSION: Final = "version"
 
 STATE_PENDING: Final = model.STATE_PENDING

@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 from opentelemetry import metrics, trace
 
-from .._common import semconv
 from .._common.faults import EXITS
 from .._common.log import warn
 from .._ledger.shutdown import flushed
@@ -108,23 +107,9 @@ def _configure_metrics(resource: Any, exporters: list[Any]) -> None:
     if not exporters:  # without a reader, nothing would collect the instruments
         return
     readers = [e if isinstance(e, MetricReader) else PeriodicExportingMetricReader(e) for e in exporters]
-    provider = MeterProvider(readers, resource=resource, views=_bucket_views())
+    provider = MeterProvider(readers, resource=resource)
     metrics.set_meter_provider(provider)
     flushed.add(provider)
-
-
-def _bucket_views() -> list[Any]:
-    """Return views with our histograms' buckets, for an SDK whose OTLP exporter ignores the advice (1.30)."""
-    from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-
-    asked = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "explicit_bucket_histogram")
-    default = ExplicitBucketHistogramAggregation()
-    if getattr(default, "_boundaries", None) is None or asked.strip().lower() != "explicit_bucket_histogram":
-        return []
-    return [
-        View(instrument_name=metric.name, aggregation=ExplicitBucketHistogramAggregation(semconv.BUCKETS))
-        for metric in (semconv.DURATION, semconv.WAIT, semconv.THREAD_WAIT)
-    ]
 
 
 def _configure_logs(resource: Any, exporters: list[Any]) -> None:
@@ -150,7 +135,7 @@ def _resource(service_name: str | None) -> Any:
         return Resource.create(ours)
     except EXITS:
         raise
-    except BaseException as exc:  # noqa: BLE001  a detector that is not installed, on an old SDK
+    except BaseException as exc:  # noqa: BLE001  a detector that has `raise_on_error`
         warn("OpenTelemetry's resource could not be made: %r", exc)
         return Resource(ours)
 

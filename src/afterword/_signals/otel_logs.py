@@ -5,13 +5,11 @@ Opt-in: with a bridge from structlog or stdlib logging to OpenTelemetry in place
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any, Final
 
 from opentelemetry import _logs
 from opentelemetry import context as otel
-from opentelemetry._logs import LoggerProvider, SeverityNumber
+from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 
 from .._common import __version__, semconv
 from .._common.context import context_of
@@ -34,8 +32,7 @@ class OpenTelemetryLogs(TaskObserver):
     """Emits every event as an OpenTelemetry log record: ``instrument(app, observers=[OpenTelemetryLogs()])``.
 
     A record has the event name of the log line (``background_task.failed``), the attributes of the run's span, and
-    that span as its trace context. A failure also has ``exception.*`` with the traceback. Before OpenTelemetry SDK
-    1.35, whose records have no event name, the name is in the attribute ``event.name``.
+    that span as its trace context. A failure also has ``exception.*`` with the traceback.
 
     Args:
         logger_provider: the provider for records; the global one by default, even if it is set later.
@@ -51,8 +48,7 @@ class OpenTelemetryLogs(TaskObserver):
             raise ValueError(f"level: one of {', '.join(_SEVERITIES)} is needed, not {level!r}")
         self._provider = logger_provider
         self._least = _SEVERITIES[level].value
-        self._logger: Any = None
-        self._write = _writer()
+        self._logger: Logger | None = None
         self._client_errors = client_error_level()
 
     def scheduled(self, run: TaskRun) -> None:
@@ -107,11 +103,9 @@ class OpenTelemetryLogs(TaskObserver):
         context: otel.Context | None,
         timestamp: int | None,
     ) -> None:
-        # a provider that is set later gives another logger: look at the real one
-        if self._logger is None or type(self._logger).__name__ == "ProxyLogger":
+        if self._logger is None:
             self._logger = _logs.get_logger(semconv.SCOPE, __version__, self._provider)
-        self._write(
-            self._logger,
+        self._logger.emit(
             event_name=event,
             severity_number=severity,
             severity_text=severity.name,
@@ -151,45 +145,3 @@ def _request(info: RequestInfo | None) -> dict[str, Any]:
         semconv.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
     }
     return {key: value for key, value in attributes.items() if value is not None}
-
-
-# --- three generations of the same call -------------------------------------------------------------------------
-
-
-def _writer() -> Callable[..., None]:
-    """Return the function that emits a record with the installed OpenTelemetry."""
-    if "event_name" in inspect.signature(_logs.Logger.emit).parameters:  # since 1.39
-        return _write
-    from opentelemetry.sdk import _logs as sdk
-
-    parts = inspect.signature(sdk.LogRecord.__init__).parameters  # type: ignore[attr-defined]
-    return _write_record if "event_name" in parts else _write_oldest_record  # since 1.35
-
-
-def _write(logger: Any, **parts: Any) -> None:
-    logger.emit(**parts)
-
-
-def _write_record(logger: Any, **parts: Any) -> None:
-    from opentelemetry.sdk import _logs as sdk
-
-    resource = getattr(logger, "resource", None)
-    logger.emit(sdk.LogRecord(**parts, resource=resource))  # type: ignore[attr-defined]
-
-
-def _write_oldest_record(
-    logger: Any, *, event_name: str, context: otel.Context | None, attributes: dict[str, Any], **parts: Any
-) -> None:
-    from opentelemetry.sdk import _logs as sdk
-    from opentelemetry.trace import get_current_span
-
-    span = get_current_span(context).get_span_context()
-    record = sdk.LogRecord(  # type: ignore[attr-defined]
-        **parts,
-        attributes=attributes | {semconv.EVENT_NAME: event_name},
-        trace_id=span.trace_id,
-        span_id=span.span_id,
-        trace_flags=span.trace_flags,
-        resource=getattr(logger, "resource", None),
-    )
-    logger.emit(record)

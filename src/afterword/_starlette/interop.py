@@ -6,7 +6,6 @@ background task. Such a span is recognised here, and adopted instead of duplicat
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import re
@@ -98,17 +97,14 @@ def trace(app: Starlette, settings: Settings, metrics_path: str | None) -> bool:
 
 
 def _instrument(app: FastAPI, settings: Settings, metrics_path: str | None) -> None:
-    contrib: Any = importlib.import_module(_CONTRIB)
-    contrib.FastAPIInstrumentor.instrument_app(
+    from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+
+    FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=settings.tracer_provider,
         meter_provider=settings.meter_provider,
         excluded_urls=_excluded_urls(metrics_path),
     )
-    # contrib before 0.63b0 keeps every application forever, so we remove ours ourselves
-    remembered = getattr(getattr(contrib, "_InstrumentedFastAPI", None), "_instrumented_fastapi_apps", None)
-    if isinstance(remembered, set):
-        remembered.discard(app)
 
 
 def untrace(app: Starlette) -> None:
