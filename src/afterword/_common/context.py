@@ -8,7 +8,8 @@ Values that are already bound when it starts are left alone.
 
 from __future__ import annotations
 
-from contextvars import Context, ContextVar, Token
+from collections.abc import Set as AbstractSet
+from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any, TypeVar
 
 from opentelemetry import baggage
@@ -20,9 +21,10 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
+from structlog import contextvars as structlog_context
 
+from . import semconv
 from .model import TaskRun
-from .structlog_variables import Bound, bound
 
 Value = TypeVar("Value")
 
@@ -94,6 +96,38 @@ def current_ids() -> tuple[str | None, str | None]:
     return hex_ids(get_current_span().get_span_context())[:2]
 
 
+# --- variables that the user binds with structlog, whose table of them is not public ----------------------------
+
+_PREFIX: str = getattr(structlog_context, "STRUCTLOG_KEY_PREFIX", "structlog_")
+# all variables ever bound in this process; there are few, so this is cheaper than walking the whole context
+_TABLE: dict[str, ContextVar[Any]] | None = getattr(structlog_context, "_CONTEXT_VARS", None)
+_OURS = {_PREFIX + key: key for key in semconv.LOG_KEYS}
+_NONE: frozenset[str] = frozenset()
+
+BoundVariables = list[tuple[ContextVar[Any], Any]]
+"""Variables with their values."""
+
+
+def bound_variables() -> BoundVariables:
+    """Return what is bound here; an unbound variable has the value ``...``."""
+    if _TABLE is None:
+        found = copy_context().items()
+        return [(v, value) for v, value in found if v.name.startswith(_PREFIX) and value is not ...]
+    if not _TABLE:
+        return []
+    known = tuple(_TABLE.values())  # another thread may bind a new one
+    return [(variable, value) for variable in known if (value := variable.get(...)) is not ...]
+
+
+def bound_keys() -> AbstractSet[str]:
+    """Return those of our log keys that are bound here; usually none."""
+    if _TABLE is None:
+        return {_OURS[variable.name] for variable, _ in bound_variables() if variable.name in _OURS}
+    if not _TABLE or _TABLE.keys().isdisjoint(_OURS):
+        return _NONE
+    return {key for name, key in _OURS.items() if name in _TABLE and _TABLE[name].get(...) is not ...}
+
+
 # --- values that a task inherits --------------------------------------------------------------------------------
 
 # OpenTelemetry keeps all baggage under one key, which is not public
@@ -107,7 +141,7 @@ class CapturedContext:
 
     __slots__ = ("_otel", "_token", "_tokens", "_variables")
 
-    def __init__(self, context: otel.Context, variables: Bound) -> None:
+    def __init__(self, context: otel.Context, variables: BoundVariables) -> None:
         self._otel = context
         self._variables = variables
         self._token: Token[otel.Context] | None = None
@@ -141,7 +175,7 @@ class CapturedContext:
 def capture_context() -> CapturedContext | None:
     """Return the values that are bound now; ``None`` if there are none."""
     context = otel.get_current()
-    variables = bound()
+    variables = bound_variables()
     return CapturedContext(context, variables) if context or variables else None
 
 

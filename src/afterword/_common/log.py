@@ -11,9 +11,9 @@ from typing import Any
 import structlog
 
 from . import semconv
+from .context import bound_keys
 from .exceptions import ExcInfo, exc_info
 from .faults import contained
-from .structlog_variables import bound_keys
 from .text import logfmt
 from .tracebacks import innermost
 
