@@ -14,7 +14,7 @@ from ._ledger.instrumentation import Instrumentation, Settings
 from ._ledger.shutdown import flushed
 from ._setup import instrument
 from ._setup.environment import from_environment
-from ._starlette import patches
+from ._starlette.patches import hooks
 
 _SEEN = "_afterword_seen"
 
@@ -48,15 +48,15 @@ class BackgroundTaskInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if instrument.switched_off():
             return
         self._settings = from_environment(**arguments)
-        if patches.is_compatible():
-            patches.on_first_call(self._see)
-            patches.install(self)
+        if hooks.is_compatible():
+            hooks.on_first_call(self._see)
+            hooks.install(self)
             flushed.with_global = True
 
     def _uninstrument(self, **arguments: Any) -> None:
         flushed.with_global = False
-        patches.off_first_call(self._see)
-        patches.uninstall(self)
+        hooks.off_first_call(self._see)
+        hooks.uninstall(self)
 
     def _see(self, app: Starlette) -> Instrumentation | None:
         """Instrument an application on its first call, unless its own code has (un)instrumented it."""

@@ -24,7 +24,8 @@ from afterword import testing
 from afterword._ledger import instrumentation as accounts
 from afterword._ledger import runs as ledger
 from afterword._setup import instrument as wiring
-from afterword._starlette import patches as hooks
+from afterword._starlette import patches
+from afterword._starlette.patches import hooks
 from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.support.asgi import ask, websocket
 from tests.support.in_process import SILENT, InProcessStage, plain_app
@@ -140,7 +141,7 @@ def test_opened_while_a_server_is_still_at_the_last_test(stage: InProcessStage, 
 
     with testing.account():
         ask(unaware(stage))
-        monkeypatch.setattr(hooks, "has_open_runs", nothing_is_open)
+        monkeypatch.setattr(patches, "has_open_runs", nothing_is_open)
     is_over.set()
     next_test.join(30)
     assert told == [1]
@@ -210,7 +211,7 @@ def test_everything_is_as_before(stage: InProcessStage):
         ask(app)
         assert accounts.get_instrumentation(app) is not None
     assert app.__dict__ == before
-    assert not hooks._on_first_call
+    assert not hooks.first_calls
     assert not accounts._watchers
     assert_originals_are_back()
 

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 import afterword
 from afterword import TaskRun
 from afterword._ledger import runs as ledger
-from afterword._starlette import patches as hooks
+from afterword._starlette.patches import hooks
 from tests.support.accounts import Accounts
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
@@ -30,7 +30,7 @@ class InProcessStage(Stage):
     def __init__(self) -> None:
         super().__init__()
         self.accounts = Accounts()
-        self._methods = {(patch.cls, patch.name): patch.cls.__dict__[patch.name] for patch in hooks._patches}
+        self._methods = {(patch.cls, patch.name): patch.cls.__dict__[patch.name] for patch in hooks.patches}
         self.settings = self.accounts.settings()
 
     def fastapi(self, **options: Any) -> FastAPI:
@@ -119,10 +119,9 @@ class InProcessStage(Stage):
 def _forget_unended() -> list[TaskRun]:
     """Return the runs that a failed test has left behind, which would keep the hooks for the tests to come."""
     left = [*ledger.pending(), *ledger.running()]
-    for runs in (ledger._pending, ledger._running):
-        runs.clear()
+    ledger.forget()
     if left:
-        hooks._remove_when_idle()
+        hooks.remove_when_idle()
     return left
 
 

@@ -20,8 +20,8 @@ from afterword._ledger import runs as ledger
 from afterword._ledger.instrumentation import get_instrumentation
 from afterword._starlette import asgi
 from afterword._starlette import exception_handlers as errors
-from afterword._starlette import patches as hooks
 from afterword._starlette import scheduling as births
+from afterword._starlette.patches import hooks
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
@@ -86,7 +86,7 @@ def busy_app(stage: InProcessStage):
     return app
 
 
-@pytest.mark.parametrize("patch", hooks._patches, ids=lambda patch: f"{patch.cls.__name__}.{patch.name}")
+@pytest.mark.parametrize("patch", hooks.patches, ids=lambda patch: f"{patch.cls.__name__}.{patch.name}")
 def test_a_hook_left_behind_calls_straight_through(stage: InProcessStage, patch):
     """A hook that another tool has wrapped stays when we go, and does nothing any more."""
     app = busy_app(stage)

@@ -10,7 +10,8 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from starlette.background import BackgroundTask
 
 import afterword
-from afterword._starlette import patches as hooks
+from afterword._starlette import patches
+from afterword._starlette.patches import hooks
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, scheduling
 from tests.support.originals import assert_originals_are_back, original_of
@@ -65,7 +66,7 @@ def test_hooks_are_installed_once_for_several_applications(stage: InProcessStage
 def test_hooks_look_like_what_they_replace(stage: InProcessStage):
     """A patched method has the name and the documentation of the original, and leads to it."""
     stage.app()
-    for patch in hooks._patches:
+    for patch in hooks.patches:
         hook = patch.cls.__dict__[patch.name]
         assert hook.__wrapped__ is patch.original
         assert hook.__name__ == patch.original.__name__
@@ -119,7 +120,7 @@ def test_a_hook_lost_between_a_request_and_its_tasks(stage: InProcessStage):
     assert stage.did == ["mail"]
     assert stage.outcomes == [("mail", "succeeded")]
     assert "removed our hook" in stage.accounts.recorder.run("mail").detail
-    assert BackgroundTask.__call__ is hooks._call_patch.hook
+    assert BackgroundTask.__call__ is patches._call_patch.hook
 
 
 def test_a_hook_is_put_back_so_often_only(stage: InProcessStage):

@@ -58,15 +58,15 @@ def has_open_runs() -> bool:
     return bool(_pending or _running)
 
 
-def _forget() -> None:
-    """In a forked child, leave the parent's runs to the parent."""
+def forget() -> None:
+    """Forget all open runs: in a forked child, they are the parent's to report."""
     forks.leave_to_parent(dict(_pending), dict(_running))
     _pending.clear()
     _running.clear()
     _inside_observer.intersection_update({get_ident()})  # other threads do not exist in the child
 
 
-forks.in_child(_forget)
+forks.in_child(forget)
 
 
 def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:

@@ -27,9 +27,10 @@ from .._signals.logs import Logs
 from .._signals.otel_metrics import OtelMetrics, otel_metrics
 from .._signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
 from .._signals.traces import Traces
-from .._starlette import interop, patches
+from .._starlette import interop
 from .._starlette.callbacks import RequestErrorCallback
 from .._starlette.interop import recognise_task_span
+from .._starlette.patches import hooks
 from . import metrics_endpoint
 from .arguments import checked
 from .environment import DEFAULT_PATH, is_disabled
@@ -123,7 +124,7 @@ def switched_off() -> bool:
 
 def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) -> Instrumentation | None:
     """Instrument an application, replacing earlier settings; ``None`` if it cannot be observed."""
-    if not patches.is_compatible():
+    if not hooks.is_compatible():
         return None
     path = settings.metrics_path
     taken = path is not None and is_taken(app.router.routes, path)
@@ -142,7 +143,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     if settings.new_trace:
         instrumentation.failsafe("looking for spans", interop.warn_of_adoption, app)
     set_instrumentation(app, instrumentation)
-    patches.install(app)
+    hooks.install(app)
     return instrumentation
 
 
@@ -165,7 +166,7 @@ def uninstrument(app: Starlette) -> None:
         instrumentation.failsafe("letting scrapes into traces", interop.include, app)
     if instrumentation.traces_requests:
         instrumentation.failsafe("ending the tracing of requests", interop.untrace, app)
-    patches.uninstall(app)
+    hooks.uninstall(app)
 
 
 def _observers(settings: Settings) -> list[TaskObserver]:

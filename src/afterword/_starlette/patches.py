@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import fastapi.background
@@ -146,30 +146,22 @@ def _server_error_middleware(patch: MethodPatch, original: Function) -> Function
 def _application(patch: MethodPatch, original: Function) -> Function:
     async def __call__(self: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
         instrumentation = get_instrumentation(self) if patch.hook is hook else None
-        if instrumentation is None and _on_first_call and request_of(scope) is None:
-            instrumentation = _see(self)
+        if instrumentation is None and hooks.first_calls and request_of(scope) is None:
+            instrumentation = hooks.instrument(self)
         if instrumentation is not None:
             _call_patch.check()
-        elif not _users:
-            _remove_when_idle()
+        elif not hooks.users:
+            hooks.remove_when_idle()
         call = asgi.choose(instrumentation, scope)
         if call is None:
             await original(self, scope, receive, send)
         else:
             await call(self, instrumentation, scope, receive, send, original)
         if instrumentation is not None and instrumentation.closed:
-            _remove_when_idle()
+            hooks.remove_when_idle()
 
     hook = __call__
     return hook
-
-
-def _see(app: Starlette) -> Instrumentation | None:
-    for instrument in _on_first_call:
-        instrumentation = instrument(app)
-        if instrumentation is not None:
-            return instrumentation
-    return None
 
 
 def _note(what: str, fault: BaseException) -> None:
@@ -198,72 +190,83 @@ _patches = [
 if "__call__" in fastapi.background.BackgroundTasks.__dict__:  # FastAPI >= 0.142 overrides it
     _patches.append(MethodPatch(fastapi.background.BackgroundTasks, "__call__", _batch_call))
 
-Sight = Callable[[Starlette], Instrumentation | None]
-
-_on_first_call: tuple[Sight, ...] = ()
-_users: weakref.WeakSet[object] = weakref.WeakSet()
-_installed = False
-_changing = forks.lock()  # one thread may remove the hooks while another installs them
+FirstCall = Callable[[Starlette], Instrumentation | None]
+"""A function that may instrument an application at its first call."""
 
 
-def on_first_call(instrument: Sight, *, last: bool = False) -> None:
-    """Pass every application, at its first call, to a function that may instrument it.
+class Hooks:
+    """The patches of this process, and on whose behalf they are installed."""
 
-    The first function that instruments it wins. ``last`` functions are asked after all others.
-    """
-    global _on_first_call
-    _on_first_call = (*_on_first_call, instrument) if last else (instrument, *_on_first_call)
+    def __init__(self, patches: Iterable[MethodPatch]) -> None:
+        self.patches = tuple(patches)
+        self.first_calls: tuple[FirstCall, ...] = ()
+        self.users: weakref.WeakSet[object] = weakref.WeakSet()
+        self.installed = False
+        self._changing = forks.lock()  # one thread may remove the hooks while another installs them
+
+    def on_first_call(self, instrument: FirstCall, *, last: bool = False) -> None:
+        """Pass every application, at its first call, to a function that may instrument it.
+
+        The first function that instruments it wins. ``last`` functions are asked after all others.
+        """
+        self.first_calls = (*self.first_calls, instrument) if last else (instrument, *self.first_calls)
+
+    def off_first_call(self, instrument: FirstCall) -> None:
+        """Undo ``on_first_call``."""
+        self.first_calls = tuple(other for other in self.first_calls if other != instrument)
+
+    def instrument(self, app: Starlette) -> Instrumentation | None:
+        """Let the functions of ``on_first_call`` instrument an application, if one of them does."""
+        for instrument in self.first_calls:
+            instrumentation = instrument(app)
+            if instrumentation is not None:
+                return instrumentation
+        return None
+
+    def is_compatible(self) -> bool:
+        """Return whether this FastAPI and Starlette can be observed; if not, warn once."""
+        if self.installed:
+            return True
+        lacking = [
+            text for patch in self.patches if patch.needed and (text := patch.incompatibility()) is not None
+        ]
+        lacking.extend(compatibility.class_incompatibilities())
+        if lacking:
+            compatibility.warn_once(
+                lacking, "no background task is observed, and the application runs as without Afterword"
+            )
+        return not lacking
+
+    def install(self, owner: object) -> None:
+        """Patch the classes on behalf of an owner, usually an application. Check ``is_compatible`` first."""
+        with self._changing:
+            self.users.add(owner)
+            if self.installed:
+                return
+            for patch in self.patches:
+                incompatibility = None if patch.needed else patch.incompatibility()
+                if incompatibility is None:
+                    patch.install()
+                else:
+                    compatibility.warn_once(
+                        [incompatibility], "a failed request is reported after its answer's own tasks"
+                    )
+            self.installed = True
+
+    def uninstall(self, owner: object) -> None:
+        """Remove the patches with the last owner, as soon as no run of this process is open."""
+        self.users.discard(owner)
+        self.remove_when_idle()
+        if self.installed:
+            _call_patch.check()  # the request tracing was removed first, and may have removed our hook with it
+
+    def remove_when_idle(self) -> None:
+        """Remove the patches, if nobody needs them any more."""
+        with self._changing:
+            if self.installed and not self.users and not has_open_runs():
+                for patch in reversed(self.patches):
+                    patch.remove()
+                self.installed = False
 
 
-def off_first_call(instrument: Sight) -> None:
-    """Undo ``on_first_call``."""
-    global _on_first_call
-    _on_first_call = tuple(other for other in _on_first_call if other != instrument)
-
-
-def is_compatible() -> bool:
-    """Return whether this FastAPI and Starlette can be observed; if not, warn once."""
-    if _installed:
-        return True
-    lacking = [text for patch in _patches if patch.needed and (text := patch.incompatibility()) is not None]
-    lacking.extend(compatibility.class_incompatibilities())
-    if lacking:
-        compatibility.warn_once(
-            lacking, "no background task is observed, and the application runs as without Afterword"
-        )
-    return not lacking
-
-
-def install(owner: object) -> None:
-    """Patch the classes on behalf of an owner, usually an application. Check ``is_compatible`` first."""
-    global _installed
-    with _changing:
-        _users.add(owner)
-        if _installed:
-            return
-        for patch in _patches:
-            incompatibility = None if patch.needed else patch.incompatibility()
-            if incompatibility is None:
-                patch.install()
-            else:
-                compatibility.warn_once(
-                    [incompatibility], "a failed request is reported after its answer's own tasks"
-                )
-        _installed = True
-
-
-def uninstall(owner: object) -> None:
-    """Remove the patches with the last owner, as soon as no run of this process is open."""
-    _users.discard(owner)
-    _remove_when_idle()
-    if _installed:
-        _call_patch.check()  # the request tracing was removed first, and may have removed our hook with it
-
-
-def _remove_when_idle() -> None:
-    global _installed
-    with _changing:
-        if _installed and not _users and not has_open_runs():
-            for patch in reversed(_patches):
-                patch.remove()
-            _installed = False
+hooks = Hooks(_patches)

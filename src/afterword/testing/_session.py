@@ -12,7 +12,7 @@ from .._common.faults import EXITS
 from .._common.log import log_fault
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, unwatch, watch
 from .._setup import instrument
-from .._starlette import patches
+from .._starlette.patches import hooks
 from ._account import Account
 from ._recorder import Recorder
 
@@ -62,18 +62,18 @@ def account() -> Iterator[Account]:
     Raises:
         RuntimeError: the installed FastAPI or Starlette cannot be observed. A test must not pass because of it.
     """
-    if not patches.is_compatible():
+    if not hooks.is_compatible():
         raise RuntimeError("afterword cannot observe this version of FastAPI or Starlette; its log line says why")
     recorder, session = Recorder(), _Session()
     opened = Account(recorder)
     watch(recorder)
-    patches.on_first_call(session.see, last=True)
-    patches.install(session)
+    hooks.on_first_call(session.see, last=True)
+    hooks.install(session)
     try:
         yield opened
     finally:
         _ = opened.runs  # objects collected during the test belong to it
-        patches.off_first_call(session.see)
+        hooks.off_first_call(session.see)
         session.close()
-        patches.uninstall(session)
+        hooks.uninstall(session)
         unwatch(recorder)
