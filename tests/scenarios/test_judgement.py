@@ -5,7 +5,8 @@ import contextlib
 from typing import Any
 
 import pytest
-from fastapi import BackgroundTasks, FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket, WebSocketDisconnect
+from fastapi import WebSocketException as Refusal
 from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
@@ -235,6 +236,33 @@ def test_a_shutdown_rescues_nothing(comparison: Comparison):
 
     build = waiting(run_on_request_error=True)
     comparison.verify(build, stop_while_it_waits, dropped("mail"), grace=0.2)
+
+
+@pytest.mark.parametrize("why", ["validation", "exception", "http exception"])
+def test_a_websocket_that_is_refused_is_the_clients_error(comparison: Comparison, why: str):
+    """Each way to refuse a handshake is a 403 to the client, and a warning where it dropped a task."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        async def dependency(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+
+        @app.websocket("/ws", dependencies=[Depends(dependency)])
+        async def endpoint(websocket: WebSocket, number: int = 0) -> None:
+            raise HTTPException(403) if why == "http exception" else Refusal(1008)
+
+        return app
+
+    def drive(visit) -> None:
+        path = "/ws?number=seven" if why == "validation" else "/ws"
+        with pytest.raises(InvalidStatus) as refused, visit.websocket(path):
+            pass
+        visit.seen.append(refused.value.response.status_code)
+
+    comparison.verify(build, drive, dropped("mail"), request_error(403, ANY, "/ws", ""))
+    [line] = comparison.accounts.lines.of_requests()
+    assert line["log_level"] == "warning"
 
 
 def test_a_task_behind_a_denied_websocket_fails(comparison: Comparison):

@@ -1,12 +1,15 @@
 """How loud a failed request is: anybody can make a 4xx, so it is quiet, unless it cost a task."""
 
+import asyncio
+from contextlib import suppress
+
 import pytest
-from fastapi import BackgroundTasks, HTTPException
+from fastapi import BackgroundTasks, HTTPException, WebSocket, WebSocketException
 from fastapi.responses import JSONResponse
 
 import afterword
 from afterword.logs import OpenTelemetryLogs
-from tests.support.asgi import ask
+from tests.support.asgi import ask, http_scope
 from tests.support.in_process import InProcessStage
 from tests.support.sdk_logs import KeptLogs
 from tests.support.story import HTTP_EXCEPTION, dropped, request_error, succeeded
@@ -111,6 +114,115 @@ def test_the_level_of_client_errors(stage: InProcessStage, monkeypatch, value, q
     assert not any(line.get("exc_info") for line in stage.accounts.lines.of_requests())
     assert not any("exception.stacktrace" in record.attributes for record in records)
     kept.provider.shutdown()
+
+
+def knock(app, path: str = "/ws") -> None:
+    """Try to open a WebSocket, and hear nothing of it."""
+    scope = http_scope(path) | {"type": "websocket", "scheme": "ws", "subprotocols": []}
+    del scope["method"]
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message) -> None: ...
+
+    with suppress(KeyError):
+        asyncio.run(app(scope, receive, send))
+
+
+def socket_app(stage: InProcessStage, exc: Exception, *tasks, accepts: bool = False):
+    """Make an application whose WebSocket schedules tasks and raises, at once or when it is open."""
+    app = stage.fastapi()
+
+    @app.websocket("/ws")
+    async def endpoint(socket: WebSocket, background: BackgroundTasks) -> None:
+        for task in tasks:
+            background.add_task(task)
+        if accepts:
+            await socket.accept()
+        raise exc
+
+    @app.websocket("/rooms")
+    async def rooms(socket: WebSocket, number: int) -> None: ...
+
+    return stage.instrument(app)
+
+
+def test_a_websocket_that_fails_validation(stage: InProcessStage):
+    """A handshake whose parameters are wrong is answered 403: it is counted, and is no traceback."""
+    knock(socket_app(stage, KeyError("boom")), "/rooms?number=seven")
+    [line] = stage.accounts.lines.of_requests()
+    assert line["log_level"] == "debug"
+    assert not line.get("exc_info")
+    error_type = "fastapi.exceptions.WebSocketRequestValidationError"
+    stage.assert_story(request_error(403, error_type, "/rooms", method=""))
+
+
+@pytest.mark.parametrize("code", [1000, 1008, 4001])
+def test_a_websocket_that_is_refused(stage: InProcessStage, code):
+    """A WebSocket that an exception closes before it is open was the client's error, as a 403 is."""
+    knock(socket_app(stage, WebSocketException(code)))
+    assert levels(stage) == ["debug"]
+    stage.assert_story(request_error(403, "fastapi.exceptions.WebSocketException", "/ws", method=""))
+
+
+def test_a_websocket_that_is_refused_with_an_http_error(stage: InProcessStage):
+    """An ``HTTPException`` before a WebSocket is open is as loud as behind an HTTP request."""
+    knock(socket_app(stage, HTTPException(404)))
+    assert levels(stage) == ["debug"]
+    stage.assert_story(request_error(404, HTTP_EXCEPTION, "/ws", method=""))
+
+
+def test_a_refused_websocket_that_drops_a_task(stage: InProcessStage):
+    """A WebSocket whose refusal cost a task is a warning."""
+    knock(socket_app(stage, WebSocketException(1008), stage.works("mail")))
+    assert levels(stage) == ["warning"]
+    error = request_error(403, "fastapi.exceptions.WebSocketException", "/ws", method="")
+    stage.assert_story(dropped("mail"), error)
+
+
+@pytest.mark.parametrize(
+    ("exc", "accepts"),
+    [(WebSocketException(1011), False), (KeyError("boom"), False), (WebSocketException(1008), True)],
+    ids=["internal error", "unhandled", "accepted"],
+)
+def test_a_websocket_that_fails_by_itself(stage: InProcessStage, exc, accepts):
+    """What closes as the server's error, or raises, or closes after it was open has no status, and is an error."""
+    knock(socket_app(stage, exc, accepts=accepts))
+    [line] = stage.accounts.lines.of_requests()
+    assert line["log_level"] == "error"
+    assert line["exc_info"]
+    assert "http_status" not in line
+
+
+def test_a_websocket_that_breaks_after_its_refusal(stage: InProcessStage):
+    """An error of the code that comes after it has closed by itself is an error, and no refusal."""
+    app = stage.fastapi()
+
+    @app.websocket("/ws")
+    async def endpoint(socket: WebSocket) -> None:
+        await socket.close()
+        raise KeyError("boom")
+
+    knock(stage.instrument(app))
+    assert levels(stage) == ["error"]
+
+
+def test_a_websocket_that_a_middleware_has_accepted(stage: InProcessStage):
+    """What a middleware has accepted is open, and nothing in it is refused."""
+
+    class Accepts:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            await send({"type": "websocket.accept"})
+            await self.app(scope, receive, send)
+
+    app = socket_app(stage, WebSocketException(1008))
+    app.add_middleware(Accepts)
+    knock(app)
+    assert levels(stage) == ["error"]
 
 
 def test_a_level_that_there_is_not(stage: InProcessStage, monkeypatch, caplog):

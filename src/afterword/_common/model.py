@@ -62,7 +62,8 @@ class RequestInfo:
         method: the HTTP method, ``_OTHER`` for one that is not known; ``None`` for a WebSocket.
         route: the route's template, mounts included (``/sub/items/{id}``); ``None`` where no route matched.
         request_id: the ``X-Request-ID`` header, cut to 128 visible characters; ``None`` without one.
-        status: the status that was sent, if it is known when the observer is called.
+        status: the status that was sent, if it is known when the observer is called; 403 for a WebSocket that an
+            exception closed before it was accepted, other than with a code from 1011 to 1014.
         trace_id: the trace that was current in the request, 32 hexadecimal digits; ``None`` without one.
         span_id: the span that was current in the request, 16 hexadecimal digits; ``None`` without one.
         dropped: whether the reported error kept tasks from running.

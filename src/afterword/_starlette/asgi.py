@@ -39,6 +39,9 @@ _LAST_MESSAGES: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed
 _STARTS: Final = ("http.response.start", "websocket.http.response.start")
 _BODIES: Final = ("http.response.body", "websocket.http.response.body")
 
+_REFUSAL: Final = 403  # by the ASGI specification, what a server answers where the application closes at once
+_SERVERS_FAULT: Final = range(1011, 1015)  # the codes of a WebSocket's end for which the server is to blame
+
 
 def choose(instrumentation: Instrumentation | None, scope: Scope) -> Call | None:
     """Return how to call an application: tracked, untracked, or ``None`` to call it directly."""
@@ -220,11 +223,17 @@ def _concerns_us(task: asyncio.Task[Any]) -> bool:
 
 def watch_outside(request: RequestState, send: Send) -> Send:
     """Watch what leaves the application: the status that was really sent."""
+    is_open = request.kind != "websocket"
 
     async def watched(message: Message) -> None:
+        nonlocal is_open
         kind = message["type"]
         if kind in _STARTS:
             request.status = message["status"]
+        elif not is_open:
+            is_open = kind == "websocket.accept"
+            if _is_refusal(request, message):
+                request.status = _REFUSAL
         try:
             await send(message)
         except OSError as exc:
@@ -234,6 +243,13 @@ def watch_outside(request: RequestState, send: Send) -> Send:
             request.complete = True  # a middleware answered by itself
 
     return watched
+
+
+def _is_refusal(request: RequestState, message: Message) -> bool:
+    """Return whether a message closes a WebSocket, which is not open, because of an error of its client."""
+    if message["type"] != "websocket.close" or message.get("code") in _SERVERS_FAULT:
+        return False
+    return bool(request.failures) and request.status is None
 
 
 def watch_inside(request: RequestState, send: Send) -> Send:

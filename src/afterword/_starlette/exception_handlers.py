@@ -158,6 +158,8 @@ def _with_reporter(
 ) -> object:
     if not isinstance(response, Response):
         return response  # not a Response but another ASGI application: the error is reported at the request's end
+    if request.kind == "websocket" and request.status is None:
+        request.status = response.status_code  # what was meant: an older Starlette sends nothing of it
     double = copy.copy(response)
     double.background = _ErrorPath(request, failure, connection, response.background)
     _mark_unsent(response.background)
