@@ -304,7 +304,7 @@ def test_an_error_that_cannot_be_told(stage: InProcessStage, opened: testing.Acc
             raise RuntimeError("no comment")
 
     ask(app_with(stage, stage.fails("mail", Silent())), "/orders/1")
-    with pytest.raises(AssertionError, match="Silent: its text cannot be had"):
+    with pytest.raises(AssertionError, match="Silent: its text is not available"):
         opened.assert_all_succeeded()
 
 

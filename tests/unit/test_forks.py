@@ -362,4 +362,4 @@ def test_several_workers_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patched:
         patched.setattr(os, "name", "nt")
         complaint = workers.complaint(str(tmp_path))
-    assert "on Windows there are no several workers" in str(complaint)
+    assert "several workers are not supported on Windows" in str(complaint)

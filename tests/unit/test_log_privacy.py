@@ -144,7 +144,7 @@ def test_an_exception_without_a_text_has_a_traceback(stage: InProcessStage):
     kind, _, _ = line["exc_info"]
     text = "".join(traceback.format_exception(*line["exc_info"]))
     assert kind is Wordless
-    assert "its text cannot be had" in text
+    assert "its text is not available" in text
     assert "fails" in text or "task" in text
 
 

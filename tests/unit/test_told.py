@@ -479,8 +479,8 @@ def test_a_text_that_ends_the_process(stage: InProcessStage, kept_logs, kind):
     assert ask(app).error is exc
     assert stage.outcomes == [("mail", "failed")]
     [line] = stage.lines("background_task.failed")
-    assert "its text cannot be had" in "".join(traceback.format_exception(*line["exc_info"]))
-    assert kept_logs.records[-1].attributes["exception.message"] == "its text cannot be had"
+    assert "its text is not available" in "".join(traceback.format_exception(*line["exc_info"]))
+    assert kept_logs.records[-1].attributes["exception.message"] == "its text is not available"
 
 
 @pytest.mark.parametrize("renderer", RENDERERS)

@@ -71,7 +71,7 @@ def test_the_files_of_a_dead_worker_that_are_garbled_harm_nobody(tmp_path: Path)
         (directory / "gauge_livesum_4194304.afterword.db").write_bytes(bytes(4096))
         assert httpx.get(f"{address}/metrics", timeout=10).status_code == 200
         assert not (directory / "gauge_livesum_4194304.afterword.db").exists()
-    assert "what process 4194304 held is not counted" in log.read_text()
+    assert "no run of process 4194304 is counted as lost" in log.read_text()
 
 
 FULL = """

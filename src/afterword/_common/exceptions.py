@@ -1,11 +1,11 @@
-"""What may be told of an exception: all of it, as far as it is safe to write and not the input that it quotes.
+"""Decides what to report of an exception: everything that is safe to write, without any input that it quotes.
 
-An exception that can be told as it is goes to the user's logging itself, with its traceback begun at the user's
-function. Where it or one that hangs on it (a cause, a context, a member of a group) quotes the input of a
-validation, or has a text that cannot be written, has no end or could be taken for lines of the log, doubles of
-them are told in their place. The exception itself is never touched: the application gets it as it was raised.
+Usually the exception itself goes to the user's logging, with a traceback that starts at the user's function. It is
+replaced by a double if it, its cause, its context or a member of its group quotes the input of a validation, or if
+a text cannot be written, is too long, or could pass for lines of the log. The exception itself is never changed:
+the application gets it as it was raised.
 
-Whatever an exception raises when it is asked for its text is held back here, even what would end the process.
+If an exception raises when it is asked for its text, that error stays here, even one that would end the process.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from .text import MAX_TEXT, clean, clean_name, indented, is_clean, is_indented, 
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-_MAX_EXCEPTIONS: Final = 20  # with all that hang on it
+_MAX_EXCEPTIONS: Final = 20  # including those behind it
 _MAX_NOTES: Final = 5
 _MAX_STACKTRACE: Final = 20_000
-_UNSPEAKABLE: Final = "its text cannot be had"
-_MORE: Final = "more exceptions hang on it, which are left out"
+_NO_TEXT: Final = "its text is not available"
+_MORE: Final = "further exceptions behind it are left out"
 
 
 class _Double(Exception):
-    """Stands in for an exception that is not told as it is."""
+    """Reported in place of an exception that cannot be reported as it is."""
 
 
 class _DoubleOfGroup(ExceptionGroup[Exception]):
-    """Stands in for a group of exceptions."""
+    """Reported in place of a group of exceptions."""
 
 
 def exc_info(exc: BaseException, *, whole: bool = False) -> ExcInfo:
     """Return type, exception and traceback for a log line.
 
-    The traceback begins at the user's function, unless the ``whole`` of it is asked for.
+    The traceback starts at the user's function; pass ``whole`` for all of it.
     """
     shown = exc.__traceback__ if whole else tracebacks.from_user(exc.__traceback__)
     known = quotations(exc)
-    value = exc if _can_be_told(exc, known) else _double(exc, set(), known)
+    value = exc if _is_reportable(exc, known) else _double(exc, set(), known)
     kind = type(exc) if _is_named_cleanly(type(exc)) else type(value)
     return kind, value, tracebacks.bounded(shown)
 
@@ -53,7 +53,7 @@ def stacktrace(told: ExcInfo) -> str:
 
 
 def text(told: ExcInfo) -> str:
-    """Return what may be told of what an exception says of itself."""
+    """Return the text of an exception, as far as it may be reported."""
     return _text(told[1], [])
 
 
@@ -62,25 +62,25 @@ def _text(exc: BaseException, known: list[Quotation]) -> str:
         if isinstance(exc, _Double | _DoubleOfGroup):
             return str(exc)
         return in_place_of(exc, known) or _safe(str(exc), known)
-    except BaseException:  # noqa: BLE001  whatever the exception does when it is asked
-        return _UNSPEAKABLE
+    except BaseException:  # noqa: BLE001  its own code runs, and may raise anything
+        return _NO_TEXT
 
 
 def _safe(told: str, known: list[Quotation]) -> str:
-    """Return a text that can be written in a log, or what is told in its place."""
+    """Return a text that is safe to log, or what replaces it."""
     told = told[: MAX_TEXT + 1]
     return in_place_of_text(told, known) or clean(indented(told))
 
 
-# --- whether it can be told as it is ----------------------------------------------------------------------------
+# --- whether it can be reported as it is ------------------------------------------------------------------------
 
 
-def _can_be_told(exc: BaseException, known: list[Quotation]) -> bool:
+def _is_reportable(exc: BaseException, known: list[Quotation]) -> bool:
     seen: set[int] = set()
     waiting = [exc]
     while waiting:
         one = waiting.pop()
-        # a circle has no end for some renderers
+        # some renderers never finish a circle
         if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one, known):
             return False
         if one is not exc and not tracebacks.are_few(one.__traceback__):
@@ -102,15 +102,15 @@ def _is_harmless(exc: BaseException, known: list[Quotation]) -> bool:
         notes = getattr(exc, "__notes__", ())
         if len(notes) > _MAX_NOTES:
             return False
-        texts: list[Any] = [str(exc), *(f"\n{note}" for note in notes)]  # a note stands in a line of its own
+        texts: list[Any] = [str(exc), *(f"\n{note}" for note in notes)]  # a note has a line of its own
         if isinstance(exc, SyntaxError):
             texts += [exc.msg, exc.text, exc.filename]
         told = [text for text in texts if isinstance(text, str)]
-        hidden = [text for text in exc.args if isinstance(text, str)]  # told with their quotation marks, if at all
+        hidden = [text for text in exc.args if isinstance(text, str)]  # shown by their repr, if at all
         return all(map(is_clean, told + hidden)) and not any(
             not is_indented(text) or in_place_of_text(text, known) for text in told
         )
-    except BaseException:  # noqa: BLE001  its text cannot be had
+    except BaseException:  # noqa: BLE001  its text is not available
         return False
 
 
@@ -119,7 +119,7 @@ def _is_named_cleanly(cls: type[BaseException]) -> bool:
 
 
 def _behind(exc: BaseException) -> BaseException | None:
-    """Return what an exception was raised from, as a traceback shows it."""
+    """Return the exception that a traceback shows behind this one: its cause, or else its context."""
     return exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
 
 
@@ -127,7 +127,7 @@ def _behind(exc: BaseException) -> BaseException | None:
 
 
 def _double(exc: BaseException, seen: set[int], known: list[Quotation]) -> Exception:
-    """Return what is told in the place of an exception and of all that hang on it."""
+    """Return what to report in place of an exception and of those behind it."""
     seen.add(id(exc))
     members = _members(exc, seen, known) if isinstance(exc, BaseExceptionGroup) else []
     double = _group(exc, members, known) if members else _named_as(exc, _Double)(_text(exc, known))
@@ -164,7 +164,7 @@ def _group(group: Any, members: list[Exception], known: list[Quotation]) -> Exce
 
 
 def _named_as(exc: BaseException, base: type[Any]) -> type[Any]:
-    """Return a class of doubles that is called like the class of the exception."""
+    """Return a class of doubles with the name of the exception's class."""
     cls = type(exc)
     names = {"__module__": clean_name(str(cls.__module__)), "__qualname__": clean_name(cls.__qualname__)}
     return type(clean_name(cls.__name__), (base,), names)
@@ -174,5 +174,5 @@ def _notes(exc: BaseException, known: list[Quotation]) -> list[str]:
     try:
         notes = list(getattr(exc, "__notes__", ())[:_MAX_NOTES])
         return [_safe(f"\n{note}", known).removeprefix("\n") for note in notes]
-    except BaseException:  # noqa: BLE001  not the notes that Python makes
+    except BaseException:  # noqa: BLE001  ``__notes__`` may be anything
         return []

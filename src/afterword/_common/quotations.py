@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from . import validation
 
-QUOTES: Final = "its text is left out, since it quotes the input"
+QUOTES: Final = "its text is left out, because it quotes the input"
 
 _MAX_EXCEPTIONS: Final = 100  # examined per exception
 _MAX_HELD: Final = 20  # values examined per exception
@@ -68,7 +68,7 @@ def _joined(places: Iterable[str]) -> str | None:
 def _pieces(error: BaseException) -> list[str]:
     try:
         text = str(error)
-    except BaseException:  # noqa: BLE001  nobody can have got any words from it
+    except BaseException:  # noqa: BLE001  then nobody can have quoted it
         return []
     messages = validation.messages(error)
     for prefix in _PREFIXES:
@@ -92,7 +92,7 @@ def _reachable(exc: BaseException) -> list[BaseException]:
             waiting += one.exceptions[:_MAX_HELD]
         try:
             waiting += _held((*one.args, *vars(one).values()))
-        except BaseException:  # noqa: BLE001, S112  it will not be asked for what it holds
+        except BaseException:  # noqa: BLE001, S112  its own code raised
             continue
     return list(seen.values())
 

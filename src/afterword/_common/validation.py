@@ -72,16 +72,16 @@ def findings(exc: BaseException) -> Findings | None:
     try:
         listed = _listed(exc)
         return None if listed is None else Findings(listed[0], _places(listed[1]))
-    except BaseException:  # noqa: BLE001  somebody else's ValidationError
+    except BaseException:  # noqa: BLE001  another library's ValidationError
         return None
 
 
 def messages(exc: BaseException) -> list[str]:
-    """Return the messages of a validation error. A validator of the user's may quote the input in them."""
+    """Return the messages of a validation error. The user's validators may quote the input in them."""
     try:
         listed = _listed(exc)
         return [] if listed is None else [str(error["msg"]) for error in listed[1][:_MAX_LISTED]]
-    except BaseException:  # noqa: BLE001  somebody else's ValidationError
+    except BaseException:  # noqa: BLE001  another library's ValidationError
         return []
 
 

@@ -14,9 +14,9 @@ from .._common.variables import opentelemetry_is_disabled
 METER_STAND_IN: Final = "_ProxyMeterProvider"
 _STAND_INS: Final = ("ProxyTracerProvider", METER_STAND_IN, "ProxyLoggerProvider")
 _ADVICE: Final = (
-    "no span is recorded, since OpenTelemetry's SDK is not set up: call afterword.configure() or set a tracer "
-    "provider of your own; under opentelemetry-instrument, install the package opentelemetry-distro; "
-    "instrument(traces=False) or AFTERWORD_TRACES=false if you want no spans"
+    "no span is recorded, because OpenTelemetry's SDK is not set up: call afterword.configure() or set a tracer "
+    "provider; with opentelemetry-instrument, install the package opentelemetry-distro; if you want no spans, "
+    "use instrument(traces=False) or AFTERWORD_TRACES=false"
 )
 
 

@@ -89,6 +89,6 @@ class NowGauges:
                 self.refresh()
             except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
                 if not told:
-                    log_fault("the numbers of this moment cannot be written; this is logged once", fault)
+                    log_fault("the gauges of this process cannot be written; this is logged once", fault)
                 told = True
             time.sleep(_REFRESH_SECONDS)

@@ -140,7 +140,7 @@ def series_of(registry: CollectorRegistry) -> Series:
             series.open()
         except OSError as fault:
             staging.withdraw(registry)
-            raise Unavailable(f"there is no room in {directory()}: {fault}") from fault
+            raise Unavailable(f"no room in {directory()}: {fault}") from fault
         _of_registry[registry] = series
     return series
 

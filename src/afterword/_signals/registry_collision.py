@@ -1,4 +1,4 @@
-"""Explains which other metric occupies one of our names."""
+"""Explains which other metric already uses one of our names."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def who_else(registry: CollectorRegistry, collector: Collector, fault: ValueErro
         ours = registry._get_names(collector)
         others = {id(taken[name]): (name, taken[name]) for name in reversed(ours) if name in taken}
         found = "; ".join(f"{name!r} is {_described(other)}" for name, other in reversed([*others.values()]))
-    except Exception:  # noqa: BLE001  a registry of another make; prometheus_client names at least the metrics
+    except Exception:  # noqa: BLE001  not prometheus_client's own registry; the fault at least names the metrics
         found = ""
     return (
-        f"others have metrics of our names in this registry: {found or fault}; "
-        "instrument(app, registry=CollectorRegistry()) gives us one of our own, registry=None does without"
+        f"this registry already has metrics with our names: {found or fault}; "
+        "pass registry=CollectorRegistry() to give Afterword its own, or registry=None for no Prometheus series"
     )
 
 

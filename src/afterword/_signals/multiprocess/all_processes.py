@@ -41,12 +41,12 @@ class Everybody:
         """
         try:
             return encode(self)
-        except Exception:  # noqa: BLE001  looked for below
+        except Exception:  # noqa: BLE001  the file that causes it is found below
             self._sound = lambda file: _is_sound(file, encode)
         try:
             return encode(self)
-        except Exception as fault:  # noqa: BLE001  each can be read, but not all together
-            tell_once(f"the files in {self._path} do not go together, so nothing is scraped: {fault!r}")
+        except Exception as fault:  # noqa: BLE001  each file can be read, but not all of them together
+            tell_once(f"the files in {self._path} contradict each other, so the scrape is empty: {fault!r}")
             self._sound = lambda file: False
             return encode(self)
 
@@ -82,7 +82,7 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
             return True
     except OSError:  # it was removed
         return False
-    tell_once(f"{entry.path} is none of prometheus_client's files, or empty; it is left out")
+    tell_once(f"{entry.path} is left out: it is empty, or not one of prometheus_client's files")
     return False
 
 
@@ -107,7 +107,7 @@ def _is_sound(file: str, encode: Callable[[Any], bytes]) -> bool:
         encode(Alone)
     except FileNotFoundError:
         return False
-    except Exception as fault:  # noqa: BLE001  whatever stands in it
-        tell_once(f"{file} is none of prometheus_client's files, or damaged; it is left out: {fault!r}")
+    except Exception as fault:  # noqa: BLE001  the file may contain anything
+        tell_once(f"{file} is left out: it is damaged, or not one of prometheus_client's files: {fault!r}")
         return False
     return True

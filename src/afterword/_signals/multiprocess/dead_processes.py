@@ -46,24 +46,24 @@ def close_own_account(path: str, pid: int) -> bool:
     counters = os.path.join(path, file_of(COUNTER, pid))
     try:
         lost = _held(counters)
-    except Exception as fault:  # noqa: BLE001  whatever has become of that file
-        tell_once(f"{counters} cannot be read, so what process {pid} held is not counted: {fault!r}")
+    except Exception as fault:  # noqa: BLE001  the file may be damaged in any way
+        tell_once(f"{counters} cannot be read, so no run of process {pid} is counted as lost: {fault!r}")
         lost = Counter()
     try:
         _write_lost(path, pid, lost)
     except OSError as fault:
-        tell_once(f"the account of the dead process {pid} stays open, since there is no room in {path}: {fault}")
+        tell_once(f"no room in {path}, so the account of the dead process {pid} stays open: {fault}")
         return False
     if _removed(path, pid):  # only the process that removed them logs it
         for name, count in sorted(lost.items()):
-            detail = f"process {pid} died with them; a task that must survive that belongs in a queue"
+            detail = f"process {pid} died before they ended; if a task must survive that, use a queue"
             keys = {semconv.KEY_TASK: name, semconv.KEY_COUNT: count, semconv.KEY_DETAIL: detail}
             emit("warning", semconv.EVENT_LOST, keys)
     return True
 
 
 def _held(counters: str) -> Counter[str]:
-    """Return how many runs of each task were open when a process died."""
+    """Return how many runs of each task were open when the process died."""
     held: Counter[str] = Counter()
     if os.path.exists(counters):
         for key, value, *_ in MmapedDict.read_all_values_from_file(counters):

@@ -28,11 +28,11 @@ def complaint(path: str | None) -> str | None:
     if path is None:
         return None
     if os.name == "nt":  # checking whether a process is alive would interrupt it
-        return f"{VARIABLE} is set, but on Windows there are no several workers"
+        return f"{VARIABLE} is set, but several workers are not supported on Windows"
     if not os.path.isdir(path):
         return f"{VARIABLE}={path} is not a directory; create it before the server starts"
     if not os.access(path, os.W_OK | os.X_OK):
-        return f"{VARIABLE}={path} cannot be written to"
+        return f"{VARIABLE}={path} is not writable"
     return None
 
 
