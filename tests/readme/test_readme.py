@@ -1,4 +1,4 @@
-"""What the README shows is run, and does what the README says."""
+"""What the README and the page for production show is run, and does what they say."""
 
 import itertools
 import json
@@ -12,12 +12,15 @@ import pytest
 
 from tests.support import ROOT
 
+PAGES = ("README.md", "docs/before-production.md")
 BLOCK = re.compile(r"(?:<!-- (?P<visit>.*?) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 
 
 class Block(NamedTuple):
     """One Python block, with what the comment above it expects."""
 
+    page: str
+    """The file that it stands in, from the root."""
     line: int
     code: str
     request: list[str]
@@ -30,38 +33,44 @@ class Block(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    """Read the README's blocks.
+    """Read the blocks of all pages.
 
     Above one may stand ``<!-- GET /path 200; task outcome, … -->`` or ``<!-- pytest: 2 passed -->`` or
     ``<!-- pytest: conftest.py -->``.
     """
-    text = (ROOT / "README.md").read_text()
+    return [block for page in PAGES for block in _blocks(page)]
+
+
+def _blocks(page: str) -> list[Block]:
+    text = (ROOT / page).read_text()
     found = []
     for match in BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("code")) + 1
         tests = re.fullmatch(r"pytest: (\d+) passed", match["visit"] or "")
         if tests:
-            found.append(Block(line, match["code"], [], None, {}, int(tests[1])))
+            found.append(Block(page, line, match["code"], [], None, {}, int(tests[1])))
             continue
         if match["visit"] == "pytest: conftest.py":
-            found.append(Block(line, match["code"], [], None, {}, is_conftest=True))
+            found.append(Block(page, line, match["code"], [], None, {}, is_conftest=True))
             continue
         visit, _, tasks = (match["visit"] or "").partition(";")
         *request, status = visit.split() or [""]
         outcomes = dict(pair.split() for pair in tasks.split(",") if pair.strip())
-        found.append(Block(line, match["code"], request, int(status) if status else None, outcomes))
+        found.append(Block(page, line, match["code"], request, int(status) if status else None, outcomes))
     return found
 
 
-def test_every_block_is_found():
-    """The README has as many Python blocks as are run here."""
-    assert len(blocks()) == (ROOT / "README.md").read_text().count("```python") > 5
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_found(page: str):
+    """A page has as many Python blocks as are run here."""
+    found = [block for block in blocks() if block.page == page]
+    assert len(found) == (ROOT / page).read_text().count("```python") > 1
 
 
 def by_line(*, tests: bool) -> pytest.MarkDecorator:
-    """Parametrize by the README's blocks: those that are users' tests, or the others."""
+    """Parametrize by the pages' blocks: those that are users' tests, or the others."""
     wanted = [block for block in blocks() if (block.passed is not None) is tests]
-    return pytest.mark.parametrize("block", wanted, ids=lambda block: f"line {block.line}")
+    return pytest.mark.parametrize("block", wanted, ids=lambda block: f"{block.page} line {block.line}")
 
 
 @by_line(tests=False)

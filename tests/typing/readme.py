@@ -1,4 +1,4 @@
-"""The README's examples as a type checker sees them: ``python -m tests.typing.readme``, by ``make lint``."""
+"""The pages' examples as a type checker sees them: ``python -m tests.typing.readme``, by ``make lint``."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ def main() -> int:
     """Check every Python block, each as a file of its own; return mypy's exit status."""
     os.environ["MYPYPATH"] = str(ROOT / "src")
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder) / f"readme_line_{block.line}.py" for block in blocks()]
+        files = [Path(folder) / f"block_{number}_line_{block.line}.py" for number, block in enumerate(blocks())]
         for file, block in zip(files, blocks(), strict=True):
             file.write_text(block.code)
         told, trouble, status = api.run([*OPTIONS, *map(str, files)])

@@ -103,6 +103,23 @@ def test_without_traces_nobody_is_asked(stage: InProcessStage):
     assert stage.accounts.spans.all() == ()
 
 
+@pytest.mark.parametrize(
+    ("value", "spans"),
+    [
+        *(("fastapi", []), ("*", []), ("flask , fastapi", [])),
+        *(("", ["GET /"]), ("afterword,starlette", ["GET /"]), ("fastapi-users", ["GET /"])),
+    ],
+)
+def test_contrib_is_left_off_where_the_environment_disables_it(stage: InProcessStage, monkeypatch, value, spans):
+    """Who disables contrib's instrumentation of FastAPI gets no requests traced; tasks are traced all the same."""
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", value)
+    app = stage.app_with(stage.works("mail"))
+    assert getattr(app, "_is_instrumented_by_opentelemetry", False) is bool(spans)
+    ask(app)
+    assert [name for name in request_spans(stage) if name.startswith("GET")] == spans
+    stage.assert_story(succeeded("mail"))
+
+
 @native_only
 def test_native_telemetry_keeps_what_the_user_excludes(stage: InProcessStage):
     """Our exclusion goes beside the user's own, and with us again."""

@@ -83,6 +83,8 @@ def trace(app: Starlette, settings: Settings, metrics_path: str | None) -> bool:
     """Let OpenTelemetry contrib trace the requests of an older FastAPI; return whether this call set it up."""
     if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
+    if _is_switched_off():
+        return False
     if app.middleware_stack is not None:
         warn("the application is serving already; its requests cannot be traced any more")
         return False
@@ -136,6 +138,12 @@ def has_native() -> bool:
 def _native_config(app: Starlette) -> dict[str, Any] | None:
     config = getattr(getattr(app, "_native_telemetry", None), "config", None)
     return config if isinstance(config, dict) else None
+
+
+def _is_switched_off() -> bool:
+    """Return whether the environment names contrib's instrumentation among those that are not wanted."""
+    named = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    return not {"fastapi", "*"}.isdisjoint(name.strip() for name in named)
 
 
 def _excluded_urls(metrics_path: str | None) -> str:
