@@ -5,6 +5,7 @@ from afterword import instrument
 instrument(app)
 """
 
+from . import logs as logs
 from ._common import __version__
 from ._common.context import current
 from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun

@@ -92,6 +92,7 @@ class Hopeful(TaskObserver):
 
 
 afterword.instrument(app, observers=[Watcher(), OpenTelemetryLogs()])
+assert_type(afterword.logs.OpenTelemetryLogs(), OpenTelemetryLogs)
 afterword.instrument(app, observers=[Watcher])  # type: ignore[list-item]
 
 

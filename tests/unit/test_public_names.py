@@ -53,6 +53,14 @@ def test_the_names_of_helpers_are_pinned():
     assert logs.__all__ == ["OpenTelemetryLogs", "ReportedFilter", "add_context"]
 
 
+@pytest.mark.slow
+def test_the_helpers_are_there_after_the_package_alone():
+    """`import afterword` is enough to write `afterword.logs.OpenTelemetryLogs`."""
+    from tests.support.interpreter import run_fresh  # here, or the whole module would be slow
+
+    run_fresh("import afterword; afterword.logs.OpenTelemetryLogs, afterword.logs.add_context")
+
+
 def test_the_hooks_of_several_workers_are_pinned():
     """`afterword.multiprocess` offers the hooks for a server, and nothing else."""
     from afterword import multiprocess
