@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 
 from afterword._signals.multiprocess import dead_processes
 from afterword._signals.multiprocess import directory as workers
-from afterword._signals.multiprocess.all_processes import Everybody
+from afterword._signals.multiprocess.all_processes import AllProcesses
 from afterword._signals.prometheus import series_of
 
 DEAD, CLOSERS = 40, 4
@@ -47,7 +47,7 @@ def main() -> None:
     os.close(go)
     for pid in closers:
         os.waitpid(pid, 0)
-    samples = [sample for metric in Everybody(path).collect() for sample in metric.samples]
+    samples = [sample for metric in AllProcesses(path).collect() for sample in metric.samples]
     for name in ("background_task_scheduled_total", "background_task_lost_total", "background_task_pending"):
         print(name, sum(int(sample.value) for sample in samples if sample.name == name))
 

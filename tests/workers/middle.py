@@ -11,7 +11,7 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from afterword._common.model import Outcome
 from afterword._signals.multiprocess import directory as workers
-from afterword._signals.multiprocess.all_processes import Everybody
+from afterword._signals.multiprocess.all_processes import AllProcesses
 from afterword._signals.prometheus import series_of
 
 
@@ -36,7 +36,7 @@ def live(writes: int) -> None:
 
 def total(name: str) -> float:
     """Add up one series of all processes."""
-    metrics = Everybody(workers.directory() or "").collect()
+    metrics = AllProcesses(workers.directory() or "").collect()
     return sum(sample.value for metric in metrics for sample in metric.samples if sample.name == name)
 
 

@@ -26,7 +26,7 @@ from .._common.model import full_name
 from .._ledger.deferred import drain
 from .._ledger.instrumentation import MetricsRoute, get_instrumentation
 from .._signals.multiprocess import directory
-from .._signals.multiprocess.all_processes import Everybody
+from .._signals.multiprocess.all_processes import AllProcesses
 from .._signals.process_gauges import sample
 from .._signals.worker_threads import note_limiter
 from .occupied_path import Yielding, is_taken
@@ -135,7 +135,7 @@ def _render(
     path = directory.directory()
     try:
         if path is not None and directory.several_processes() and directory.complaint(path) is None:
-            body = Everybody(path, wanted).encoded(encode)
+            body = AllProcesses(path, wanted).encoded(encode)
         else:
             body = encode(registry.restricted_registry(wanted) if wanted else registry)
     except (Exception, *EXITS):

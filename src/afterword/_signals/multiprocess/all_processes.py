@@ -18,7 +18,7 @@ _TRIES = 3
 _NEWBORN_SECONDS, _A_MOMENT = 2.0, 0.05
 
 
-class Everybody:
+class AllProcesses:
     """A registry for one scrape: the files of all processes, optionally limited to some names."""
 
     def __init__(self, path: str, wanted: Iterable[str] = ()) -> None:
