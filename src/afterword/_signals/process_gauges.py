@@ -31,7 +31,7 @@ def sample() -> None:
     _sampled.set(worker_threads())
 
 
-class NowCollector(Collector):
+class GaugeCollector(Collector):
     """Reads the values at the time of a scrape."""
 
     def __init__(self, oldest: OldestRuns) -> None:
@@ -56,7 +56,7 @@ def _family(metric: semconv.Metric) -> GaugeMetricFamily:
     return GaugeMetricFamily(metric.prometheus, metric.help, labels=metric.labels)
 
 
-class NowGauges:
+class GaugeWriter:
     """Writes the values of this process for the others, in a thread that starts with its first task."""
 
     def __init__(self, book: Book, oldest: OldestRuns) -> None:

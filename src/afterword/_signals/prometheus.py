@@ -18,7 +18,7 @@ from .multiprocess.directory import complaint, directory, several_processes
 from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.task_series import ProcessSeries, TaskSeries
 from .oldest_runs import OldestRuns
-from .process_gauges import NowCollector, NowGauges
+from .process_gauges import GaugeCollector, GaugeWriter
 from .prometheus_families import TallyCollector
 from .registry_collision import who_else
 from .worker_threads import note_limiter
@@ -39,7 +39,7 @@ class Series:
     """All our series in one registry; with several processes, in files of this process."""
 
     tasks: Tallies | ProcessSeries
-    now: NowGauges | None = None
+    gauges: GaugeWriter | None = None
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.oldest = OldestRuns()
@@ -58,12 +58,12 @@ class Series:
             book.open()
             book.gauge(semconv.INFO, __version__).set(1)
             self.tasks = ProcessSeries(book)
-            self.now = NowGauges(book, self.oldest)
+            self.gauges = GaugeWriter(book, self.oldest)
 
     def _keep_in(self, registry: CollectorRegistry) -> None:
         self.tasks = Tallies(timed=True)
         registry.register(TallyCollector(self.tasks))
-        registry.register(NowCollector(self.oldest))
+        registry.register(GaugeCollector(self.oldest))
         for metric in (semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
@@ -81,8 +81,8 @@ class Series:
         if isinstance(self.tasks, Tallies):
             self.tasks.forget()
         self.oldest.forget()
-        if self.now is not None:
-            self.now.forget()
+        if self.gauges is not None:
+            self.gauges.forget()
 
 
 class _Staging(CollectorRegistry):
@@ -173,8 +173,8 @@ class Prometheus(TaskObserver):
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run."""
-        if self._series.now is not None:
-            self._series.now.start()
+        if self._series.gauges is not None:
+            self._series.gauges.start()
         self._oldest.scheduled(run)
         self._tasks[run.name].count_scheduled()
 
