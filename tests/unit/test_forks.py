@@ -358,8 +358,8 @@ def test_a_system_that_does_not_fork():
 
 def test_several_workers_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """On Windows a directory for several workers is refused in words: asking there for a worker would end it."""
-    assert workers.complaint(str(tmp_path)) is None
+    assert workers.problem_with(str(tmp_path)) is None
     with monkeypatch.context() as patched:
         patched.setattr(os, "name", "nt")
-        complaint = workers.complaint(str(tmp_path))
+        complaint = workers.problem_with(str(tmp_path))
     assert "several workers are not supported on Windows" in str(complaint)

@@ -134,7 +134,7 @@ def _render(
     encode, content_type = _encoder(accept)
     path = directory.directory()
     try:
-        if path is not None and directory.several_processes() and directory.complaint(path) is None:
+        if path is not None and directory.several_processes() and directory.problem_with(path) is None:
             body = AllProcesses(path, wanted).encoded(encode)
         else:
             body = encode(registry.restricted_registry(wanted) if wanted else registry)

@@ -14,13 +14,13 @@ from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, Tally
-from .multiprocess.directory import complaint, directory, several_processes
+from .multiprocess.directory import directory, problem_with, several_processes
 from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.task_series import ProcessSeries, TaskSeries
 from .oldest_runs import OldestRuns
 from .process_gauges import GaugeCollector, GaugeWriter
 from .prometheus_families import TallyCollector
-from .registry_collision import who_else
+from .registry_collision import describe_collision
 from .worker_threads import note_limiter
 
 
@@ -103,7 +103,7 @@ class _Staging(CollectorRegistry):
                 registry.register(collector)
             except ValueError as fault:
                 self.withdraw(registry, number)
-                raise Unavailable(who_else(registry, collector, fault)) from fault
+                raise Unavailable(describe_collision(registry, collector, fault)) from fault
 
     def withdraw(self, registry: CollectorRegistry, number: int | None = None) -> None:
         """Unregister the first ``number`` collectors, or all."""
@@ -130,7 +130,7 @@ def series_of(registry: CollectorRegistry) -> Series:
     """
     series = _of_registry.get(registry)
     if series is None or not _is_registered(registry):
-        wrong = complaint(directory())
+        wrong = problem_with(directory())
         if wrong is not None:
             raise Unavailable(wrong)
         staging = _Staging()

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 
-def who_else(registry: CollectorRegistry, collector: Collector, fault: ValueError) -> str:
+def describe_collision(registry: CollectorRegistry, collector: Collector, fault: ValueError) -> str:
     """Return which names of a collector are taken in a registry, by what, and what to do about it."""
     taken: dict[str, Any] = getattr(registry, "_names_to_collectors", {})
     try:

@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import METRIC_TYPES, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from .dead_processes import close_dead_accounts
-from .directory import tell_once
+from .directory import log_once
 from .shared_file import owner_of_live_file
 
 _TRIES = 3
@@ -46,7 +46,7 @@ class AllProcesses:
         try:
             return encode(self)
         except Exception as fault:  # noqa: BLE001  each file can be read, but not all of them together
-            tell_once(f"the files in {self._path} contradict each other, so the scrape is empty: {fault!r}")
+            log_once(f"the files in {self._path} contradict each other, so the scrape is empty: {fault!r}")
             self._sound = lambda file: False
             return encode(self)
 
@@ -82,7 +82,7 @@ def _is_candidate(entry: os.DirEntry[str]) -> bool:
             return True
     except OSError:  # it was removed
         return False
-    tell_once(f"{entry.path} is left out: it is empty, or not one of prometheus_client's files")
+    log_once(f"{entry.path} is left out: it is empty, or not one of prometheus_client's files")
     return False
 
 
@@ -108,6 +108,6 @@ def _is_sound(file: str, encode: Callable[[Any], bytes]) -> bool:
     except FileNotFoundError:
         return False
     except Exception as fault:  # noqa: BLE001  the file may contain anything
-        tell_once(f"{file} is left out: it is damaged, or not one of prometheus_client's files: {fault!r}")
+        log_once(f"{file} is left out: it is damaged, or not one of prometheus_client's files: {fault!r}")
         return False
     return True

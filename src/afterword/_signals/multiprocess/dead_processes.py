@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from ..._common import semconv
 from ..._common.log import emit
-from .directory import tell_once
+from .directory import log_once
 from .shared_file import COUNTER, LIVE_MAX, LIVE_SUM, TOTAL, SharedFile, file_of, key_of, lost_file_of
 from .shared_file import owner_of_live_file as owner_of
 
@@ -47,12 +47,12 @@ def close_own_account(path: str, pid: int) -> bool:
     try:
         lost = _held(counters)
     except Exception as fault:  # noqa: BLE001  the file may be damaged in any way
-        tell_once(f"{counters} cannot be read, so no run of process {pid} is counted as lost: {fault!r}")
+        log_once(f"{counters} cannot be read, so no run of process {pid} is counted as lost: {fault!r}")
         lost = Counter()
     try:
         _write_lost(path, pid, lost)
     except OSError as fault:
-        tell_once(f"no room in {path}, so the account of the dead process {pid} stays open: {fault}")
+        log_once(f"no room in {path}, so the account of the dead process {pid} stays open: {fault}")
         return False
     if _removed(path, pid):  # only the process that removed them logs it
         for name, count in sorted(lost.items()):

@@ -23,7 +23,7 @@ def several_processes() -> bool:
     return bool(getattr(values.ValueClass, "_multiprocess", False)) and directory() is not None
 
 
-def complaint(path: str | None) -> str | None:
+def problem_with(path: str | None) -> str | None:
     """Return what is wrong with a directory for the workers' files; ``None`` if it is usable."""
     if path is None:
         return None
@@ -36,7 +36,7 @@ def complaint(path: str | None) -> str | None:
     return None
 
 
-def tell_once(detail: str) -> None:
+def log_once(detail: str) -> None:
     """Log once per process what is wrong with the workers' files."""
     if once.first("multiprocess", detail):
         emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: detail})
