@@ -112,7 +112,9 @@ def _drop(
     reason = Reason.REQUEST_FAILED
     if failure.kind == DISCONNECTED:
         reason = Reason.CLIENT_DISCONNECTED
-        detail = "the client went away before the task could start; do work that must be done before answering"
+        detail = (
+            "the client disconnected before the task could start; do work that must be done before you respond"
+        )
     else:
         detail = f"{_how_it_ended(request, failure)}; {_what_to_do(request, record, failure)}"
     request.instrumentation.ledger.end_unstarted(run, Outcome.DROPPED, reason, detail, failure.exc)
@@ -159,8 +161,8 @@ def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, st
         return (
             Outcome.ABANDONED,
             Reason.ADDED_TOO_LATE,
-            "it was added after its batch had run, as in the exit of a yield dependency; add it before the "
-            "response is returned",
+            "it was added after its batch had run, for example in the exit of a yield dependency; add it before "
+            "you return the response",
         )
     if request.kind == "websocket" and batch is not None and batch.injected:
         return (
@@ -172,7 +174,7 @@ def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, st
         return (
             Outcome.ABANDONED,
             Reason.RESPONSE_REPLACED,
-            "the error response that carried it was never sent, because another response had begun",
+            "the error response that carried it was never sent, because another response had already begun",
         )
     if batch is not None and batch.injected:
         return _why_injected(request)
@@ -189,14 +191,14 @@ def _why_injected(request: RequestState) -> tuple[Outcome, Reason, str]:
         return (
             Outcome.ABANDONED,
             Reason.RESPONSE_REPLACED,
-            "the endpoint returned a response with a background of its own, which replaces the injected tasks; "
-            "pass the injected BackgroundTasks as that response's background, or add everything to it",
+            "the endpoint returned a response with its own background, which replaces the injected tasks; pass the "
+            "injected BackgroundTasks as that response's background, or add all tasks to it",
         )
     return (
         Outcome.ABANDONED,
         Reason.UNKNOWN,
-        "the request ended without calling it; something between the endpoint and the response (a custom route "
-        "class, a decorator) answered in its place",
+        "the request ended without running it; something between the endpoint and the response (a custom route "
+        "class, a decorator) responded instead",
     )
 
 
@@ -212,13 +214,13 @@ def why_skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) ->
     if was_cancelled:
         return (
             Reason.EARLIER_TASK_CANCELLED,
-            f"{culprit} was cancelled before it, mostly by the server's shutdown; give the server a longer grace "
+            f"{culprit} was cancelled before it, usually by the server's shutdown; give the server a longer grace "
             "period, make that task shorter, or put this one first",
         )
     return (
         Reason.EARLIER_TASK_FAILED,
-        f"{culprit} failed before it with {error}; a batch stops at its first error, so catch it in that task, or "
-        "put this one first",
+        f"{culprit} failed before it with {error}; a batch stops at its first error: catch it in that task, or put "
+        "this one first",
     )
 
 
