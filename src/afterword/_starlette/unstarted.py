@@ -113,7 +113,7 @@ def _drop(
     if failure.kind == DISCONNECTED:
         reason = Reason.CLIENT_DISCONNECTED
         detail = (
-            "the client disconnected before the task could start; do work that must be done before you respond"
+            "the client disconnected before the task could start; do what must be done before you respond"
         )
     else:
         detail = f"{_how_it_ended(request, failure)}; {_what_to_do(request, record, failure)}"
@@ -191,8 +191,8 @@ def _why_injected(request: RequestState) -> tuple[Outcome, Reason, str]:
         return (
             Outcome.ABANDONED,
             Reason.RESPONSE_REPLACED,
-            "the endpoint returned a response with its own background, which replaces the injected tasks; pass the "
-            "injected BackgroundTasks as that response's background, or add all tasks to it",
+            "the endpoint returned a response with its own background, which replaces the injected tasks; pass "
+            "the injected BackgroundTasks as that response's background, or add all tasks to it",
         )
     return (
         Outcome.ABANDONED,
