@@ -112,9 +112,7 @@ def _drop(
     reason = Reason.REQUEST_FAILED
     if failure.kind == DISCONNECTED:
         reason = Reason.CLIENT_DISCONNECTED
-        detail = (
-            "the client disconnected before the task could start; do what must be done before you respond"
-        )
+        detail = "the client disconnected before the task could start; do what must be done before you respond"
     else:
         detail = f"{_how_it_ended(request, failure)}; {_what_to_do(request, record, failure)}"
     request.instrumentation.ledger.end_unstarted(run, Outcome.DROPPED, reason, detail, failure.exc)
@@ -219,8 +217,8 @@ def why_skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) ->
         )
     return (
         Reason.EARLIER_TASK_FAILED,
-        f"{culprit} failed before it with {error}; a batch stops at its first error: catch it in that task, or put "
-        "this one first",
+        f"{culprit} failed before it with {error}; a batch stops at its first error: catch it in that task, or "
+        "put this one first",
     )
 
 
