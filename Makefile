@@ -11,7 +11,7 @@ QUICK := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench coverage debian demo matrix mutation prometheus dashboards quick test test-newest test-oldest lint format clean help
+.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -23,7 +23,7 @@ prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules,
 	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)
 
 # Nothing from Debian, no processes of its own; each file stays in one worker, where a scenario is played bare once.
-quick: lint  ## lint and unit tests, in less than a minute: what to run after each change
+quick: check  ## the quick half of lint, and unit tests, in less than a minute: what to run after each change
 	$(NEWEST)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(QUICK) $(PYTEST_ARGS)
 
 # Much of the time is waiting, for servers, scrapes and alerts: both at once, and the oldest speaks at the end.
@@ -63,14 +63,17 @@ mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in e
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build
 
-lint: $(NEWEST)/lint.stamp  ## ruff, mypy --strict, pyright, and who may import whom
+# the half of lint that takes seconds, as mypy remembers what has not changed
+check: $(NEWEST)/lint.stamp
 	$(NEWEST)/bin/ruff check .
 	$(NEWEST)/bin/ruff format --check .
 	$(NEWEST)/bin/mypy
+	$(NEWEST)/bin/lint-imports --no-logo
+
+lint: check  ## ruff, mypy --strict, pyright, the types of the pages' examples, and who may import whom
 	$(NEWEST)/bin/python -m tests.typing.readme
 	$(NEWEST)/bin/basedpyright
 	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/basedpyright --verifytypes afterword --ignoreexternal
-	$(NEWEST)/bin/lint-imports --no-logo
 
 format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff check --fix .
