@@ -140,6 +140,27 @@ def test_a_task_added_in_the_exit_of_a_dependency(comparison: Comparison, reques
     comparison.verify(build, get(), *expected)
 
 
+@pytest.mark.parametrize("fails", [False, True], ids=["", "failing"])
+def test_a_task_that_is_taken_out_of_its_batch_is_abandoned(comparison: Comparison, fails: bool):
+    """A task that the endpoint removes again is abandoned because of that, whether or not the request fails."""
+
+    def build(stage: Stage) -> FastAPI:
+        app = stage.fastapi()
+
+        @app.get("/")
+        async def endpoint(tasks: BackgroundTasks) -> None:
+            tasks.add_task(stage.works("mail"))
+            tasks.tasks.clear()
+            tasks.add_task(stage.works("audit"))
+            if fails:
+                raise ValueError("boom")
+
+        return app
+
+    rest = [dropped("audit"), request_error(500, "ValueError")] if fails else [succeeded("audit")]
+    comparison.verify(build, get(), abandoned("mail", "removed"), *rest)
+
+
 def test_tasks_injected_into_a_websocket_endpoint_are_abandoned(comparison: Comparison):
     """Tasks injected into a WebSocket endpoint never run, since no response carries them."""
 

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from starlette.responses import PlainTextResponse
 
 from afterword._common.log import Once
-from afterword._starlette import compatibility as shapes
+from afterword._starlette import patching as shapes
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, plain_app
 from tests.support.stage import Odd

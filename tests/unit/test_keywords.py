@@ -16,8 +16,8 @@ from starlette.responses import PlainTextResponse
 import afterword
 from afterword._starlette import batch as batches
 from afterword._starlette import execution as calls
-from afterword._starlette import method_patch as patch
 from afterword._starlette import patches as hooks
+from afterword._starlette import patching as patch
 from afterword._starlette import scheduling as births
 from afterword._starlette import task_proxy as probe
 from tests.support.asgi import ask, call

@@ -93,7 +93,7 @@ def test_outcomes_and_reasons_are_closed_sets():
     assert {str(reason) for reason in Reason} == {
         *("exception", "never_awaited", "cancelled", "earlier_task_failed", "earlier_task_cancelled"),
         *("request_failed", "client_disconnected", "never_attached", "response_replaced", "added_too_late"),
-        *("websocket", "unknown"),
+        *("removed", "websocket", "unknown"),
     }
 
 

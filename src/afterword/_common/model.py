@@ -49,6 +49,7 @@ class Reason(StrEnum):
     NEVER_ATTACHED = "never_attached"
     RESPONSE_REPLACED = "response_replaced"
     ADDED_TOO_LATE = "added_too_late"
+    REMOVED = "removed"
     WEBSOCKET = "websocket"
     UNKNOWN = "unknown"
 

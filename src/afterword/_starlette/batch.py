@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 
 from starlette.background import BackgroundTask, BackgroundTasks
@@ -11,6 +11,7 @@ from .._common.context import take_back
 from .._common.model import Outcome, TaskRun
 from .._ledger.deferred import defer, drain
 from .._ledger.runs import is_pending
+from .holders import leads_to
 from .scheduling import OpenRun, is_container, is_observable, open_run_at_call
 from .state import BatchRecord, RequestState, TaskRecord, current_request, find_batch, find_task
 from .unstarted import why_skipped
@@ -68,6 +69,8 @@ def is_tracked(batch: BackgroundTasks) -> bool:
         return current_request() is not None
     if not getattr(batch, "tasks", None):  # FastAPI injects a batch even if nothing is added to it
         record.called = record.finished = True
+        if record.request.runs:
+            record.request.instrumentation.failsafe("looking for removed tasks", _note_removed, (), batch, record)
         return False
     return True
 
@@ -103,7 +106,7 @@ async def run_batch(
         raise
     _current.reset(token)
     _mark_finished(record)
-    request.instrumentation.failsafe("closing a batch", _close_unnoticed, execution, on_missed)
+    request.instrumentation.failsafe("closing a batch", _close, execution, batch, on_missed)
 
 
 def _mark_finished(record: BatchRecord | None) -> None:
@@ -159,21 +162,33 @@ def _planned_outside(execution: BatchExecution | None, key: int) -> bool:
 
 def _skip_rest(execution: BatchExecution, batch: BackgroundTasks, exc: BaseException | None) -> None:
     """Skip the remaining runs, including those that a running task has added to its own batch."""
+    _note_removed(execution.expected, batch, find_batch(batch))
     reason, detail = why_skipped(execution.failed, exc)
     added = [record for _, record in _members(batch) if record is not None]
     for run, record in [*execution.expected, *((record.run, record) for record in added)]:
-        if run is not None and is_pending(run):
+        if run is not None and not record.removed and is_pending(run):
             ledger = record.request.instrumentation.ledger
             ledger.end_unstarted(run, Outcome.SKIPPED, reason, detail)
             record.request.runs.pop(run, None)
     drain()
 
 
-def _close_unnoticed(execution: BatchExecution, on_missed: Callable[[], None]) -> None:
+def _note_removed(expected: Iterable[OpenRun], batch: BackgroundTasks, known: BatchRecord | None) -> None:
+    """Note which runs of a batch that is at its end had been taken out of it before their turn."""
+    added = list(known.request.runs.copy().items()) if known is not None else []
+    for run, record in [*expected, *(opened for opened in added if opened[1].batch is known)]:
+        if is_pending(run):
+            task = record()
+            record.removed = task is None or not leads_to(batch, task)
+
+
+def _close(execution: BatchExecution, batch: BackgroundTasks, on_missed: Callable[[], None]) -> None:
     """Close the runs of a batch that ran to its end while another tool had removed our hook."""
-    if not execution.expected or not all(is_pending(run) for run, _ in execution.expected):
+    _note_removed(execution.expected, batch, find_batch(batch))
+    expected = [opened for opened in execution.expected if not opened[1].removed]
+    if not expected or not all(is_pending(run) for run, _ in expected):
         return
-    for run, record in execution.expected:
+    for run, record in expected:
         ledger = record.request.instrumentation.ledger
         if ledger.start(run):
             ledger.finish(run, Outcome.SUCCEEDED, detail="it ran while another tool had removed our hook")

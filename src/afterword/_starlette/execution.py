@@ -19,7 +19,7 @@ from .._ledger.instrumentation import Instrumentation
 from .._ledger.runs import has_open_runs, is_pending
 from .batch import BatchExecution, claim_planned_run, current_batch, note_failure
 from .callbacks import task_failed
-from .method_patch import MethodPatch
+from .patching import MethodPatch
 from .request_errors import is_cancellation
 from .scheduling import OpenRun, is_observable, open_run_at_call
 from .state import RequestState, TaskRecord, current_request, find_task

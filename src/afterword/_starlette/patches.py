@@ -27,8 +27,8 @@ from .._common.log import log_fault
 from .._ledger.deferred import defer
 from .._ledger.instrumentation import Instrumentation, get_instrumentation
 from .._ledger.runs import has_open_runs
-from . import asgi, batch, compatibility, exception_handlers, execution, interop, scheduling
-from .method_patch import Function, MethodPatch
+from . import asgi, batch, exception_handlers, execution, interop, patching, scheduling
+from .patching import Function, MethodPatch
 from .request_errors import record_request_error
 from .state import current_request, find_batch, request_of
 
@@ -230,9 +230,9 @@ class Hooks:
         lacking = [
             text for patch in self.patches if patch.needed and (text := patch.incompatibility()) is not None
         ]
-        lacking.extend(compatibility.class_incompatibilities())
+        lacking.extend(patching.class_incompatibilities())
         if lacking:
-            compatibility.warn_once(
+            patching.warn_once(
                 lacking, "no background task is observed, and the application runs as without Afterword"
             )
         return not lacking
@@ -248,7 +248,7 @@ class Hooks:
                 if incompatibility is None:
                     patch.install()
                 else:
-                    compatibility.warn_once(
+                    patching.warn_once(
                         [incompatibility], "a failed request is reported after its answer's own tasks"
                     )
             self.installed = True

@@ -13,6 +13,7 @@ from .._common.model import RequestInfo
 from .._common.task_names import task_options
 from .._common.validation import learn_parameters, quotes_input
 from .._ledger.runs import is_pending
+from .holders import was_removed
 from .http_route import locate
 from .state import CANCELLED, DISCONNECTED, ERROR, FailureSummary, RequestFailure, RequestState
 
@@ -118,6 +119,9 @@ def record_request_error(
     for run, record in request.runs.copy().items():  # a thread may schedule more
         # what hangs on an error response was attached because of this error: it may yet run
         if not is_pending(run) or record.on_error_response or isinstance(record.failure, RequestFailure):
+            continue
+        if was_removed(record):
+            record.removed = True
             continue
         task = record()
         record.marked = None if task is None else task_options(task.func).run_on_request_error

@@ -23,8 +23,7 @@ from .._common.model import RequestInfo, TaskRun, full_name
 from .._common.text import http_method
 from .._ledger.instrumentation import Instrumentation
 
-SCOPE_KEY: Final = semconv.SCOPE
-"""The key of the request in an ASGI scope, by which a mounted application finds it."""
+SCOPE_KEY: Final = semconv.SCOPE  # of the request in an ASGI scope, by which a mounted application finds it
 
 ERROR: Final = "error"
 CANCELLED: Final = "cancelled"
@@ -60,6 +59,8 @@ class TaskRecord(weakref.ref[BackgroundTask]):
     batch: BatchRecord | None
     failure: RequestFailure | FailureSummary | None = None
     """The error that ended its request before the task could start."""
+    removed = False
+    """The user took it out of its batch."""
     marked: bool | None = None
     """It asks to run on request errors: known since an error came; ``None`` if the task was gone by then."""
     no_alert = False
@@ -126,6 +127,12 @@ def find_batch(batch: object) -> BatchRecord | None:
     return record if record is not None and record() is batch else None
 
 
+def batches_of(request: RequestState) -> list[BackgroundTasks]:
+    """Return the batches of a request that are alive."""
+    records = list(_batches.values())  # a thread may make more
+    return [batch for known in records if known.request is request and (batch := known()) is not None]
+
+
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
@@ -157,14 +164,10 @@ class RequestFailure:
         self.traceback = exc.__traceback__
         """The traceback, which Starlette removes from an exception that it has handled."""
         self.reported = False
-        self.logged = False
-        """Its traceback was logged."""
-        self.inside = False
-        """It was reported by a mounted application."""
-        self.answered = False
-        """The user's error tasks have run for it."""
-        self.dropped = False
-        """A run was dropped because of it."""
+        self.logged = False  # its traceback was logged
+        self.inside = False  # it was reported by a mounted application
+        self.answered = False  # the user's ``on_request_error`` was called for it
+        self.dropped = False  # a run was dropped because of it
         self.tasks_to_rerun: list[BackgroundTask] = []
         """The tasks that asked to run although their request failed."""
         self.trace_id, self.span_id = current_ids()

@@ -1,27 +1,11 @@
-"""Why a run that never began never will: what became of its request, and whether anybody may still call it.
-
-A task whose endpoint has raised is often alive, because the exception holds the frames it went through and these
-hold the task. That is told from a queue or a worker by counting: all references to it, less those from the frames
-and from what FastAPI and Starlette keep in them.
-"""
+"""Why a run that never began never will: what became of its request, and whether anybody may still call it."""
 
 from __future__ import annotations
-
-import functools
-import gc
-import itertools
-import sys
-import types
-from types import TracebackType
-from typing import Any, Final
-
-from starlette.background import BackgroundTask
-from starlette.responses import Response
-from starlette.types import Scope
 
 from .._common.model import Outcome, Reason, TaskRun, full_name
 from .._ledger.deferred import defer
 from .._ledger.runs import is_pending
+from .holders import is_held_elsewhere, was_removed
 from .request_errors import is_cancellation
 from .state import (
     CANCELLED,
@@ -33,13 +17,6 @@ from .state import (
     forget_task,
 )
 
-_MOST_ERRORS: Final = 10
-_MOST_FRAMES: Final = 200
-_MOST_VALUES: Final = 1000
-_DEPTH: Final = 5
-_HOLDERS: Final = (functools.partial, types.CellType, BackgroundTask, Response)
-_MODULES: Final = ("fastapi.dependencies.utils", "fastapi.telemetry")
-
 # --- when it is judged ------------------------------------------------------------------------------------------
 
 
@@ -47,6 +24,8 @@ def on_task_collected(record: TaskRecord) -> None:
     """Take note that a task object is gone: a weak reference's callback, so the judgement is only deferred."""
     forget_task(record)
     if record.run is not None and record.run.outcome is None:
+        if record.batch is not None and record.batch() is not None:
+            record.removed = True  # or the batch would hold it
         defer(_judge_collected, record)
 
 
@@ -65,6 +44,8 @@ def _shows_why(request: RequestState, record: TaskRecord) -> bool:
 
     An injected one was replaced if another runs behind the response, which may be long in coming.
     """
+    if record.removed:
+        return True
     injected = record.batch is not None and record.batch.injected
     return request.background_ran if injected else request.started
 
@@ -86,9 +67,11 @@ def _may_be_called(request: RequestState, record: TaskRecord) -> bool:
     if request.inside or (batch is not None and batch.called and not batch.finished):
         return True  # a middleware has answered in the endpoint's place, or somebody else runs the batch just now
     if record.failure is not None:
-        return isinstance(record.failure, FailureSummary) or _is_held_elsewhere(
+        return isinstance(record.failure, FailureSummary) or is_held_elsewhere(
             record, record.failure, request.scope
         )
+    if was_removed(record):
+        return True
     return not record.on_error_response and (batch is None or not batch.finished)
 
 
@@ -151,6 +134,13 @@ def _what_to_do(request: RequestState, record: TaskRecord, failure: RequestFailu
 
 def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, str]:
     batch = record.batch
+    if was_removed(record):
+        return (
+            Outcome.ABANDONED,
+            Reason.REMOVED,
+            "it was removed from its BackgroundTasks, and nothing else called it; leave it there if it must "
+            "run, or add it only once that is certain",
+        )
     if batch is not None and batch.failed is not None:
         return Outcome.SKIPPED, *why_skipped(batch.failed)
     if batch is not None and batch.called and not batch.finished:
@@ -220,69 +210,3 @@ def why_skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) ->
         f"{culprit} failed before it with {error}; a batch stops at its first error: catch it in that task, or "
         "put this one first",
     )
-
-
-# --- who may still call it --------------------------------------------------------------------------------------
-
-
-def _is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope | None) -> bool:
-    """Return whether anything but a failure's frames and the request's ASGI scope holds a task or its batch.
-
-    Of a batch that FastAPI made that cannot be told: a worker thread holds the arguments of the last function that
-    it called, for as long as it has no other.
-    """
-    batch = record.batch
-    held = [found for found in (record(), batch() if batch and not batch.injected else None) if found is not None]
-    missing = {id(held[place]): _references(held, place) for place in range(len(held))}
-    if len(held) == 1 and batch and _references(held, 0) <= 1:
-        return False  # the batch's own list
-    seen: set[int] = set()
-    kept: list[Any] = []  # an identity is somebody else's as soon as its object is gone
-    layer: list[Any] = [*_frames(failure.reached, failure.traceback), *held, batch and batch(), scope]
-    for _ in range(_DEPTH):
-        kept.append(layer)
-        seen.update(map(id, layer))
-        found = gc.get_referents(*layer)
-        for value in found:
-            if id(value) in missing:
-                missing[id(value)] -= 1
-        if max(missing.values(), default=0) <= 0:
-            return False
-        unseen = {id(value): value for value in found if id(value) not in seen and _is_looked_into(value)}
-        layer = list(unseen.values())
-    return True
-
-
-def _references(objects: list[Any], place: int) -> int:
-    """Return how many references there are to one of some objects, beside the list's and the count's own."""
-    return sys.getrefcount(objects[place]) - _COUNTING
-
-
-_COUNTING = 0
-_COUNTING = _references([object()], 0)
-
-
-def _frames(exc: BaseException | None, first: TracebackType | None) -> list[types.FrameType]:
-    """Return the frames that an exception went through, with those of what caused it."""
-    tracebacks = [first]
-    errors: list[BaseException | None] = [exc]
-    for error in itertools.islice(errors, _MOST_ERRORS):  # it grows meanwhile
-        if error is not None:
-            tracebacks.append(error.__traceback__)
-            errors += [error.__cause__, error.__context__]
-            if isinstance(error, BaseExceptionGroup):
-                errors += error.exceptions[:_MOST_ERRORS]
-    frames: dict[int, types.FrameType] = {}
-    for traceback in tracebacks:
-        step = traceback
-        while step is not None and len(frames) < _MOST_FRAMES:
-            frames[id(step.tb_frame)] = step.tb_frame
-            step = step.tb_next
-    return list(frames.values())
-
-
-def _is_looked_into(value: object) -> bool:
-    """Return whether a value in a frame is of the kind that Python, FastAPI and Starlette keep arguments in."""
-    if isinstance(value, dict | list | tuple):
-        return len(value) <= _MOST_VALUES
-    return isinstance(value, _HOLDERS) or type(value).__module__.startswith(_MODULES)

@@ -1,0 +1,283 @@
+"""Tasks that the user takes out of their batch: abandoned because of that, and of nothing else."""
+
+import gc
+from collections.abc import Callable
+
+import pytest
+from fastapi import BackgroundTasks, FastAPI, WebSocket
+from fastapi.responses import JSONResponse
+from starlette.background import BackgroundTask
+
+import afterword
+from afterword._ledger import deferred
+from tests.support.asgi import ask
+from tests.support.in_process import InProcessStage
+from tests.support.stage import named
+from tests.support.story import abandoned, dropped, failed, request_error, succeeded
+from tests.unit.test_severity import knock
+
+
+def pop(tasks: BackgroundTasks) -> None:
+    """Take out the last one."""
+    tasks.tasks.pop()
+
+
+def clear(tasks: BackgroundTasks) -> None:
+    """Take out all."""
+    tasks.tasks.clear()
+
+
+def replace(tasks: BackgroundTasks) -> None:
+    """Put another list in the place of theirs."""
+    tasks.tasks = []
+
+
+WAYS = pytest.mark.parametrize("take_out", [pop, clear, replace])
+
+
+def app_that_takes_out(
+    stage: InProcessStage, take_out: Callable[[BackgroundTasks], None], end: Callable[[], object] = dict
+) -> FastAPI:
+    """Make an application whose endpoint schedules a task, takes it out again, and ends in some way."""
+
+    async def endpoint(tasks: BackgroundTasks):
+        tasks.add_task(stage.works("mail"))
+        take_out(tasks)
+        return end()
+
+    return stage.app(endpoint)
+
+
+def assert_told_so(stage: InProcessStage) -> None:
+    """Assert that the line says that a task was taken out of its batch."""
+    [line] = stage.lines("background_task.abandoned")
+    assert line["detail"].startswith("it was removed from its BackgroundTasks")
+
+
+@WAYS
+def test_a_task_that_is_taken_out(stage: InProcessStage, take_out):
+    """However a task is taken out of its batch, it is abandoned for that."""
+    ask(app_that_takes_out(stage, take_out))
+    stage.assert_story(abandoned("mail", "removed"))
+    assert_told_so(stage)
+
+
+def test_a_task_that_is_taken_out_and_kept(stage: InProcessStage):
+    """A task that somebody keeps who took it out is abandoned when it is let go of; if he runs it, it succeeds."""
+    kept: list[BackgroundTask] = []
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("audit"))
+        tasks.add_task(stage.works("mail"))
+        kept.append(tasks.tasks.pop())
+
+    app = stage.app(endpoint)
+    ask(app)
+    assert stage.outcomes == [("audit", "succeeded")]
+    kept.clear()
+    gc.collect()
+    deferred.drain()
+    stage.assert_story(succeeded("audit"), abandoned("mail", "removed"))
+    assert_told_so(stage)
+
+
+def test_a_task_that_is_moved_to_the_response(stage: InProcessStage):
+    """A task that is taken out of its batch and attached elsewhere runs."""
+
+    async def endpoint(tasks: BackgroundTasks) -> JSONResponse:
+        tasks.add_task(stage.works("mail"))
+        return JSONResponse({}, background=tasks.tasks.pop())
+
+    ask(stage.app(endpoint))
+    stage.assert_story(succeeded("mail"))
+
+
+def test_a_task_that_is_put_back(stage: InProcessStage):
+    """A batch that is sorted anew has lost nothing."""
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+        tasks.add_task(stage.works("audit"))
+        tasks.tasks = tasks.tasks[::-1]
+
+    ask(stage.app(endpoint))
+    assert stage.did == ["audit", "mail"]
+
+
+@WAYS
+def test_a_task_that_is_taken_out_of_a_replaced_batch(stage: InProcessStage, take_out):
+    """The response's own background is not blamed for a task that was gone before."""
+    background = BackgroundTask(print)
+    ask(app_that_takes_out(stage, take_out, lambda: JSONResponse({}, background=background)))
+    assert [(run.outcome, run.reason) for run in stage.ended if run.name == "mail"] == [("abandoned", "removed")]
+
+
+def fail() -> None:
+    """Raise."""
+    raise LookupError("boom")
+
+
+@WAYS
+def test_a_task_that_is_taken_out_before_the_request_fails(stage: InProcessStage, take_out):
+    """A failed request has not dropped a task that was taken out; what is left in the batch it has."""
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+        take_out(tasks)
+        tasks.add_task(stage.works("audit"))
+        fail()
+
+    ask(stage.app(endpoint))
+    stage.assert_story(abandoned("mail", "removed"), dropped("audit"), request_error(500, "LookupError"))
+
+
+def test_a_marked_task_that_is_taken_out_does_not_run(stage: InProcessStage):
+    """A task that was taken out was not meant to run on a request error either, also if a frame still has it."""
+    audit = afterword.task(run_on_request_error=True)(stage.works("audit"))
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(audit)
+        removed = tasks.tasks.pop()
+        fail()
+        del removed
+
+    ask(stage.app(endpoint, logs=False))
+    stage.accounts.recorder.exceptions.clear()  # their frames, and the task with them
+    gc.collect()
+    deferred.drain()
+    assert stage.did == []
+    assert [(run.name, run.outcome, run.reason) for run in stage.ended] == [("audit", "abandoned", "removed")]
+
+
+def wrap(tasks: BackgroundTasks) -> None:
+    """Put a function around each task that calls it."""
+
+    def calling(task: BackgroundTask) -> BackgroundTask:
+        async def wrapper() -> None:
+            await task()
+
+        return BackgroundTask(wrapper)
+
+    tasks.tasks = [calling(task) for task in tasks.tasks]
+
+
+def move(tasks: BackgroundTasks) -> None:
+    """Move what was added to another batch, and that into the first."""
+    other = BackgroundTasks(tasks.tasks)
+    tasks.tasks = []
+    tasks.add_task(other)
+
+
+def merge(tasks: BackgroundTasks) -> None:
+    """Take a task out of a batch that was made by hand."""
+    other = BackgroundTasks()
+    other.add_task(tasks.tasks.pop().func)
+    tasks.tasks.append(other.tasks.pop())
+
+
+@pytest.mark.parametrize("put_elsewhere", [wrap, move, merge])
+def test_a_task_that_is_only_put_elsewhere(stage: InProcessStage, put_elsewhere):
+    """A task that its batch still leads to, or another batch of the request, is lost with the request."""
+
+    async def endpoint(tasks: BackgroundTasks, fails: bool = False) -> None:
+        tasks.add_task(stage.works("mail"))
+        put_elsewhere(tasks)
+        if fails:
+            fail()
+
+    app = stage.app(endpoint, logs=False)
+    ask(app)
+    assert stage.did == ["mail"]
+    ask(app, "/?fails=yes")
+    stage.accounts.recorder.exceptions.clear()
+    gc.collect()
+    deferred.drain()
+    told = [(run.outcome, run.reason) for run in stage.ended if run.name == "mail"]
+    assert told[-1] == ("dropped", "request_failed")
+    assert ("succeeded", None) in told
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["", "failing"])
+@WAYS
+def test_a_task_that_an_earlier_one_takes_out(stage: InProcessStage, take_out, fails):
+    """A running task may take out one behind it: that one is abandoned, and not skipped, even if it then fails."""
+    batches: list[BackgroundTasks] = []
+
+    @named("cleaner")
+    async def cleaner() -> None:
+        take_out(batches.pop())
+        if fails:
+            fail()
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        batches.append(tasks)
+        tasks.add_task(cleaner)
+        tasks.add_task(stage.works("mail"))
+
+    app = stage.app(endpoint)
+    ask(app)
+    cleaned = failed("cleaner", "LookupError") if fails else succeeded("cleaner")
+    ran = take_out is replace and not fails  # the list that is being run goes on
+    stage.assert_story(cleaned, succeeded("mail") if ran else abandoned("mail", "removed"))
+
+
+def test_a_task_that_something_foreign_takes_out_has_not_run(stage: InProcessStage):
+    """A member without a run that empties the batch does not make its tasks succeed."""
+
+    class Cleaner(BackgroundTask):
+        async def __call__(self) -> None:
+            self.args[0].tasks.clear()
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.tasks.append(Cleaner(print, tasks))
+        tasks.add_task(stage.works("mail"))
+
+    ask(stage.app(endpoint))
+    assert stage.did == []
+    assert [(run.outcome, run.reason) for run in stage.ended] == [("abandoned", "removed")]
+
+
+def test_a_member_of_a_shared_batch_that_is_taken_out(stage: InProcessStage):
+    """A batch of a module, whose runs are opened when it is called, is treated as any other."""
+    shared = BackgroundTasks()
+
+    @named("cleaner")
+    async def cleaner() -> None:
+        shared.tasks.pop()
+
+    shared.add_task(cleaner)
+    shared.add_task(stage.works("mail"))
+
+    async def endpoint() -> JSONResponse:
+        return JSONResponse({}, background=shared)
+
+    ask(stage.app(endpoint))
+    stage.assert_story(succeeded("cleaner"), abandoned("mail", "removed"))
+
+
+def test_a_task_of_a_websocket_that_is_taken_out(stage: InProcessStage):
+    """A task that was taken out of a WebSocket's batch is not blamed on the WebSocket."""
+    app = stage.fastapi()
+
+    @app.websocket("/ws")
+    async def endpoint(socket: WebSocket, tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+        tasks.tasks.clear()
+
+    knock(stage.instrument(app))
+    stage.assert_story(abandoned("mail", "removed"))
+
+
+def test_a_task_that_is_added_too_late_is_not_said_to_be_removed(stage: InProcessStage):
+    """What is added behind the batch's run is still in it."""
+    kept: list[BackgroundTasks] = []
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        kept.append(tasks)
+
+    ask(stage.app(endpoint))
+    kept[0].add_task(stage.works("mail"))
+    kept.clear()
+    gc.collect()
+    deferred.drain()
+    stage.assert_story(abandoned("mail", "added_too_late"))
