@@ -169,8 +169,8 @@ def move(tasks: BackgroundTasks) -> None:
 
 
 def merge(tasks: BackgroundTasks) -> None:
-    """Take a task out of a batch that was made by hand."""
-    other = BackgroundTasks()
+    """Take a task out of a batch that was made by hand, and that lives as long as the first."""
+    tasks.other = other = BackgroundTasks()  # type: ignore[attr-defined]
     other.add_task(tasks.tasks.pop().func)
     tasks.tasks.append(other.tasks.pop())
 
