@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def survivors() -> tuple[int, list[Survivor]]:
         for name, code in data.exit_code_by_key.items():
             status = status_by_exit_code[code]
             change = _change(name, get_diff_for_mutant(name, path=path)) if status in LIVING else None
-            if status == "not checked" or (change is not None and _is_prose(change)):
+            if status == "not checked" or (change is not None and is_prose(change)):
                 continue
             tried += 1
             if change is not None:
@@ -84,6 +85,14 @@ def explained() -> Explained:
     return Explained(EQUIVALENT.read_text())
 
 
+def changes(path: Path, mutants: Iterable[str]) -> Iterator[tuple[str, Change]]:
+    """Yield what each mutant of a file changes."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant
+
+    for name in mutants:
+        yield name, _change(name, get_diff_for_mutant(name, path=path))
+
+
 def _change(name: str, diff: str) -> Change:
     module, _, function = name.rpartition(".")
     function = function.partition("__mutmut_")[0].removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
@@ -92,7 +101,7 @@ def _change(name: str, diff: str) -> Change:
     return Change(f"{module.rpartition('.')[2]}.{function}", was, becomes)
 
 
-def _is_prose(change: Change) -> bool:
+def is_prose(change: Change) -> bool:
     """Return whether only the words of a sentence differ."""
     if change.was.replace("XX", "").lower() != change.becomes.replace("XX", "").lower():
         return False

@@ -1,0 +1,178 @@
+"""Try mutants quickly: the tests are collected once, and each mutant is a fork that runs those that reach it.
+
+mutmut collects anew for every mutant, which takes longer than most mutants live.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+from mutmut.core import MutmutCallStack
+from mutmut.mutation.trampoline import set_mutant_under_test
+from mutmut.state import state
+
+KILLED, SURVIVED, UNREACHED, TIMEOUT = 1, 0, 33, 36
+_WORDS = {KILLED: "killed", SURVIVED: "LIVES", UNREACHED: "UNREACHED", TIMEOUT: "timeout"}
+_GRACE = 30.0
+"""Seconds that a mutant may take beyond three times what its tests take."""
+
+
+class Trial(NamedTuple):
+    """One mutant that is being tried in a child process."""
+
+    mutant: str
+    report: int
+    """The end of a pipe that says which test has noticed it."""
+    deadline: float
+
+
+class Reach:
+    """A pytest plugin that notes which functions each test reaches, as mutmut's functions report it, and how long
+    it takes."""
+
+    def __init__(self) -> None:
+        self.tests_of: defaultdict[str, set[str]] = defaultdict(set)
+        self.seconds_of: defaultdict[str, float] = defaultdict(float)
+        self.failed: set[str] = set()
+        # a stack of callers, which would break in a destructor and in deep calls; we have no use for it
+        MutmutCallStack.set = MutmutCallStack.reset = lambda *_: None  # type: ignore[assignment, method-assign]
+
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Take what the test has reached."""
+        reached = state()._stats
+        for function in reached.copy():
+            self.tests_of[function].add(item.nodeid)
+        reached.clear()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Add up the seconds of a test; forget a test that fails."""
+        self.seconds_of[report.nodeid] += report.duration
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        """Leave out what fails anyway."""
+        for tests in self.tests_of.values():
+            tests.difference_update(self.failed)
+
+
+class Trials:
+    """A pytest plugin that replaces the run of the collected tests by one trial a mutant."""
+
+    def __init__(
+        self,
+        mutants: list[str],
+        tests_of: dict[str, list[str]],
+        seconds_of: dict[str, float],
+        record: Callable[[str, int], None],
+        *,
+        children: int,
+        most_seconds: float,
+    ) -> None:
+        self._mutants = mutants
+        self._tests_of = tests_of
+        self._seconds_of = seconds_of
+        self._record = record
+        self._tried = 0
+        self._children = children
+        self._most_seconds = most_seconds
+        self._killers: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._running: dict[int, Trial] = {}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Try all mutants, several at a time."""
+        items = {item.nodeid: item for item in session.items}
+        for mutant in self._mutants:
+            while len(self._running) >= self._children:
+                self._wait()
+            tests = [items[name] for name in self._chosen(mutant) if name in items]
+            if tests:
+                self._start(mutant, tests)
+            else:
+                self._note(mutant, UNREACHED)
+        while self._running:
+            self._wait()
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """In a child: the first failure ends it."""
+        if report.failed:
+            os.write(self._report, report.nodeid.encode())
+            os._exit(KILLED)
+
+    def _chosen(self, mutant: str) -> Iterator[str]:
+        """Yield what reaches a mutant: first what noticed others of its function and module, then by duration."""
+        function = _function(mutant)
+        module = function.rpartition(".")[0]
+        noticed = self._killers[function] + self._killers[module]
+        tests = self._tests_of.get(function, ())
+        spent = 0.0
+        for name in sorted(tests, key=lambda name: (-noticed[name], self._seconds_of.get(name, 0.0))):
+            spent += self._seconds_of.get(name, 0.0)
+            if spent > self._most_seconds and name not in noticed:
+                return
+            yield name
+
+    def _start(self, mutant: str, tests: list[pytest.Item]) -> None:
+        report, self._report = os.pipe()
+        child = os.fork()
+        if child == 0:
+            self._try(mutant, tests)
+        os.close(self._report)
+        expected = sum(self._seconds_of.get(item.nodeid, 0.0) for item in tests)
+        self._running[child] = Trial(mutant, report, time.monotonic() + 3 * expected + _GRACE)
+
+    def _try(self, mutant: str, tests: list[pytest.Item]) -> None:
+        os.setpgid(0, 0)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        set_mutant_under_test(mutant)
+        code = KILLED
+        try:
+            for item, following in zip(tests, [*tests[1:], None], strict=True):
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            code = SURVIVED
+        finally:
+            os._exit(code)
+
+    def _wait(self) -> None:
+        """Wait until a child has ended, or is ended for having taken too long."""
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child:
+            trial = self._running.pop(child)
+            self._finish(trial, os.waitstatus_to_exitcode(status))
+            return
+        for child, trial in self._running.items():
+            if time.monotonic() > trial.deadline:
+                os.killpg(child, signal.SIGKILL)
+        time.sleep(0.005)
+
+    def _finish(self, trial: Trial, code: int) -> None:
+        with os.fdopen(trial.report, "rb") as pipe:
+            killer = pipe.read().decode()
+        if killer:
+            function = _function(trial.mutant)
+            self._killers[function][killer] += 1
+            self._killers[function.rpartition(".")[0]][killer] += 1
+        self._note(trial.mutant, TIMEOUT if code == -signal.SIGKILL else code, killer)
+
+    def _note(self, mutant: str, code: int, killer: str = "") -> None:
+        self._tried += 1
+        self._record(mutant, code)
+        word = {KILLED: "killed", SURVIVED: "LIVES", UNREACHED: "UNREACHED", TIMEOUT: "timeout"}.get(
+            code, str(code)
+        )
+        print(f"{self._tried}/{len(self._mutants)} {word} {mutant} {killer}", file=sys.__stderr__, flush=True)
+
+
+def _function(mutant: str) -> str:
+    return mutant.partition("__mutmut_")[0]
