@@ -85,6 +85,7 @@ class Watcher(TaskObserver):
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         assert_type(info.status, int | None)
+        assert_type(info.client_error, bool)
 
 
 class Hopeful(TaskObserver):

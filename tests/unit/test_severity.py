@@ -81,6 +81,19 @@ def test_a_client_error_whose_handler_runs_the_tasks(stage: InProcessStage):
     stage.assert_story(succeeded("mail"), request_error(404, HTTP_EXCEPTION))
 
 
+@pytest.mark.parametrize(("status", "whose"), [(308, None), (400, True), (451, True), (500, False), (503, False)])
+def test_whose_error_it_was(stage: InProcessStage, status, whose):
+    """An observer is told that a 4xx was the client's error; a 5xx is not, and what is below 400 is no error."""
+    told = []
+
+    class Observer(afterword.TaskObserver):
+        def request_failed(self, info, exc) -> None:
+            told.append((info.status, info.client_error))
+
+    ask(stage.app(raising(stage, status), observers=[Observer()]))
+    assert told == ([] if whose is None else [(status, whose)])
+
+
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_server_error_is_an_error(stage: InProcessStage, monkeypatch, status):
     """A 5xx is an error with its traceback, whatever the level of a 4xx is."""

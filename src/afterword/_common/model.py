@@ -67,10 +67,21 @@ class RequestInfo:
             exception closed before it was accepted, other than with a code from 1011 to 1014.
         trace_id: the trace that was current in the request, 32 hexadecimal digits; ``None`` without one.
         span_id: the span that was current in the request, 16 hexadecimal digits; ``None`` without one.
+        client_error: whether the reported error was answered with a 4xx, so that the client caused it.
         dropped: whether the reported error kept tasks from running.
     """
 
-    __slots__ = ("_logged", "dropped", "method", "request_id", "route", "span_id", "status", "trace_id")
+    __slots__ = (
+        "_logged",
+        "client_error",
+        "dropped",
+        "method",
+        "request_id",
+        "route",
+        "span_id",
+        "status",
+        "trace_id",
+    )
 
     method: str | None
     route: str | None
@@ -78,6 +89,7 @@ class RequestInfo:
     status: int | None
     trace_id: str | None
     span_id: str | None
+    client_error: bool
     dropped: bool
 
     def __init__(
@@ -89,6 +101,7 @@ class RequestInfo:
         trace_id: str | None = None,
         span_id: str | None = None,
         *,
+        client_error: bool = False,
         dropped: bool = False,
     ) -> None:
         self.method = method
@@ -97,6 +110,7 @@ class RequestInfo:
         self.status = status
         self.trace_id = trace_id
         self.span_id = span_id
+        self.client_error = client_error
         self.dropped = dropped
         self._logged = False  # whether the traceback of its error was logged
 

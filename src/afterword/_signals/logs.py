@@ -9,7 +9,7 @@ from .._common.exceptions import exc_info
 from .._common.log import Emitter, free_of_bound
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .._common.validation import findings
-from .severity import LEVELS, client_error_level, is_client_error, request_level
+from .severity import LEVELS, client_error_level, request_level
 
 
 class Logs(TaskObserver):
@@ -66,7 +66,7 @@ class Logs(TaskObserver):
         if found is not None:
             keys |= {semconv.KEY_ERROR_COUNT: found.total, semconv.KEY_ERRORS: found.places}
         keys = free_of_bound(_known(keys))
-        if not is_client_error(info):
+        if not info.client_error:
             told = exc_info(exc)
             info._logged = self._emitter.write_traceback(level, semconv.EVENT_REQUEST_FAILED, keys, told)
         else:

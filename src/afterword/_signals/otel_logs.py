@@ -17,7 +17,7 @@ from .._common.exceptions import exc_info
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .._common.validation import findings
 from .attributes import exception_attributes
-from .severity import LEVELS, client_error_level, is_client_error, request_level
+from .severity import LEVELS, client_error_level, request_level
 
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -78,7 +78,7 @@ class OpenTelemetryLogs(TaskObserver):
         found = findings(exc)
         if found is not None:
             body += f" at {found}"
-        if not is_client_error(info):
+        if not info.client_error:
             attributes |= exception_attributes(exc_info(exc))
         context = context_of(info.trace_id, info.span_id, sampled=True)
         self._emit(semconv.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)

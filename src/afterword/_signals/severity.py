@@ -31,16 +31,11 @@ def _level(value: str) -> str:
     return level
 
 
-def is_client_error(info: RequestInfo) -> bool:
-    """Return whether the client caused the error, so that a traceback would not help."""
-    return info.status is not None and 400 <= info.status < 500
-
-
 def request_level(info: RequestInfo, client_errors: str) -> str:
     """Return the level of a failed request; ``client_errors`` is the lowest level for a 4xx.
 
     Any client can cause a thousand 4xx a second. One that dropped a task is worth a warning.
     """
-    if not is_client_error(info):
+    if not info.client_error:
         return "error"
     return max(client_errors, "warning" if info.dropped else "debug", key=_LOUDNESS.index)

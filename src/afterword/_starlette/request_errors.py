@@ -195,6 +195,11 @@ def is_request_error(request: RequestState, failure: RequestFailure) -> bool:
     return not (failure.before_response and status is not None and status < 400)
 
 
+def is_client_error(status: int | None) -> bool:
+    """Return whether a failed request was answered with a 4xx: its client caused the error, and not the code."""
+    return status is not None and 400 <= status < 500
+
+
 def runs_marked_tasks(request: RequestState, failure: RequestFailure) -> bool:
     """Return whether the answer was made of an exception, whatever its status: marked tasks run behind it.
 
@@ -218,6 +223,7 @@ def report(request: RequestState, failure: RequestFailure) -> None:
     known = request.info
     status = request.status or request.inner_status
     info = RequestInfo(known.method, known.route, known.request_id, status, failure.trace_id, failure.span_id)
+    info.client_error = is_client_error(status)
     info.dropped = _drops_tasks(request, failure)
     if request.scope is not None and any(map(quotes_input, failure.known)):
         request.instrumentation.failsafe("reading parameters", learn_parameters, request.scope)
