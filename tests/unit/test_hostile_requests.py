@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from afterword._common.text import clean, http_method, is_clean, logfmt
+from afterword._common.http_request import http_method
+from afterword._common.text import clean, is_clean, logfmt
 from tests.support.asgi import ask, with_header
 from tests.support.in_process import InProcessStage
 
@@ -60,7 +61,7 @@ def test_known_methods_are_told(stage: InProcessStage, method):
 
 def test_the_known_methods_can_be_named(monkeypatch):
     """OpenTelemetry's variable says which methods are known, in place of the usual ones."""
-    from afterword._common import text as outside
+    from afterword._common import http_request as outside
 
     monkeypatch.setattr(outside, "_known", outside._known_methods("GET, PROPFIND,"))
     assert [http_method(method) for method in ("GET", "PROPFIND", "POST")] == ["GET", "PROPFIND", "_OTHER"]

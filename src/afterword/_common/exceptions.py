@@ -14,7 +14,6 @@ import traceback
 from types import TracebackType
 from typing import Any, Final
 
-from . import tracebacks
 from .quotations import Quotation, in_place_of, in_place_of_text, quotations
 from .text import MAX_TEXT, clean, clean_name, indented, is_clean, is_indented, middle_cut
 
@@ -25,6 +24,31 @@ _MAX_NOTES: Final = 5
 _MAX_STACKTRACE: Final = 20_000
 _NO_TEXT: Final = "its text is not available"
 _MORE: Final = "further exceptions behind it are left out"
+
+_MAX_FRAMES: Final = 40
+"""Frames of a traceback that are kept, outermost and innermost; a runaway recursion has a thousand."""
+_OUTERMOST: Final = 10
+
+# packages between the server and the user's function
+_PLUMBING: Final = frozenset(
+    {
+        "_afterword_pytest",
+        __name__.partition(".")[0],  # this package
+        "anyio",
+        "asyncio",
+        "concurrent",
+        "contextlib",
+        "ddtrace",
+        "elasticapm",
+        "fastapi",
+        "logfire",
+        "newrelic",
+        "opentelemetry",
+        "sentry_sdk",
+        "starlette",
+        "wrapt",
+    }
+)
 
 
 class _Double(Exception):
@@ -40,16 +64,24 @@ def exc_info(exc: BaseException, *, whole: bool = False) -> ExcInfo:
 
     The traceback starts at the user's function; pass ``whole`` for all of it.
     """
-    shown = exc.__traceback__ if whole else tracebacks.from_user(exc.__traceback__)
+    shown = exc.__traceback__ if whole else _from_user(exc.__traceback__)
     known = quotations(exc)
     value = exc if _is_reportable(exc, known) else _double(exc, set(), known)
     kind = type(exc) if _is_named_cleanly(type(exc)) else type(value)
-    return kind, value, tracebacks.bounded(shown)
+    return kind, value, _bounded(shown)
 
 
 def stacktrace(told: ExcInfo) -> str:
     """Return a traceback as text."""
     return clean(middle_cut("".join(traceback.format_exception(*told)), _MAX_STACKTRACE), 2 * _MAX_STACKTRACE)
+
+
+def innermost(outermost: TracebackType | None) -> TracebackType | None:
+    """Return the frame in which the exception was raised."""
+    link = outermost
+    while link is not None and link.tb_next is not None:
+        link = link.tb_next
+    return link
 
 
 def text(told: ExcInfo) -> str:
@@ -83,7 +115,7 @@ def _is_reportable(exc: BaseException, known: list[Quotation]) -> bool:
         # some renderers never finish a circle
         if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one, known):
             return False
-        if one is not exc and not tracebacks.are_few(one.__traceback__):
+        if one is not exc and not _has_few_frames(one.__traceback__):
             return False
         seen.add(id(one))
         if isinstance(one, BaseExceptionGroup):
@@ -131,7 +163,7 @@ def _double(exc: BaseException, seen: set[int], known: list[Quotation]) -> Excep
     seen.add(id(exc))
     members = _members(exc, seen, known) if isinstance(exc, BaseExceptionGroup) else []
     double = _group(exc, members, known) if members else _named_as(exc, _Double)(_text(exc, known))
-    double.__traceback__ = tracebacks.bounded(tracebacks.from_user(exc.__traceback__))
+    double.__traceback__ = _bounded(_from_user(exc.__traceback__))
     for note in _notes(exc, known):
         double.add_note(note)
     behind = _behind(exc)
@@ -176,3 +208,44 @@ def _notes(exc: BaseException, known: list[Quotation]) -> list[str]:
         return [_safe(f"\n{note}", known).removeprefix("\n") for note in notes]
     except BaseException:  # noqa: BLE001  ``__notes__`` may be anything
         return []
+
+
+# --- its traceback ----------------------------------------------------------------------------------------------
+
+
+def _from_user(outermost: TracebackType | None) -> TracebackType | None:
+    """Return a traceback from the user's first frame on; unchanged if it has none of the user's."""
+    inside = outermost
+    while inside is not None and _is_plumbing(inside):
+        inside = inside.tb_next
+    return inside or outermost
+
+
+def _has_few_frames(outermost: TracebackType | None) -> bool:
+    """Return whether a traceback has at most ``_MAX_FRAMES`` frames."""
+    return len(_links(outermost, _MAX_FRAMES + 1)) <= _MAX_FRAMES
+
+
+def _bounded(outermost: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without its middle if it is too long. The original is not changed."""
+    if _has_few_frames(outermost):
+        return outermost
+    links = _links(outermost)
+    kept = links[_OUTERMOST - _MAX_FRAMES]  # the first of the innermost frames
+    for link in reversed(links[:_OUTERMOST]):
+        kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
+    return kept
+
+
+def _links(outermost: TracebackType | None, most: int | None = None) -> list[TracebackType]:
+    links: list[TracebackType] = []
+    link = outermost
+    while link is not None and len(links) != most:
+        links.append(link)
+        link = link.tb_next
+    return links
+
+
+def _is_plumbing(link: TracebackType) -> bool:
+    module = str(link.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in _PLUMBING

@@ -12,10 +12,9 @@ import structlog
 
 from . import semconv
 from .context import bound_keys
-from .exceptions import ExcInfo, exc_info
+from .exceptions import ExcInfo, exc_info, innermost
 from .faults import contained
 from .text import logfmt
-from .tracebacks import innermost
 
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
 from typing import Any, Final
 
 MAX_NAME: Final = 200
 """Characters of a name (task, function or exception type) at most."""
 MAX_TEXT: Final = 4000
 """Characters of an exception's text at most."""
-_MAX_REQUEST_ID: Final = 128
 
 # Characters that cannot be encoded, or that change what a terminal or viewer shows: lone surrogates,
 # control characters, line separators, marks that turn the direction of writing. Tabs and new lines may stay.
@@ -20,33 +17,6 @@ _HARMFUL: Final = re.compile(f"[{_HARMFUL_CLASS}]")
 _QUOTED: Final = re.compile(rf"[\s\"={_HARMFUL_CLASS}]")
 _AT_MARGIN: Final = re.compile(r"\n(?=[^ \t\n])")
 _ESCAPES: Final = {"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
-
-# https://opentelemetry.io/docs/specs/semconv/http/http-spans/ : these, case-sensitive, unless the variable says
-# which; the rest is _OTHER. opentelemetry.util.http has a function for it, but of a package without a stable API.
-_METHODS: Final = "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE"
-_OTHER_METHOD: Final = "_OTHER"
-
-
-def _known_methods(listed: str | None) -> frozenset[str]:
-    named = frozenset(method.strip() for method in (listed or "").split(",") if method.strip())
-    return named or frozenset(_METHODS.split(","))
-
-
-_known: Final = _known_methods(os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"))
-
-
-def http_method(method: Any) -> str | None:
-    """Return a request's method as all signals report it: a known method, or ``_OTHER``."""
-    return None if method is None else method if method in _known else _OTHER_METHOD
-
-
-def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the ``X-Request-ID``, cut to 128 visible characters without spaces."""
-    for name, value in headers:
-        if name == b"x-request-id":
-            text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
-            return "".join(c for c in text if c.isprintable() and c != " ")[:_MAX_REQUEST_ID] or None
-    return None
 
 
 def is_clean(text: str, limit: int = MAX_TEXT) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Host, Match, Mount
 from starlette.types import ASGIApp, Scope
 
-from .._common.text import request_id
+from .._common.http_request import request_id
 from .state import RequestState
 
 _MAX_DEPTH = 10

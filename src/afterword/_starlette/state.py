@@ -19,8 +19,8 @@ from starlette.types import ASGIApp, Scope
 
 from .._common import forks, semconv
 from .._common.context import current_ids, take_back
+from .._common.http_request import http_method
 from .._common.model import RequestInfo, TaskRun, full_name
-from .._common.text import http_method
 from .._ledger.instrumentation import Instrumentation
 
 SCOPE_KEY: Final = semconv.SCOPE  # of the request in an ASGI scope, by which a mounted application finds it

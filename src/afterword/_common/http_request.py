@@ -1,0 +1,36 @@
+"""What a client says of its request, bounded: the method and the ``X-Request-ID``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Final
+
+_MAX_REQUEST_ID: Final = 128
+
+# https://opentelemetry.io/docs/specs/semconv/http/http-spans/ : these, case-sensitive, unless the variable says
+# which; the rest is _OTHER. opentelemetry.util.http has a function for it, but of a package without a stable API.
+_METHODS: Final = "CONNECT,DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT,QUERY,TRACE"
+_OTHER_METHOD: Final = "_OTHER"
+
+
+def _known_methods(listed: str | None) -> frozenset[str]:
+    named = frozenset(method.strip() for method in (listed or "").split(",") if method.strip())
+    return named or frozenset(_METHODS.split(","))
+
+
+_known: Final = _known_methods(os.environ.get("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS"))
+
+
+def http_method(method: Any) -> str | None:
+    """Return a request's method as all signals report it: a known method, or ``_OTHER``."""
+    return None if method is None else method if method in _known else _OTHER_METHOD
+
+
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the ``X-Request-ID``, cut to 128 visible characters without spaces."""
+    for name, value in headers:
+        if name == b"x-request-id":
+            text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
+            return "".join(c for c in text if c.isprintable() and c != " ")[:_MAX_REQUEST_ID] or None
+    return None
