@@ -199,7 +199,7 @@ def test_what_is_told_of_a_failure(stage: InProcessStage, opened: testing.Accoun
     told = "\n".join(lines[3:])
     assert "    ConnectionRefusedError: no carrier\nshop.audit: skipped, in GET /orders/{number}\n" in told
     assert "shop.ship failed before it with ConnectionRefusedError; a batch stops at its first error" in told
-    assert "2 x shop.mail: dropped, in GET /orders/{number}\n    the request ended in fastapi" in told
+    assert "2 x shop.mail: dropped, in GET /orders/{number}\n    the request raised fastapi" in told
     assert "decorate it with @task(run_on_request_error=True)\n    fastapi.exceptions.HTTPException: 404" in told
     assert lines[-2] == "shop.mail: 1 succeeded"
     assert lines[-1].startswith("2 x failed request: GET /orders/{number}: 404, fastapi.exceptions.HTTPException")

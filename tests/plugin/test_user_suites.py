@@ -172,7 +172,7 @@ def test_what_a_developer_reads_when_his_test_fails(suite: pytest.Pytester):
             "E       assert 0 == 1",
             "E         ",
             "E         shop.send_mail: dropped, in POST /orders/{order}",
-            "E             the request ended in RuntimeError, and the tasks hung on the response *",
+            "E             the request raised RuntimeError, so the response that would run *",
             "E             RuntimeError: the payment provider is down",
             "E         failed request: POST /orders/{order}: 500, RuntimeError: the payment provider is down",
         ],

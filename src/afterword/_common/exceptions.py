@@ -1,9 +1,9 @@
 """Decides what to report of an exception: everything that is safe to write, without any input that it quotes.
 
-Usually the exception itself goes to the user's logging, with a traceback that starts at the user's function. It is
-replaced by a double if it, its cause, its context or a member of its group quotes the input of a validation, or if
-a text cannot be written, is too long, or could pass for lines of the log. The exception itself is never changed:
-the application gets it as it was raised.
+Usually the exception itself goes to the user's logging. Its traceback starts at the user's function and has a
+bounded number of frames. A double replaces the exception if it, its cause, its context or a member of its group
+quotes the input of a validation, or if a text cannot be written, is too long, or could pass for lines of the log.
+The exception itself is never changed: the application gets it as it was raised.
 
 If an exception raises when it is asked for its text, that error stays here, even one that would end the process.
 """
@@ -112,7 +112,7 @@ def _is_reportable(exc: BaseException, known: list[Quotation]) -> bool:
     waiting = [exc]
     while waiting:
         one = waiting.pop()
-        # some renderers never finish a circle
+        # some renderers never finish a cycle
         if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one, known):
             return False
         if one is not exc and not _has_few_frames(one.__traceback__):

@@ -135,8 +135,8 @@ def _resource(service_name: str | None) -> Any:
         return Resource.create(ours)
     except EXITS:
         raise
-    except BaseException as exc:  # noqa: BLE001  a detector that has `raise_on_error`
-        warn("OpenTelemetry's resource could not be made: %r", exc)
+    except BaseException as exc:  # noqa: BLE001  a resource detector with `raise_on_error`
+        warn("OpenTelemetry's resource could not be created: %r", exc)
         return Resource(ours)
 
 

@@ -18,7 +18,7 @@ DEFAULT_PATH: Final = "/metrics"
 def from_environment(**arguments: Any) -> Settings:
     """Return the settings from ``AFTERWORD_*``, for an application that is instrumented without code.
 
-    Arguments win over the environment. Raises ``TypeError`` or ``ValueError`` naming an argument that cannot be.
+    Arguments win over the environment. Raises ``TypeError`` or ``ValueError`` that names the invalid argument.
     """
     defaults: dict[str, Any] = {
         "traces": flag("AFTERWORD_TRACES", default=True),

@@ -117,7 +117,7 @@ def switched_off() -> bool:
     if not is_disabled():
         return False
     if once.first("disabled"):
-        detail = "AFTERWORD_DISABLED is set: nothing is instrumented, and no background task is accounted for"
+        detail = "AFTERWORD_DISABLED is set: nothing is instrumented, and no background task is tracked"
         emit("info", semconv.EVENT_DISABLED, {semconv.KEY_DETAIL: detail})
     return True
 

@@ -65,7 +65,7 @@ class _PlainRoute(_YieldsToUser, Route):
 
 
 async def metrics(request: Request) -> Response:
-    """Answer a scrape of the application's registry."""
+    """Answer a scrape with the application's registry."""
     drain()
     note_limiter()
     sample()
@@ -83,7 +83,7 @@ async def metrics(request: Request) -> Response:
 
 
 def _own_thread() -> CapacityLimiter:
-    """Return a limiter with one thread for rendering: a scrape matters most when the shared 40 are busy."""
+    """Return a limiter with one thread for rendering: a scrape matters most when the 40 shared ones are busy."""
     try:
         return _limiter.get()
     except LookupError:

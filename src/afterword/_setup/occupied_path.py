@@ -56,7 +56,7 @@ def _answers_one(route: BaseRoute, scope: Scope, depth: int) -> bool:
 
 
 def _is_written_out(route: BaseRoute, scope: Scope) -> bool:
-    """Return whether a route that matches a path matches no other path."""
+    """Return whether a route that matches this path matches no other."""
     if not isinstance(route, Mount) and getattr(route, "param_convertors", None):
         return False
     elsewhere = scope["path"].rstrip("/") + ".elsewhere"

@@ -28,16 +28,16 @@ def _remedy() -> str | None:
     variable = workers.VARIABLE
     if workers.directory() is not None:
         return (
-            f"{variable} was set after prometheus_client was imported, so this process counts for itself alone; "
+            f"{variable} was set after prometheus_client was imported, so this process counts only its own tasks; "
             "set it before the server starts"
         )
     server = _server_of_several()
     if server is None:
         return None
     return (
-        f"this process is one of several workers of {server}, and a scrape is answered by any one of them with "
-        f"its own numbers; set {variable} to an existing directory before the server starts, and they are added "
-        "up (or metrics_path=None, where nobody scrapes)"
+        f"this process is one of several workers of {server}, and each of them answers a scrape with its own "
+        f"numbers only; to add them up, set {variable} to an existing directory before the server starts (or pass "
+        "metrics_path=None if nobody scrapes)"
     )
 
 

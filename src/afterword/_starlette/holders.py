@@ -1,8 +1,8 @@
-"""Who holds a task, and may still call it: its batch, and whoever else.
+"""Finds out what still holds a task and may call it: its batch, a queue, a worker.
 
-A task whose endpoint has raised is often alive, because the exception holds the frames it went through and these
-hold the task. That is told from a queue or a worker by counting: all references to it, less those from the frames
-and from what FastAPI and Starlette keep in them.
+A task whose endpoint has raised is often still alive, because the exception holds the frames it went through, and
+these hold the task. To tell them from a queue or a worker, we count all references to the task, and subtract those
+from the frames and from what FastAPI and Starlette keep in them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NO_HOLDERS: Final = (type, types.ModuleType, types.FrameType, types.CodeType)
 
 
 def was_removed(record: TaskRecord) -> bool:
-    """Return whether the user took a task out of its batch, and put it into no other one of its request."""
+    """Return whether the user took a task out of its batch and put it into no other batch of its request."""
     batch = record.batch() if record.batch is not None else None
     task = record()
-    if record.removed or batch is None or task is None or record.run is None:  # without: its creation was cut off
+    if record.removed or batch is None or task is None or record.run is None:  # no run: its creation was cut short
         return record.removed
     if leads_to(batch, task):
         return False
@@ -45,12 +45,12 @@ def was_removed(record: TaskRecord) -> bool:
 
 
 def leads_to(batch: BackgroundTasks, task: BackgroundTask) -> bool:
-    """Return whether a task is in a batch: as a member, or inside one that may call it."""
+    """Return whether a task is in a batch: as a member, or inside a member that may call it."""
     members = getattr(batch, "tasks", None) or ()
     if any(member is task for member in members):
         return True
     seen: set[int] = set()
-    kept: list[Any] = []  # an identity is somebody else's as soon as its object is gone
+    kept: list[Any] = []  # once an object is gone, another may have its identity
     layer: list[Any] = list(members)
     for _ in range(_WRAPPING):
         kept.append(layer)
@@ -66,7 +66,7 @@ def leads_to(batch: BackgroundTasks, task: BackgroundTask) -> bool:
 
 
 def _may_wrap(value: object) -> bool:
-    """Return whether something may belong to a member, as the globals of its function do not."""
+    """Return whether a value may belong to a member. The globals of its function do not."""
     return not isinstance(value, _NO_HOLDERS) and not (isinstance(value, dict) and "__builtins__" in value)
 
 
@@ -76,8 +76,8 @@ def _may_wrap(value: object) -> bool:
 def is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope | None) -> bool:
     """Return whether anything but a failure's frames and the request's ASGI scope holds a task or its batch.
 
-    Of a batch that FastAPI made that cannot be told: a worker thread holds the arguments of the last function that
-    it called, for as long as it has no other.
+    References to a batch that FastAPI made do not count: an idle worker thread keeps the arguments of the last
+    function it called.
     """
     batch = record.batch
     held = [found for found in (record(), batch() if batch and not batch.injected else None) if found is not None]
@@ -85,7 +85,7 @@ def is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope 
     if len(held) == 1 and batch and _references(held, 0) <= 1:
         return False  # the batch's own list
     seen: set[int] = set()
-    kept: list[Any] = []  # an identity is somebody else's as soon as its object is gone
+    kept: list[Any] = []  # once an object is gone, another may have its identity
     layer: list[Any] = [*_frames(failure.reached, failure.traceback), *held, batch and batch(), scope]
     for _ in range(_DEPTH):
         kept.append(layer)
@@ -102,7 +102,7 @@ def is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope 
 
 
 def _references(objects: list[Any], place: int) -> int:
-    """Return how many references there are to one of some objects, beside the list's and the count's own."""
+    """Return the number of references to one of some objects, without those of the list and of this count."""
     return sys.getrefcount(objects[place]) - _COUNTING
 
 
@@ -111,7 +111,7 @@ _COUNTING = _references([object()], 0)
 
 
 def _frames(exc: BaseException | None, first: TracebackType | None) -> list[types.FrameType]:
-    """Return the frames that an exception went through, with those of what caused it."""
+    """Return the frames that an exception and its causes went through."""
     tracebacks = [first]
     errors: list[BaseException | None] = [exc]
     for error in itertools.islice(errors, _MOST_ERRORS):  # it grows meanwhile
@@ -130,7 +130,7 @@ def _frames(exc: BaseException | None, first: TracebackType | None) -> list[type
 
 
 def _is_looked_into(value: object) -> bool:
-    """Return whether a value in a frame is of the kind that Python, FastAPI and Starlette keep arguments in."""
+    """Return whether a value is of a kind in which Python, FastAPI and Starlette keep arguments."""
     if isinstance(value, dict | list | tuple):
         return len(value) <= _MOST_VALUES
     return isinstance(value, _HOLDERS) or type(value).__module__.startswith(_MODULES)

@@ -1,4 +1,4 @@
-"""What an exception means for its request: a failure, a cancellation, a lost client; and its one report."""
+"""Decides what an exception means for its request: a failure, a cancellation, a lost client. Reports it once."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def is_cancellation(exc: BaseException) -> bool:
 
 
 def is_error(exc: BaseException) -> bool:
-    """Return whether code went wrong by itself; behind an exit or a cancellation nothing more is called."""
+    """Return whether the code itself went wrong. After an exit or a cancellation, nothing more is called."""
     return isinstance(exc, Exception) or (isinstance(exc, CancelledError) and not is_cancellation(exc))
 
 
 def failure_kind(exc: BaseException, request_kind: str) -> str:
-    """Return what an exception means for its request: only its own client can leave it."""
+    """Return what an exception means for its request. Only the request's own client can leave it."""
     if request_kind == "websocket":
         disconnected = isinstance(exc, WebSocketDisconnect)
     else:
@@ -86,11 +86,11 @@ def _same_error(exc: BaseException, known: list[BaseException]) -> bool:
 
 
 def _is_silence(exc: BaseException) -> bool:
-    """Return whether an exception only says that another one, which somebody swallowed, left no answer."""
+    """Return whether an exception only says that there was no answer, because another one was swallowed."""
     return type(exc) is RuntimeError and exc.args == (_SILENT,)
 
 
-# --- an error comes ---------------------------------------------------------------------------------------------
+# --- it is recorded ---------------------------------------------------------------------------------------------
 
 
 def record_request_error(
@@ -98,14 +98,14 @@ def record_request_error(
 ) -> RequestFailure | None:
     """Judge an exception that reached the exception middleware or left the application.
 
-    The runs that have not started by now are to be dropped because of it; a retrying middleware may yet try again.
-    ``None`` if it came out of a task that was called behind the complete response: that is no failed request.
+    Runs that have not started are dropped because of it, unless a middleware tries again and runs them. ``None``
+    if it came from a task that was called after the complete response: then the request did not fail.
 
     Args:
         request: whose error it is.
         exc: the exception.
-        depth: how often the application is being called around it. If ``request.inside`` is more, a middleware
-            raised, and what is inside goes on and may yet run its tasks.
+        depth: how many calls of the application are active around it. If ``request.inside`` is higher, a
+            middleware raised; the calls inside go on and may still run their tasks.
     """
     reached, exc = exc, unwrapped(exc)
     if request.task_failed or request.forked:
@@ -117,7 +117,7 @@ def record_request_error(
         request.failed_at = request.inside
     locate(request)
     for run, record in request.runs.copy().items():  # a thread may schedule more
-        # what hangs on an error response was attached because of this error: it may yet run
+        # a task on an error response was attached because of this error: it may still run
         if not is_pending(run) or record.on_error_response or isinstance(record.failure, RequestFailure):
             continue
         if was_removed(record):
@@ -137,7 +137,7 @@ def record_request_error(
 
 
 def record_escaped_error(request: RequestState, exc: BaseException) -> RequestFailure | None:
-    """Judge an exception that leaves the application; the server answers where no response has begun."""
+    """Judge an exception that leaves the application. If no response has begun, the server answers with a 500."""
     failure = record_request_error(request, exc, 0)
     if failure is not None and failure.kind == ERROR and request.kind == "http" and request.status is None:
         request.status = 500
@@ -145,15 +145,15 @@ def record_escaped_error(request: RequestState, exc: BaseException) -> RequestFa
 
 
 def _known_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure | None:
-    """Return the failure that an exception belongs to; it is told by the exception that decides the answer.
+    """Return the failure that an exception belongs to. It is reported by the exception that decides the answer.
 
-    That is the last one: a handler or a middleware that raises while it handles another one has the server answer.
+    That is the last one: if a handler or a middleware raises while it handles another one, the server answers.
     """
     known = [failure for failure in request.failures if _same_error(exc, failure.known)]
     if kind == ERROR:
         cancelled = [failure for failure in known or request.failures if failure.kind == CANCELLED]
         for failure in cancelled[:1]:
-            # what cancelled the application, or what was made of it: a task group's error, a timeout
+            # what cancelled the application, or what the cancellation became: a task group's error, a timeout
             failure.supersede(exc)
             failure.kind, failure.logged = kind, False
             return failure
@@ -201,9 +201,9 @@ def is_client_error(status: int | None) -> bool:
 
 
 def runs_marked_tasks(request: RequestState, failure: RequestFailure) -> bool:
-    """Return whether the answer was made of an exception, whatever its status: marked tasks run behind it.
+    """Return whether an exception led to the answer, whatever its status. If so, marked tasks run after it.
 
-    It was not if a middleware tried again, and the application then answered by itself.
+    It did not if a middleware tried again and the application then answered by itself.
     """
     if is_request_error(request, failure):
         return True
@@ -232,7 +232,7 @@ def report(request: RequestState, failure: RequestFailure) -> None:
 
 
 def _drops_tasks(request: RequestState, failure: RequestFailure) -> bool:
-    """Return whether tasks never run because of a failure: neither run again nor on the error response."""
+    """Return whether a failure kept tasks from running, even on the error path or on the error response."""
     return failure.dropped or any(
         record.failure is failure
         and not record.on_error_response

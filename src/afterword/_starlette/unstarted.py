@@ -1,4 +1,4 @@
-"""Why a run that never began never will: what became of its request, and whether anybody may still call it."""
+"""Decides that a run will never start, and why: what became of its request, and what may still call it."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from .state import (
 
 
 def on_task_collected(record: TaskRecord) -> None:
-    """Take note that a task object is gone: a weak reference's callback, so the judgement is only deferred."""
+    """Note that a task object is gone. A weak reference calls this, so the judgement is only deferred."""
     forget_task(record)
     if record.run is not None and record.run.outcome is None:
         if record.batch is not None and record.batch() is not None:
-            record.removed = True  # or the batch would hold it
+            record.removed = True  # otherwise the batch would hold it
         defer(_judge_collected, record)
 
 
 def _judge_collected(record: TaskRecord) -> None:
-    """Give up the run of a task object that is gone, if it never began: nothing can call it any more."""
+    """Give up the run of a task object that is gone, if it never started: nothing can call it any more."""
     run, request = record.run, record.request
     if run is None or not is_pending(run):
         return
     if request.over or run not in request.runs or request.kind == "websocket" or _shows_why(request, record):
         give_up(request, run, record)
-    # else: wait for the end of the request, which may yet fail, and is then the better reason
+    # otherwise wait for the end of the request: if it fails, that is the better reason
 
 
 def _shows_why(request: RequestState, record: TaskRecord) -> bool:
-    """Return whether the request has come so far that it is plain why a task will never be called.
+    """Return whether the request has come far enough to say why a task will never be called.
 
-    An injected one was replaced if another runs behind the response, which may be long in coming.
+    An injected task was replaced if another one runs after the response; that may take a while to show.
     """
     if record.removed:
         return True
@@ -51,9 +51,9 @@ def _shows_why(request: RequestState, record: TaskRecord) -> bool:
 
 
 def judge_unstarted(request: RequestState, run: TaskRun, record: TaskRecord) -> None:
-    """Judge a run that is still pending when its request ends: give up only what nobody can call any more.
+    """Judge a run that is still pending when its request ends. Give it up only if nothing can call it any more.
 
-    What may yet be called stays pending, and is given up when its task object dies.
+    Otherwise it stays pending, and is given up when its task object is collected.
     """
     if record() is not None and _may_be_called(request, record):
         if isinstance(record.failure, RequestFailure):
@@ -65,7 +65,7 @@ def judge_unstarted(request: RequestState, run: TaskRun, record: TaskRecord) -> 
 def _may_be_called(request: RequestState, record: TaskRecord) -> bool:
     batch = record.batch
     if request.inside or (batch is not None and batch.called and not batch.finished):
-        return True  # a middleware has answered in the endpoint's place, or somebody else runs the batch just now
+        return True  # the endpoint goes on behind a middleware's answer, or other code is running the batch
     if record.failure is not None:
         return isinstance(record.failure, FailureSummary) or is_held_elsewhere(
             record, record.failure, request.scope
@@ -107,29 +107,29 @@ def _how_it_ended(request: RequestState, failure: RequestFailure | FailureSummar
     if failure.kind == CANCELLED:
         return "the request was cancelled before the task could start"
     if request.kind == "websocket":
-        return f"the WebSocket ended in {name} before the task could start"
+        return f"the WebSocket raised {name} before the task could start"
     if failure.broke_off:
-        return f"the response began and broke off with {name}, and the tasks hung on its end"
+        return f"the response broke off with {name}, and tasks run only after a complete response"
     if failure.before_response:
-        return f"the request ended in {name}, and the tasks hung on the response that was never built"
-    return f"the request ended in {name} after its response had been sent, which ran no such task"
+        return f"the request raised {name}, so the response that would run the task was never built"
+    return f"the request raised {name} after its response was sent, and that response did not run the task"
 
 
 def _what_to_do(request: RequestState, record: TaskRecord, failure: RequestFailure | FailureSummary) -> str:
-    """Say what can be done about an error; of what has been done, say why it did not help."""
+    """Say what to do about an error, or why what was done already did not help."""
     if record.marked is None:
-        return "the task had been let go of before, so nothing could run it; attach it to the response"
+        return "nothing held the task any more, so nothing could run it; attach it to the response"
     if record.marked and failure.before_response and request.failed_at is None:
         return "it is marked to run on a request error, but a later attempt had a response of its own"
     if failure.kind == CANCELLED:
         if record.marked:
-            how = "it is marked to run on a request error, but nothing was answered that it could follow"
+            how = "it is marked to run on a request error, but there was no response to run it after"
         else:
-            how = "if that was a timeout which is answered, @task(run_on_request_error=True) runs it all the same"
+            how = "if a timeout cancelled it and is answered, @task(run_on_request_error=True) runs it anyway"
         return f"{how}; if it was the server's shutdown, give the server a longer grace period"
     if record.marked:
         return "it is marked to run on a request error, but the request was over before it could be called"
-    return "if it must run all the same, decorate it with @task(run_on_request_error=True)"
+    return "to run it anyway, decorate it with @task(run_on_request_error=True)"
 
 
 def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, str]:
@@ -138,8 +138,8 @@ def _why(request: RequestState, record: TaskRecord) -> tuple[Outcome, Reason, st
         return (
             Outcome.ABANDONED,
             Reason.REMOVED,
-            "it was removed from its BackgroundTasks, and nothing else called it; leave it there if it must "
-            "run, or add it only once that is certain",
+            "it was removed from its BackgroundTasks, and nothing else called it; if it must run, leave it there; "
+            "if not, add it only once you are sure",
         )
     if batch is not None and batch.failed is not None:
         return Outcome.SKIPPED, *why_skipped(batch.failed)
