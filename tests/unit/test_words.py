@@ -1,6 +1,7 @@
 """Each name on the wire is written once, so that whoever searches the source for it finds where it is from."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import afterword
+from afterword import Outcome, Reason
 from afterword._common import semconv
 from afterword._common.semconv import Metric
 
@@ -25,6 +27,19 @@ OTHER_WORDS = {
     },
     "exception": {MODEL},  # a reason
     "task": {"afterword/_common/foreign.py"},  # a variable of Datadog's
+}
+OTHER_MEANINGS = {
+    "cancelled": {"afterword/_starlette/state.py"},  # a kind of failure
+    "exception": {SEMCONV},  # an event of a span
+    "failed": {"afterword/_common/foreign.py"},  # a status of fastapi-taskflow's
+    "request_failed": {"afterword/_ledger/runs.py"},  # a method of observers
+    "websocket": {  # a scope's type
+        "afterword/_starlette/asgi.py",
+        "afterword/_starlette/exception_handlers.py",
+        "afterword/_starlette/patches.py",
+        "afterword/_starlette/request_errors.py",
+        "afterword/_starlette/unstarted.py",
+    },
 }
 
 
@@ -84,6 +99,18 @@ def test_each_name_on_the_wire_is_written_once(word):
     assert [place for place in LITERALS[word] if place not in elsewhere] == [HOMES.get(word, SEMCONV)]
 
 
+@pytest.mark.parametrize("word", sorted({*Outcome, *Reason}))
+def test_each_outcome_and_reason_is_written_in_the_model(word):
+    """An outcome and a reason is a member of its class, and no string anywhere else."""
+    assert set(LITERALS[word]) - OTHER_MEANINGS.get(word, set()) == {MODEL}
+
+
+def test_no_name_is_part_of_another_string():
+    """A name with a suffix, in a sentence or in a format string is found, too: there is none outside of semconv."""
+    named = [word for word in LITERALS if re.search(r"(?<![\w.])background_task[._ ]", word)]
+    assert [word for word in named if set(LITERALS[word]) != {SEMCONV}] == []
+
+
 def test_names_are_what_is_tested():
     """The words that are looked for are those of every metric, attribute, event and key."""
     assert {semconv.TASK_NAME, semconv.EVENT_REQUEST_FAILED, *semconv.LOG_KEYS} <= set(WORDS)
@@ -99,4 +126,5 @@ def test_no_prometheus_name_is_built_by_hand():
 
 def test_other_words_are_still_spoken():
     """What is excepted here is there."""
-    assert {word: places for word, places in OTHER_WORDS.items() if not places <= set(LITERALS[word])} == {}
+    for others in (OTHER_WORDS, OTHER_MEANINGS):
+        assert {word: places for word, places in others.items() if not places <= set(LITERALS[word])} == {}
