@@ -88,7 +88,15 @@ def test_events_are_a_family():
 OTHERS = {
     *("$task", "afterword-overview", "afterword-task", "/d/afterword-task?var-task=app.mail.send_receipt"),
     *("recording.yml", "alerts.yml", "prometheus.yml", "RUNBOOK.md", "http://localhost:3000", "_config.afterword"),
-    *("instrument(app)", "add_task", "registry=", "/metrics", "afterword.running()"),
+    *(
+        "instrument(app)",
+        "add_task",
+        "BackgroundTasks",
+        "tasks.tasks",
+        "registry=",
+        "/metrics",
+        "afterword.running()",
+    ),
     *("@task(run_on_request_error=True)", '@task(name="export")', "AFTERWORD_MAX_TASK_NAMES"),
     *("Prometheus", "OtelMetrics", "Traces", "Logs"),
     *("def", "async", "background", "asyncio.timeout(30)"),

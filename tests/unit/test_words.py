@@ -106,7 +106,7 @@ def test_each_outcome_and_reason_is_written_in_the_model(word):
 
 
 def test_no_name_is_part_of_another_string():
-    """A name with a suffix, in a sentence or in a format string is found, too: there is none outside of semconv."""
+    """A name with a suffix, in a sentence or in a format string is found, too: none is outside of semconv."""
     named = [word for word in LITERALS if re.search(r"(?<![\w.])background_task[._ ]", word)]
     assert [word for word in named if set(LITERALS[word]) != {SEMCONV}] == []
 
