@@ -55,6 +55,7 @@ def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     for bound in (bounds.TASK_NAMES, bounds.ROUTES, bounds.ERROR_TYPES):
         monkeypatch.setattr(bound, "_seen", {})
     monkeypatch.setattr(task_names, "_declared", {})
+    monkeypatch.setattr(task_names, "_plain", {})
 
 
 @pytest.fixture(autouse=True)

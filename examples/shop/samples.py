@@ -52,7 +52,7 @@ def describe_request(line: Line) -> dict[str, str]:
 def describe_task(line: Line) -> dict[str, str]:
     """Tell of a ``background_task.dropped`` or ``.abandoned`` line."""
     return {
-        "task": f"{line.get('task')}, {line.get('outcome')}",
+        "task": f"{line.get('task')}, {str(line.get('event')).removeprefix('background_task.')}",
         "request": f"{line.get('http_method')} {line.get('http_route')}",
         "why": str(line.get("detail") or line.get("reason")),
         "trace": str(line.get("trace_id")),

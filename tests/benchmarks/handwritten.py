@@ -91,9 +91,7 @@ class ObservedRun:
         attributes = {
             "background_task.name": self.name,
             "background_task.run.id": self.id,
-            "background_task.index": self.index,
             "background_task.wait": wait,
-            "code.function.name": self.name,
             "http.route": self.request.route,
         }
         with tracer.start_as_current_span(
@@ -145,7 +143,6 @@ class ObservedRun:
         duration = time.perf_counter() - self.started_at
         error_type = None if exc is None else error_type_of(exc)
         span.set_attribute("background_task.outcome", outcome)
-        keys["outcome"] = outcome
         if self.thread_wait is not None:
             span.set_attribute("background_task.thread_wait", self.thread_wait)
             keys["thread_wait_s"] = round(self.thread_wait, 6)

@@ -82,8 +82,8 @@ def test_a_task_goes_by_its_real_name(comparison: Comparison):
     assert [run.name for run in comparison.accounts.recorder.ended_runs] == [
         f"{__name__}.{name}" for name in names
     ]
-    functions = [span.attributes["code.function.name"] for span in comparison.accounts.spans.of_runs()]
-    assert functions == [f"{__name__}.{name}" for name in names]
+    spans = [span.attributes["background_task.name"] for span in comparison.accounts.spans.of_runs()]
+    assert spans == [f"{__name__}.{name}" for name in names]
     assert len(comparison.bare.did) == len(names)
 
 

@@ -186,7 +186,6 @@ class Lines:
         )
         for outcome in OUTCOMES:
             for entry in self.named(f"background_task.{outcome}"):
-                assert entry["outcome"] == outcome
                 reason, error_type = entry.get("reason"), entry.get("error_type")
                 reason = None if reason is None else str(reason)
                 story.add_end(Ended(short(entry["task"]), outcome, reason, error_type))

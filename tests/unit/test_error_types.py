@@ -72,7 +72,7 @@ def test_one_name_in_every_signal(stage: InProcessStage, schedule: Schedule, nam
     ask(stage.app(endpoint, observers=[OpenTelemetryLogs(kept.provider)]))
     run = stage.accounts.recorder.run("mail")
     lines = [entry for entry in stage.accounts.lines.entries if entry.get("task_run") == run.id]
-    [line] = [entry for entry in lines if "outcome" in entry]
+    [line] = [entry for entry in lines if "error_type" in entry]
     [record] = [one for one in kept.records if one.attributes.get("background_task.run.id") == run.id]
     span = stage.accounts.spans.of("mail")
     told = [run.error_type, line["error_type"], span.attributes["error.type"], record.attributes["error.type"]]

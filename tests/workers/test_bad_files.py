@@ -167,11 +167,12 @@ def test_a_directory_without_room_harms_nobody(when: str, how: str, tmp_path: Pa
 DEATH = """
 import os, resource
 from prometheus_client import REGISTRY
+from afterword._ledger.runs import oldest_age
 from afterword._signals.prometheus import series_of
 from tests.workers.closing import forked, hold
 from tests.workers.middle import left_over, total
 
-series_of(REGISTRY)
+series_of(REGISTRY, oldest_age)
 os.waitpid(forked(hold), 0)
 for limit in (0, resource.RLIM_INFINITY):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

@@ -18,6 +18,11 @@ from .text import logfmt
 
 _NUMBERS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+# structlog's own classes that are made for one level: asked for any lower one, they do nothing
+_LEAST_LEVEL = {
+    structlog.make_filtering_bound_logger(number): number for number in (logging.NOTSET, *_NUMBERS.values())
+}
+
 _MOST_SAID = 100
 
 Line = Callable[..., Any]
@@ -70,14 +75,27 @@ class Emitter:
         self._cls: type | None = None
         self._enabled: Callable[[Any, int], bool] | None = None
         self._asynchronous = False
+        self.least = logging.NOTSET
+        """The least level that is enabled, once that is known for good: lower lines need not even be asked for."""
+        self._kept: Any = None
+        """The bound logger, if the user's configuration keeps it, and its class is made for one level."""
 
     def line(self, level: str) -> Line | None:
         """Return a function to call as ``line(event, **keys)``; ``None`` if the level is disabled."""
+        number = _NUMBERS[level]
+        if self._kept is not None:
+            return getattr(self._kept, level) if self.least <= number else None
         if not structlog.is_configured():
             logger = logging.getLogger(semconv.SCOPE)
-            number = _NUMBERS[level]
             return functools.partial(_stdlib_line, logger, number) if logger.isEnabledFor(number) else None
-        return self._line(self._logger.bind(), level)
+        # to bind a logger that is not kept is expensive, so the level is asked for first
+        least = _LEAST_LEVEL.get(structlog.get_config()["wrapper_class"])
+        if least is not None and least > number:
+            return None
+        bound = self._logger.bind()
+        if _LEAST_LEVEL.get(type(bound)) is not None and self._logger.bind() is bound:
+            self._kept, self.least = bound, _LEAST_LEVEL[type(bound)]
+        return self._line(bound, level)
 
     def write_traceback(self, level: str, event: str, keys: dict[str, Any], exc_info: ExcInfo) -> bool:
         """Write a line with a traceback; return whether it was written, as far as can be known here.

@@ -158,6 +158,7 @@ class TaskRun:
     _started_tick = 0.0
     _captured: Any = None
     _logged = False  # whether its traceback was logged
+    _metered = False  # whether OpenTelemetry's metrics have counted it as scheduled
     _around: Context | None = None
 
     id: str

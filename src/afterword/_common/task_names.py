@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar, overload
 from . import foreign
 from .cardinality import TASK_NAMES
 from .faults import EXITS, contained
-from .text import MAX_NAME, clean_name
+from .text import clean_name
 
 _OPTIONS: Final = "__afterword_task__"
 _MAX_UNWRAP: Final = 20
@@ -73,15 +73,21 @@ def function_name(func: Any) -> str:
         return _type_name(innermost)
 
 
+_plain: dict[tuple[str, str], tuple[str, str]] = {}
+"""What ``identify`` returns for functions without options or wrappers, by their module and qualified name."""
+
+
 def identify(func: Any) -> tuple[str, str]:
     """Return a task's label (``@task(name=...)`` or its function's name, bounded in number) and its function."""
-    if type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str:
-        # it has no options and wraps nothing
-        function = f"{func.__module__}.{func.__qualname__}"
-        if function.isascii() and len(function) <= MAX_NAME and not foreign.is_wrapper(func.__qualname__):
-            return TASK_NAMES.admit(function), function
+    is_plain = type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str
+    if is_plain:
+        known = _plain.get((func.__module__, func.__qualname__))
+        if known is not None:
+            return known
     function = function_name(func)
     name = TASK_NAMES.admit(task_options(func).name or function)
+    if is_plain and name == f"{func.__module__}.{func.__qualname__}" and not foreign.is_wrapper(func.__qualname__):
+        _plain[func.__module__, func.__qualname__] = name, function  # as many as there are names
     with contained():
         foreign.warn_of_queue(func.func if isinstance(func, functools.partial) else func, name)
     return name, function

@@ -5,7 +5,8 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from time import monotonic
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -56,13 +57,22 @@ class MetricsRoute(Protocol):
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
-_ATTRIBUTE = "_afterword_account"
+LateObserver = tuple[TaskObserver, Callable[[], bool]]
+"""An observer, and whether it is time for it to join."""
+
+ATTRIBUTE: Final = "_afterword_account"
+"""Where an application keeps its instrumentation."""
+
+_ASK_SECONDS = 1.0
 
 
 class Instrumentation:
     """One application's instrumentation. The application refers to it, so both are collected together."""
 
-    __slots__ = ("__weakref__", "closed", "doubles", "ledger", "route", "settings", "traces_requests")
+    __slots__ = (
+        *("__weakref__", "asks_at", "closed", "doubles", "late", "ledger", "route", "settings", "stack"),
+        "traces_requests",
+    )
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings = settings
@@ -71,14 +81,28 @@ class Instrumentation:
         """Set by ``uninstrument``: no new runs are opened; open ones are still accounted for."""
         self.route: MetricsRoute | None = None
         """Our ``/metrics`` route, if there is one."""
-        self.doubles: dict[int, tuple[Any, dict[str, Any], Any]] = {}
+        self.doubles: dict[int, tuple[Any, ...]] = {}
         """Copies of exception middleware, by the identity of the original. They refer to the application, so
         they are kept here and collected with it."""
+        self.stack: tuple[Any, Any] | None = None
+        """The middleware of the application, and what the engine has found in it."""
+        self.late: LateObserver | None = None
+        """An observer that is told of nothing until it has somebody to tell."""
+        self.asks_at = 0.0
         self.traces_requests = False
         """We called OpenTelemetry contrib, and must take it out again."""
         with _lock:
             _instrumentations.add(self)
             ledger.set_observers([*ledger.observers, *_watchers])
+
+    def let_join(self) -> None:
+        """Let the late observer join, if it is time. Ask again after ``asks_at``: the question is not free."""
+        self.asks_at = monotonic() + _ASK_SECONDS
+        observer, is_time = self.late or (TaskObserver(), bool)
+        if is_time():
+            self.late = None
+            with _lock:
+                self.ledger.set_observers([*self.ledger.observers, observer])
 
     def failsafe(self, what: str, action: Callable[[*Arguments], Result], *args: *Arguments) -> Result | None:
         """Call our own code. An error in it is counted, logged once, and never reaches the application."""
@@ -87,8 +111,12 @@ class Instrumentation:
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
-            self.ledger.record_internal_error(semconv.SCOPE, what, fault)
+            self.record_fault(what, fault)
             return None
+
+    def record_fault(self, what: str, fault: BaseException) -> None:
+        """Count an error of our own code, and log it the first time."""
+        self.ledger.record_internal_error(semconv.SCOPE, what, fault)
 
 
 _instrumentations: weakref.WeakSet[Instrumentation] = weakref.WeakSet()
@@ -116,13 +144,13 @@ def unwatch(watcher: TaskObserver) -> None:
 
 def get_instrumentation(app: object) -> Instrumentation | None:
     """Return the instrumentation of an application; ``None`` if it is not instrumented."""
-    instrumentation: Instrumentation | None = app.__dict__.get(_ATTRIBUTE)
+    instrumentation: Instrumentation | None = app.__dict__.get(ATTRIBUTE)
     return instrumentation
 
 
 def set_instrumentation(app: object, instrumentation: Instrumentation | None) -> None:
     """Attach an instrumentation to an application, or remove it with ``None``."""
     if instrumentation is None:
-        app.__dict__.pop(_ATTRIBUTE, None)
+        app.__dict__.pop(ATTRIBUTE, None)
     else:
-        app.__dict__[_ATTRIBUTE] = instrumentation
+        app.__dict__[ATTRIBUTE] = instrumentation

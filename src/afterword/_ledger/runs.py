@@ -12,16 +12,21 @@ from collections.abc import Callable, Sequence
 from random import Random
 from threading import get_ident
 from time import perf_counter, time
+from typing import Final
+
+from opentelemetry.context import Context
 
 from .._common import forks, semconv
 from .._common.context import capture_context
 from .._common.faults import EXITS, contained
 from .._common.log import log_fault
-from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import STATE_PENDING, Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+
+_TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "tearing_down")
 
 Listener = Callable[..., None]
-Listeners = tuple[tuple[Listener, str, str], ...]
-"""The listeners of a transition: a method, with its observer's name and its own for error messages."""
+Listeners = tuple[Listener, ...]
+"""The observers' methods for one transition."""
 
 # our own generator: an application may seed the shared one; reseeded in every forked process
 _random = Random()  # noqa: S311  for ids, not for secrets
@@ -43,14 +48,26 @@ def running() -> list[TaskRun]:
     return list(_running)
 
 
+def oldest_age(state: str) -> float:
+    """Return the age in seconds of the oldest run of this process in a state, 0 if there is none."""
+    runs = _pending if state == STATE_PENDING else _running
+    while True:
+        try:
+            run = next(iter(runs), None)
+        except RuntimeError:  # another thread changed the dictionary
+            continue
+        if run is None:
+            return 0.0
+        return perf_counter() - (run._scheduled_tick if runs is _pending else run._started_tick)
+
+
 def inside_observer() -> bool:
     """Return whether this thread is inside an observer, whose own tasks are not tracked."""
     return bool(_inside_observer) and get_ident() in _inside_observer
 
 
-def is_pending(run: TaskRun) -> bool:
-    """Return whether the run is scheduled and has not started."""
-    return run in _pending
+is_pending: Final[Callable[[object], bool]] = _pending.__contains__
+"""Return whether a run is scheduled and has not started; no function of ours, as every transition asks it."""
 
 
 def has_open_runs() -> bool:
@@ -72,8 +89,8 @@ forks.in_child(forget)
 def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:
     """Return the listeners of a transition, without observers that do not override it."""
     ignored = getattr(TaskObserver, transition)
-    methods = [(getattr(observer, transition), type(observer).__name__, transition) for observer in observers]
-    return tuple(listener for listener in methods if getattr(listener[0], "__func__", None) is not ignored)
+    methods = (getattr(observer, transition) for observer in observers)
+    return tuple(method for method in methods if getattr(method, "__func__", None) is not ignored)
 
 
 class Ledger:
@@ -88,19 +105,22 @@ class Ledger:
         self.observers = tuple(observers)
         # replaced, not changed: another thread may be iterating over the old ones
         self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
-            _listeners(self.observers, transition)
-            for transition in ("scheduled", "started", "ended", "request_failed", "tearing_down")
+            _listeners(self.observers, transition) for transition in _TRANSITIONS
         )
 
-    def schedule(self, run: TaskRun) -> TaskRun:
-        """Open a new run."""
+    def schedule(self, run: TaskRun, around: Context | None = None) -> None:
+        """Open a new run. ``around`` is OpenTelemetry's context of the request that it belongs to."""
         run.id = _random_bits(128).to_bytes(16, "big").hex()
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
         run._captured = capture_context()
         _pending[run] = None
-        self._notify(self._scheduled, run)
-        return run
+        if around:
+            run._around = around
+            self._notify(self._scheduled, run)
+            run._around = None  # whatever keeps the run must not keep the application's values in it
+        elif self._scheduled:
+            self._notify(self._scheduled, run)
 
     def start(self, run: TaskRun) -> bool:
         """Start a pending run; return false if it is not pending any more."""
@@ -108,14 +128,14 @@ class Ledger:
             del _pending[run]
         except KeyError:
             return False
-        tick = perf_counter()
+        run._started_tick = tick = perf_counter()
         run.started_at = time()
-        run._started_tick = tick
         run.wait = tick - run._scheduled_tick
         _running[run] = None
         if run._captured is not None:
             self._follow(run._captured.attach_missing)
-        self._notify(self._started, run)
+        if self._started:
+            self._notify(self._started, run)
         return True
 
     def finish(
@@ -149,7 +169,7 @@ class Ledger:
 
     def tear_down(self, run: TaskRun) -> None:
         """Tell the observers that cannot wait that a task is being destroyed. Errors here cannot be logged."""
-        for listener, _, _ in self._tearing_down:
+        for listener in self._tearing_down:
             with contained():
                 listener(run)
         if run._captured is not None and not run.torn_down:
@@ -158,8 +178,7 @@ class Ledger:
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""
-        told = ((functools.partial(listener, info), who, what) for listener, who, what in self._request_failed)
-        self._notify(tuple(told), exc)
+        self._notify(tuple(functools.partial(listener, info) for listener in self._request_failed), exc)
 
     def _end(
         self,
@@ -181,7 +200,8 @@ class Ledger:
         if captured is not None and (run.started_at is None or run.torn_down):
             self._follow(captured.attach_all)  # it ends outside its own context
         try:
-            self._notify(self._ended, run)
+            if self._ended:
+                self._notify(self._ended, run)
         finally:
             if exc is not None:
                 run.exception = None  # whatever keeps the run must not keep the task's frames
@@ -198,22 +218,30 @@ class Ledger:
             self.record_internal_error(semconv.SCOPE, "following the context", fault)
 
     def _notify(self, listeners: Listeners, subject: TaskRun | BaseException) -> None:
-        if not listeners:
-            return
         thread = get_ident()
         nested = thread in _inside_observer
         _inside_observer.add(thread)
         try:
             for listener in listeners:
                 try:
-                    listener[0](subject)
+                    listener(subject)
                 except EXITS:
                     raise
                 except BaseException as fault:  # noqa: BLE001  an observer never affects the task
-                    self.record_internal_error(listener[1], listener[2], fault)
+                    self.record_internal_error(*self._names_of(listener), fault)
         finally:
             if not nested:
                 _inside_observer.discard(thread)
+
+    def _names_of(self, listener: Listener) -> tuple[str, str]:
+        """Return the names of an observer and of its method."""
+        if isinstance(listener, functools.partial):
+            listener = listener.func
+        for observer in self.observers:
+            for transition in _TRANSITIONS:
+                if getattr(observer, transition) == listener:
+                    return type(observer).__name__, transition
+        return type(listener).__name__, "call"  # the observers have been replaced meanwhile
 
     def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
         """Count an error of an observer or of our own code, and log it the first time."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import Final
 
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
@@ -22,10 +22,17 @@ from .._ledger.instrumentation import (
     get_instrumentation,
     set_instrumentation,
 )
-from .._ledger.runs import Ledger
+from .._ledger.runs import Ledger, oldest_age
 from .._signals.logs import Logs
+from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import OtelMetrics, otel_metrics
-from .._signals.prometheus import Prometheus, Unavailable, exported_by_opentelemetry
+from .._signals.prometheus import (
+    Prometheus,
+    PrometheusFiles,
+    Unavailable,
+    exported_by_opentelemetry,
+    prometheus,
+)
 from .._signals.traces import Traces
 from .._starlette import interop
 from .._starlette.callbacks import RequestErrorCallback
@@ -43,7 +50,7 @@ class _Default:
         return "'/metrics'"
 
 
-Metrics = TypeVar("Metrics", OtelMetrics, Prometheus)
+Metrics = OtelMetrics | Prometheus | PrometheusFiles
 
 _DEFAULT: Final = _Default()
 
@@ -131,6 +138,9 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     if taken and settings.path_given:
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
     instrumentation = Instrumentation(settings, Ledger(_observers(settings)))
+    if settings.metrics:
+        with _signal("OpenTelemetry metrics"):
+            _add_otel_metrics(instrumentation)
     uninstrument(app)
     if settings.metrics and settings.registry is not None and path is not None and not taken:
         instrumentation.route = instrumentation.failsafe(
@@ -175,16 +185,21 @@ def _observers(settings: Settings) -> list[TaskObserver]:
     if settings.traces:
         with _signal("traces"):
             observers.append(Traces(recognise_task_span, settings.tracer_provider, new_trace=settings.new_trace))
-    if settings.metrics:
-        with _signal("OpenTelemetry metrics"):
-            observers.append(_prepared(otel_metrics(settings.meter_provider)))
-        if settings.registry is not None and not exported_by_opentelemetry(settings.registry):
-            with _signal("Prometheus series"):
-                observers.append(_prepared(Prometheus(settings.registry)))
+    if settings.metrics and settings.registry is not None and not exported_by_opentelemetry(settings.registry):
+        with _signal("Prometheus series"):
+            observers.append(_prepared(prometheus(settings.registry, oldest_age)))
     if settings.logs:
         with _signal("logs"):
             observers.append(Logs())
     return [*observers, *settings.observers]
+
+
+def _add_otel_metrics(instrumentation: Instrumentation) -> None:
+    """Add the observer of a meter provider; of the global one only when it has been set, perhaps later."""
+    provider = instrumentation.settings.meter_provider
+    observer = _prepared(otel_metrics(provider, oldest_age))
+    instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
+    instrumentation.let_join()
 
 
 @contextmanager

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from typing import NamedTuple
 
 from .._common import semconv
 from .._common.cardinality import ERROR_TYPES
-from .._common.model import Outcome, TaskRun
+from .._common.model import Outcome, TaskObserver, TaskRun
+from .worker_threads import note_limiter
 
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
 
 
-class Exemplar(NamedTuple):
-    """One observation with a link to its trace."""
-
-    trace_id: str
-    span_id: str
-    value: float
-    timestamp: float
+Exemplar = tuple[str, str, float, float]
+"""A trace id, a span id, the value that was observed, and when, in seconds since the epoch."""
 
 
 class Histogram:
@@ -41,8 +36,8 @@ class Histogram:
         bucket = bisect_left(_BOUNDS, value)
         self.counts[bucket] += 1
         self.total += value
-        if run.sampled and run.trace_id is not None and run.span_id is not None:
-            self.exemplars[bucket] = Exemplar(run.trace_id, run.span_id, value, now or 0.0)
+        if run.sampled:
+            self.exemplars[bucket] = run.trace_id, run.span_id, value, now  # type: ignore[assignment]
 
     def copy(self) -> Histogram:
         """Return an independent copy."""
@@ -63,13 +58,12 @@ class Tally:
     """The numbers of one task name; ``timed`` adds the histograms."""
 
     __slots__ = (
-        "_lock",
         "durations",
         "ended",
         "failures",
+        "lock",
         "name",
-        "pending",
-        "running",
+        "never_started",
         "scheduled",
         "started",
         "thread_wait",
@@ -78,13 +72,13 @@ class Tally:
     )
 
     def __init__(self, name: str, *, timed: bool) -> None:
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self.name = name
         self.timed = timed
+        # pending and running follow from these, so nobody sees them disagree
         self.scheduled = 0
         self.started = 0
-        self.pending = 0
-        self.running = 0
+        self.never_started = 0
         # start all outcomes at 0, so that rate() sees the first failure
         self.ended: dict[str, int] = {str(outcome): 0 for outcome in Outcome}
         self.failures: dict[str, int] = {}
@@ -92,57 +86,27 @@ class Tally:
         self.thread_wait: Histogram | None = None
         self.durations: dict[str, Histogram] = {}
 
-    def count_scheduled(self) -> None:
-        """Count a new run."""
-        with self._lock:
-            self.scheduled += 1
-            self.pending += 1
+    @property
+    def pending(self) -> int:
+        """How many runs have not started."""
+        return self.scheduled - self.started - self.never_started
 
-    def count_started(self, run: TaskRun) -> None:
-        """Move a run from pending to running."""
-        with self._lock:
-            self.started += 1
-            self.pending -= 1
-            self.running += 1
-            if self.timed:
-                self.wait.observe(run.wait or 0.0, run, run.started_at)
-
-    def count_ended(self, run: TaskRun) -> None:
-        """Count a run's outcome."""
-        outcome = str(run.outcome)
-        with self._lock:
-            self.ended[outcome] += 1
-            if run.started_at is None:
-                self.pending -= 1
-            else:
-                self.running -= 1
-                if self.timed:
-                    self._observe_times(run, outcome)
-            if run.outcome is Outcome.FAILED:
-                kind = ERROR_TYPES.admit(str(run.error_type))
-                self.failures[kind] = self.failures.get(kind, 0) + 1
+    @property
+    def running(self) -> int:
+        """How many runs have started and not ended."""
+        return self.started + self.never_started - sum(self.ended.values())
 
     def copy(self) -> Tally:
         """Return a copy in which the law holds."""
         twin = Tally(self.name, timed=self.timed)
-        with self._lock:
+        with self.lock:
             twin.scheduled, twin.started = self.scheduled, self.started
-            twin.pending, twin.running = self.pending, self.running
+            twin.never_started = self.never_started
             twin.ended, twin.failures = dict(self.ended), dict(self.failures)
             twin.wait = self.wait.copy()
             twin.thread_wait = self.thread_wait.copy() if self.thread_wait is not None else None
             twin.durations = {outcome: times.copy() for outcome, times in self.durations.items()}
         return twin
-
-    def _observe_times(self, run: TaskRun, outcome: str) -> None:
-        times = self.durations.get(outcome)
-        if times is None:
-            times = self.durations[outcome] = Histogram()
-        times.observe(run.duration or 0.0, run, run.ended_at)
-        if run.thread_wait is not None:
-            if self.thread_wait is None:
-                self.thread_wait = Histogram()
-            self.thread_wait.observe(run.thread_wait, run, run.ended_at)
 
 
 class Tallies(dict[str, Tally]):
@@ -165,3 +129,47 @@ class Tallies(dict[str, Tally]):
     def copies(self) -> list[Tally]:
         """Return a copy of every tally."""
         return [tally.copy() for tally in list(self.values())]
+
+
+class TallyingObserver(TaskObserver):
+    """Counts every transition in tallies, each in one step."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+
+    def prepare(self, name: str) -> None:
+        """Start all outcomes of a task at 0, so that a rate sees its first failure."""
+        self._tallies[name]  # created on access
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Count a new run."""
+        tally = self._tallies[run.name]
+        with tally.lock:
+            tally.scheduled += 1
+
+    def started(self, run: TaskRun) -> None:
+        """Count that a run has started, and how long it waited."""
+        if not run.is_async:
+            note_limiter()
+        tally = self._tallies[run.name]
+        with tally.lock:
+            tally.started += 1
+            if tally.timed:
+                tally.wait.observe(run.wait or 0.0, run, run.started_at)
+
+    def ended(self, run: TaskRun) -> None:
+        """Count a run's outcome."""
+        tally, outcome = self._tallies[run.name], run.outcome or Outcome.ABANDONED
+        with tally.lock:
+            tally.ended[outcome] += 1
+            if run.started_at is None:
+                tally.never_started += 1
+            elif tally.timed:
+                times = tally.durations.get(outcome) or tally.durations.setdefault(str(outcome), Histogram())
+                times.observe(run.duration or 0.0, run, run.ended_at)
+                if run.thread_wait is not None:
+                    tally.thread_wait = tally.thread_wait or Histogram()
+                    tally.thread_wait.observe(run.thread_wait, run, run.ended_at)
+            if outcome is Outcome.FAILED:
+                kind = ERROR_TYPES.admit(str(run.error_type))
+                tally.failures[kind] = tally.failures.get(kind, 0) + 1

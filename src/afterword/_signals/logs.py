@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logging import DEBUG
 from typing import Any
 
 from .._common import semconv
@@ -21,17 +22,21 @@ class Logs(TaskObserver):
 
     def scheduled(self, run: TaskRun) -> None:
         """Log that a run was scheduled."""
+        if self._emitter.least > DEBUG:
+            return
         line = self._emitter.line("debug")
         if line is not None:
             line(semconv.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
 
     def started(self, run: TaskRun) -> None:
         """Log that a run starts, and how long it waited."""
+        if self._emitter.least > DEBUG:
+            return
         line = self._emitter.line("debug")
         if line is not None:
             keys = _identity(run)
             if run.wait is not None:
-                keys[semconv.KEY_WAIT] = _microseconds(run.wait)
+                keys[semconv.KEY_WAIT] = int(run.wait * 1e6 + 0.5) / 1e6
             line(semconv.EVENT_STARTED, **free_of_bound(keys))
 
     def ended(self, run: TaskRun) -> None:
@@ -96,13 +101,13 @@ def _identity(run: TaskRun) -> dict[str, Any]:
 
 def _outcome(run: TaskRun) -> dict[str, Any]:
     keys = _identity(run)
-    keys[semconv.KEY_OUTCOME] = str(run.outcome)
+    # times to the microsecond; ``round`` takes twice as long
     if run.wait is not None:
-        keys[semconv.KEY_WAIT] = _microseconds(run.wait)
+        keys[semconv.KEY_WAIT] = int(run.wait * 1e6 + 0.5) / 1e6
     if run.thread_wait is not None:
-        keys[semconv.KEY_THREAD_WAIT] = _microseconds(run.thread_wait)
+        keys[semconv.KEY_THREAD_WAIT] = int(run.thread_wait * 1e6 + 0.5) / 1e6
     if run.duration is not None:
-        keys[semconv.KEY_DURATION] = _microseconds(run.duration)
+        keys[semconv.KEY_DURATION] = int(run.duration * 1e6 + 0.5) / 1e6
     if run.reason is not None:
         keys[semconv.KEY_REASON] = str(run.reason)
         if run.error_type is not None:
@@ -110,8 +115,3 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
         if run.detail is not None and (run.exception is None or not run.started):  # else it says no more
             keys[semconv.KEY_DETAIL] = run.detail
     return keys
-
-
-def _microseconds(seconds: float) -> float:
-    """Round a time to the microsecond; ``round`` takes twice as long."""
-    return int(seconds * 1e6 + 0.5) / 1e6

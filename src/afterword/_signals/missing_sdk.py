@@ -11,8 +11,7 @@ from .._common.log import emit, once
 from .._common.variables import opentelemetry_is_disabled
 
 # the API's placeholders until a provider is set
-METER_STAND_IN: Final = "_ProxyMeterProvider"
-_STAND_INS: Final = ("ProxyTracerProvider", METER_STAND_IN, "ProxyLoggerProvider")
+_STAND_INS: Final = ("ProxyTracerProvider", "_ProxyMeterProvider", "ProxyLoggerProvider")
 _ADVICE: Final = (
     "no span is recorded, because OpenTelemetry's SDK is not set up: call afterword.configure() or set a tracer "
     "provider; with opentelemetry-instrument, install the package opentelemetry-distro; if you want no spans, "

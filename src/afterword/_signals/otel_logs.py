@@ -121,8 +121,7 @@ def _run(run: TaskRun) -> dict[str, Any]:
     attributes = _request(run.request) | {
         semconv.TASK_NAME: run.name,
         semconv.TASK_RUN_ID: run.id,
-        semconv.TASK_INDEX: run.index,
-        semconv.CODE_FUNCTION: run.function,
+        semconv.CODE_FUNCTION: run.function if run.function != run.name else None,
         semconv.TASK_WAIT: run.wait,
         semconv.TASK_THREAD_WAIT: run.thread_wait,
         semconv.TASK_DURATION: run.duration,

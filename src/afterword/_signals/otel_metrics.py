@@ -16,25 +16,20 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.context import context_of
-from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
-from .aggregation import Tallies, Tally
-from .missing_sdk import METER_STAND_IN
-from .oldest_runs import OldestRuns
-from .worker_threads import note_limiter, worker_threads
+from .._common.model import RequestInfo, TaskRun, full_name
+from .aggregation import Tallies, Tally, TallyingObserver
+from .process_gauges import OldestAge
+from .worker_threads import worker_threads
 
 _Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
-_ASK_SECONDS = 1.0
 
 
-class OtelMetrics(TaskObserver):
+class OtelMetrics(TallyingObserver):
     """Records every transition for OpenTelemetry instruments."""
 
-    def __init__(self, meter_provider: MeterProvider) -> None:
+    def __init__(self, meter_provider: MeterProvider, oldest_age: OldestAge) -> None:
         meter = meter_provider.get_meter(semconv.SCOPE, __version__)
-        self._tallies = Tallies(timed=False)
-        self._oldest = OldestRuns()
-        self._proxy = type(meter_provider).__name__ == METER_STAND_IN
-        self._asked = 0.0
+        super().__init__(Tallies(timed=False))
 
         def counter(metric: semconv.Metric) -> Any:
             return meter.create_counter(metric.name, metric.unit, metric.help)
@@ -61,7 +56,7 @@ class OtelMetrics(TaskObserver):
         )
         observe(meter.create_observable_up_down_counter, semconv.PENDING, lambda t: [(t.pending, {})])
         observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
-        _observe_process(meter, self._oldest)
+        _observe_process(meter, oldest_age)
         self._duration = histogram(semconv.DURATION)
         self._wait = histogram(semconv.WAIT)
         self._thread_wait = histogram(semconv.THREAD_WAIT)
@@ -81,33 +76,23 @@ class OtelMetrics(TaskObserver):
     def forget(self) -> None:
         """In a forked child, leave the parent's runs to the parent."""
         self._tallies.forget()
-        self._oldest.forget()
-
-    def prepare(self, name: str) -> None:
-        """Start all outcomes of a task at 0, so that a rate sees its first failure."""
-        self._tallies[name]  # created on access
 
     def scheduled(self, run: TaskRun) -> None:
-        """Count a new run, if metrics are collected. A run that was not counted here is ignored later."""
-        if self._proxy and not self._has_listener(run.scheduled_at):
-            return
-        self._oldest.scheduled(run)
-        self._tallies[run.name].count_scheduled()
+        """Count a new run. A run that was scheduled before this observer joined is ignored later."""
+        run._metered = True
+        super().scheduled(run)
 
     def started(self, run: TaskRun) -> None:
-        """Move a run from pending to running."""
-        if self._proxy or not self._oldest.started(run):
-            return
-        if not run.is_async:
-            note_limiter()
-        self._tallies[run.name].count_started(run)
-        self._wait.record(run.wait or 0.0, {semconv.TASK_NAME: run.name}, _exemplar_context(run))
+        """Count that a run has started, and how long it waited."""
+        if run._metered:
+            super().started(run)
+            self._wait.record(run.wait or 0.0, {semconv.TASK_NAME: run.name}, _exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
         """Count a run's outcome."""
-        if self._proxy or not self._oldest.ended(run):
+        if not run._metered:
             return
-        self._tallies[run.name].count_ended(run)
+        super().ended(run)
         if run.started_at is None:
             return
         context = _exemplar_context(run)
@@ -131,22 +116,15 @@ class OtelMetrics(TaskObserver):
         """Count an error of an observer."""
         self._observer_errors.add(1, {semconv.OBSERVER: observer})
 
-    def _has_listener(self, now: float) -> bool:
-        """Return whether the global provider has an SDK by now; checked rarely, since the check is not free."""
-        if now - self._asked >= _ASK_SECONDS:
-            self._asked = now
-            self._proxy = type(get_meter_provider()).__name__ == METER_STAND_IN
-        return not self._proxy
 
-
-def _observe_process(meter: Any, oldest: OldestRuns) -> None:
+def _observe_process(meter: Any, oldest_age: OldestAge) -> None:
     """Create the gauges of the process: the oldest runs, the worker threads, the version."""
 
     def gauge(metric: semconv.Metric, read: Callable[[], list[Observation]]) -> None:
         meter.create_observable_gauge(metric.name, [lambda _: read()], metric.unit, metric.help)
 
     states = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
-    gauge(semconv.OLDEST_AGE, lambda: [Observation(oldest.age(s), {semconv.TASK_STATE: s}) for s in states])
+    gauge(semconv.OLDEST_AGE, lambda: [Observation(oldest_age(s), {semconv.TASK_STATE: s}) for s in states])
     gauge(semconv.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
     gauge(semconv.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
     gauge(semconv.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
@@ -169,10 +147,10 @@ def _forget() -> None:
 forks.in_child(_forget)
 
 
-def otel_metrics(meter_provider: MeterProvider | None) -> OtelMetrics:
+def otel_metrics(meter_provider: MeterProvider | None, oldest_age: OldestAge) -> OtelMetrics:
     """Return the observer of a meter provider (the global one by default), shared by its applications."""
     provider = meter_provider if meter_provider is not None else get_meter_provider()
     observer = _of_provider.get(provider)
     if observer is None:
-        observer = _of_provider[provider] = OtelMetrics(provider)
+        observer = _of_provider[provider] = OtelMetrics(provider, oldest_age)
     return observer

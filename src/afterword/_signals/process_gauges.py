@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -17,8 +17,10 @@ from prometheus_client.registry import Collector
 from .._common import semconv
 from .._common.log import log_fault
 from .multiprocess.numbers import Book
-from .oldest_runs import OldestRuns
 from .worker_threads import WorkerThreads, worker_threads
+
+OldestAge = Callable[[str], float]
+"""Returns the age in seconds of the oldest run of this process in a state; the ledger knows."""
 
 _REFRESH_SECONDS = 1.0
 _STATES = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
@@ -34,8 +36,8 @@ def sample() -> None:
 class GaugeCollector(Collector):
     """Reads the values at the time of a scrape."""
 
-    def __init__(self, oldest: OldestRuns) -> None:
-        self._oldest = oldest
+    def __init__(self, oldest_age: OldestAge) -> None:
+        self._oldest_age = oldest_age
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that a second registration is an error."""
@@ -45,7 +47,7 @@ class GaugeCollector(Collector):
         """Return the families with their current values."""
         ages = _family(semconv.OLDEST_AGE)
         for state in _STATES:
-            ages.add_metric([state], self._oldest.age(state))
+            ages.add_metric([state], self._oldest_age(state))
         threads = [_family(metric) for metric in _THREADS]
         for family, value in zip(threads, _sampled.get() or worker_threads(), strict=True):
             family.add_metric([], value)
@@ -59,8 +61,8 @@ def _family(metric: semconv.Metric) -> GaugeMetricFamily:
 class GaugeWriter:
     """Writes the values of this process for the others, in a thread that starts with its first task."""
 
-    def __init__(self, book: Book, oldest: OldestRuns) -> None:
-        self._oldest = oldest
+    def __init__(self, book: Book, oldest_age: OldestAge) -> None:
+        self._oldest_age = oldest_age
         self._ages = [(state, book.gauge(semconv.OLDEST_AGE, state)) for state in _STATES]
         self._threads = [book.gauge(metric) for metric in _THREADS]
         self._started = False
@@ -74,7 +76,7 @@ class GaugeWriter:
     def refresh(self) -> None:
         """Write the current values."""
         for state, age in self._ages:
-            age.set(self._oldest.age(state))
+            age.set(self._oldest_age(state))
         for gauge, value in zip(self._threads, worker_threads(), strict=True):
             gauge.set(value)
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
 from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
-from .aggregation import Tallies, Tally
+from .aggregation import Tallies, TallyingObserver
 from .multiprocess.directory import directory, problem_with, several_processes
 from .multiprocess.numbers import OwnNumbers, book_at
-from .multiprocess.task_series import ProcessSeries, TaskSeries
-from .oldest_runs import OldestRuns
-from .process_gauges import GaugeCollector, GaugeWriter
+from .multiprocess.task_series import ProcessSeries
+from .process_gauges import GaugeCollector, GaugeWriter, OldestAge
 from .prometheus_families import TallyCollector
 from .registry_collision import describe_collision
 from .worker_threads import note_limiter
@@ -41,8 +39,8 @@ class Series:
     tasks: Tallies | ProcessSeries
     gauges: GaugeWriter | None = None
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.oldest = OldestRuns()
+    def __init__(self, registry: CollectorRegistry, oldest_age: OldestAge) -> None:
+        self._oldest_age = oldest_age
         self._metrics: dict[semconv.Metric, Counter] = {}
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
@@ -58,12 +56,12 @@ class Series:
             book.open()
             book.gauge(semconv.INFO, __version__).set(1)
             self.tasks = ProcessSeries(book)
-            self.gauges = GaugeWriter(book, self.oldest)
+            self.gauges = GaugeWriter(book, self._oldest_age)
 
     def _keep_in(self, registry: CollectorRegistry) -> None:
         self.tasks = Tallies(timed=True)
         registry.register(TallyCollector(self.tasks))
-        registry.register(GaugeCollector(self.oldest))
+        registry.register(GaugeCollector(self._oldest_age))
         for metric in (semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
@@ -80,7 +78,6 @@ class Series:
         """In a forked child, leave the runs to the parent. Numbers in files restart by themselves."""
         if isinstance(self.tasks, Tallies):
             self.tasks.forget()
-        self.oldest.forget()
         if self.gauges is not None:
             self.gauges.forget()
 
@@ -122,7 +119,7 @@ def _forget() -> None:
 forks.in_child(_forget)
 
 
-def series_of(registry: CollectorRegistry) -> Series:
+def series_of(registry: CollectorRegistry, oldest_age: OldestAge) -> Series:
     """Return our series in a registry, created on first access and shared by all applications.
 
     Raises ``Unavailable`` if an unrelated metric with the same name is registered, or if the directory for several
@@ -134,7 +131,7 @@ def series_of(registry: CollectorRegistry) -> Series:
         if wrong is not None:
             raise Unavailable(wrong)
         staging = _Staging()
-        series = Series(staging)
+        series = Series(staging, oldest_age)
         staging.commit(registry)
         try:
             series.open()
@@ -159,36 +156,11 @@ def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
     return any(type(c).__module__.startswith("opentelemetry.exporter.prometheus") for c in list(collectors))
 
 
-class Prometheus(TaskObserver):
-    """Counts every transition in a ``prometheus_client`` registry."""
+class _Common(TaskObserver):
+    """What is counted in the same way in this process's memory and in files."""
 
-    def __init__(self, registry: CollectorRegistry = prometheus_client.REGISTRY) -> None:
-        self._series = series_of(registry)
-        self._tasks: Mapping[str, Tally | TaskSeries] = self._series.tasks
-        self._oldest = self._series.oldest
-
-    def prepare(self, name: str) -> None:
-        """Create the series of a task before it is first scheduled."""
-        self._tasks[name]  # created on access
-
-    def scheduled(self, run: TaskRun) -> None:
-        """Count a new run."""
-        if self._series.gauges is not None:
-            self._series.gauges.start()
-        self._oldest.scheduled(run)
-        self._tasks[run.name].count_scheduled()
-
-    def started(self, run: TaskRun) -> None:
-        """Move a run from pending to running."""
-        self._oldest.started(run)
-        if not run.is_async:
-            note_limiter()
-        self._tasks[run.name].count_started(run)
-
-    def ended(self, run: TaskRun) -> None:
-        """Count a run's outcome."""
-        self._oldest.ended(run)
-        self._tasks[run.name].count_ended(run)
+    def __init__(self, series: Series) -> None:
+        self._series = series
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
@@ -203,3 +175,47 @@ class Prometheus(TaskObserver):
     def observer_failed(self, observer: str) -> None:
         """Count an error of an observer."""
         self._series.count(semconv.OBSERVER_ERRORS, observer)
+
+
+class Prometheus(_Common, TallyingObserver):
+    """Counts every transition in a ``prometheus_client`` registry."""
+
+    def __init__(self, series: Series, tallies: Tallies) -> None:
+        _Common.__init__(self, series)
+        TallyingObserver.__init__(self, tallies)
+
+
+class PrometheusFiles(_Common):
+    """Counts every transition in files, for several processes."""
+
+    def __init__(self, series: Series, tasks: ProcessSeries) -> None:
+        super().__init__(series)
+        self._tasks = tasks
+
+    def prepare(self, name: str) -> None:
+        """Create the series of a task before it is first scheduled."""
+        self._tasks[name]  # created on access
+
+    def scheduled(self, run: TaskRun) -> None:
+        """Count a new run."""
+        if self._series.gauges is not None:
+            self._series.gauges.start()
+        self._tasks[run.name].count_scheduled()
+
+    def started(self, run: TaskRun) -> None:
+        """Move a run from pending to running."""
+        if not run.is_async:
+            note_limiter()
+        self._tasks[run.name].count_started(run)
+
+    def ended(self, run: TaskRun) -> None:
+        """Count a run's outcome."""
+        self._tasks[run.name].count_ended(run)
+
+
+def prometheus(registry: CollectorRegistry, oldest_age: OldestAge) -> Prometheus | PrometheusFiles:
+    """Return an observer that counts in a registry; see ``series_of`` for what is raised."""
+    series = series_of(registry, oldest_age)
+    if isinstance(series.tasks, Tallies):
+        return Prometheus(series, series.tasks)
+    return PrometheusFiles(series, series.tasks)

@@ -88,7 +88,7 @@ def _add(family: HistogramMetricFamily, labels: list[str], times: Histogram) -> 
     for bound, count, seen in times.buckets():
         exemplar = None
         if seen is not None:
-            ids = {semconv.KEY_TRACE_ID: seen.trace_id, semconv.KEY_SPAN_ID: seen.span_id}
-            exemplar = Exemplar(ids, seen.value, seen.timestamp)
+            trace_id, span_id, value, timestamp = seen
+            exemplar = Exemplar({semconv.KEY_TRACE_ID: trace_id, semconv.KEY_SPAN_ID: span_id}, value, timestamp)
         buckets.append((floatToGoString(bound), float(count), exemplar))
     family.add_metric(labels, buckets, times.total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Callable
 from contextvars import Token
 from typing import Any
@@ -37,6 +38,8 @@ _NANOSECONDS = 1_000_000_000
 _Open = tuple[Span, Token[Any] | None, bool | None]
 """The span of a started run, the token of its context if we opened it, and the result of ``Recognise`` if not."""
 
+_NO_IDS: HexIds = (None, None, False)
+
 Recognise = Callable[[Span], bool | None]
 """Returns whether a span that another instrumentation opened for a task records exceptions by itself.
 
@@ -57,7 +60,12 @@ class Traces(TaskObserver):
         """Whether the SDK was checked after a span was not recorded."""
         self._parents: dict[TaskRun, Span] = {}  # of runs that have not started
         self._open: dict[TaskRun, _Open] = {}
-        self._last_parent: tuple[Span, HexIds] = INVALID_SPAN, (None, None, False)
+        self._last_context: Callable[[], Context | None] = _nothing
+        self._parent: Span = INVALID_SPAN
+        self._parent_ids = _NO_IDS
+        """The parent of the runs of one request, found once in the request's context."""
+        self._stranger: Span = INVALID_SPAN
+        """The last span that was not to be adopted."""
         # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
         opt_in = os.environ.get("OTEL_SEMCONV_EXCEPTION_SIGNAL_OPT_IN", "").split(",")
         self._record_exceptions = "logs" not in (value.strip() for value in opt_in)
@@ -67,31 +75,34 @@ class Traces(TaskObserver):
 
         FastAPI's own task spans are children of the request's span, so ours are, too, whatever the outcome.
         """
-        parent = get_current_span(run._around)
-        if parent is INVALID_SPAN:
-            parent = get_current_span()
-        self._parents[run] = parent
-        # all tasks of a request share one parent: format its ids once
-        last, ids = self._last_parent
-        if parent is not last:
-            ids = hex_ids(parent.get_span_context())
-            self._last_parent = parent, ids
-        run.trace_id, run.span_id, _ = ids
+        context = run._around
+        if context is None or context is not self._last_context():  # the tasks of a request share one
+            parent = get_current_span(context) if context else INVALID_SPAN
+            if parent is INVALID_SPAN:
+                parent = get_current_span()
+            elif context is not None:
+                self._last_context = weakref.ref(context)
+            if parent is not self._parent:
+                self._parent, self._parent_ids = parent, hex_ids(parent.get_span_context())
+        self._parents[run] = self._parent
+        run.trace_id, run.span_id, _ = self._parent_ids
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open for the call, or open our own and make it current."""
         parent = self._parents.pop(run, INVALID_SPAN)
         context = otel.get_current()  # passed on, or every OpenTelemetry function would look it up again
-        span = get_current_span(context)
-        adopted = self._recognise(span)
+        here = get_current_span(context)
+        adopted = None if here is self._stranger else self._recognise(here)
         if adopted is not None:
+            span = here
             self._open[run] = span, None, adopted
             span.update_name(semconv.SPAN_PREFIX + run.name)
             span.set_attributes(_attributes(run))
         else:
+            self._stranger = here
             if run.trace_id is None:  # scheduled outside of any trace
-                parent = span
-            span = self._start(run, parent, context)
+                parent = here
+            span = self._start(run, parent, context, here)
             self._open[run] = span, otel.attach(set_span_in_context(span, context)), None
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
@@ -103,12 +114,18 @@ class Traces(TaskObserver):
             if parent is None:
                 return
             scheduled_at = int(run.scheduled_at * _NANOSECONDS)
-            opened = self._start(run, parent, otel.get_current(), scheduled_at), None, None
+            context = otel.get_current()
+            opened = self._start(run, parent, context, get_current_span(context), scheduled_at), None, None
             run.trace_id, run.span_id, run.sampled = hex_ids(opened[0].get_span_context())
         span, token, adopted = opened
         try:
             if span.is_recording():
-                self._write_outcome(run, span, adopted)
+                # one by one: the SDK is slower with a dictionary
+                span.set_attribute(semconv.TASK_OUTCOME, str(run.outcome))
+                if run.thread_wait is not None:
+                    span.set_attribute(semconv.TASK_THREAD_WAIT, run.thread_wait)
+                if run.outcome is not Outcome.SUCCEEDED:
+                    self._write_error(run, span, adopted)
             elif not self._looked:
                 self._looked = True
                 missing_sdk.say_if_nothing_records(self._provider)
@@ -133,24 +150,20 @@ class Traces(TaskObserver):
             span.set_status(Status(StatusCode.ERROR))
             del self._open[run]
 
-    def _start(self, run: TaskRun, parent: Span, context: Context, start_time: int | None = None) -> Span:
-        """Start our span in a context, as a child of the parent or linked to it."""
+    def _start(
+        self, run: TaskRun, parent: Span, context: Context, here: Span, start_time: int | None = None
+    ) -> Span:
+        """Start our span in a context, whose span is ``here``, as a child of the parent or linked to it."""
         name, attributes = semconv.SPAN_PREFIX + run.name, _attributes(run)
         links: list[Link] = []
         if self._new_trace:
             cause = parent.get_span_context()
             links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
-        if parent is not get_current_span(context):
+        if parent is not here:
             context = set_span_in_context(parent, context)
         return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
 
-    def _write_outcome(self, run: TaskRun, span: Span, adopted: bool | None) -> None:
-        # one by one: the SDK is slower with a dictionary
-        span.set_attribute(semconv.TASK_OUTCOME, str(run.outcome))
-        if run.thread_wait is not None:
-            span.set_attribute(semconv.TASK_THREAD_WAIT, run.thread_wait)
-        if run.outcome is Outcome.SUCCEEDED:
-            return
+    def _write_error(self, run: TaskRun, span: Span, adopted: bool | None) -> None:
         if run.reason is not None:
             span.set_attribute(semconv.TASK_REASON, str(run.reason))
         if run.error_type is not None:
@@ -163,12 +176,10 @@ class Traces(TaskObserver):
 
 
 def _attributes(run: TaskRun) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
-        semconv.TASK_NAME: run.name,
-        semconv.TASK_RUN_ID: run.id,
-        semconv.TASK_INDEX: run.index,
-        semconv.CODE_FUNCTION: run.function,
-    }
+    """Return the attributes of a span; each costs as much as a function of ours, so only what is asked for."""
+    attributes: dict[str, Any] = {semconv.TASK_NAME: run.name, semconv.TASK_RUN_ID: run.id}
+    if run.function != run.name:
+        attributes[semconv.CODE_FUNCTION] = run.function
     if run.wait is not None:
         attributes[semconv.TASK_WAIT] = run.wait
     if run.request is not None and run.request.route is not None:
@@ -195,3 +206,7 @@ def _keep(span: Any) -> None:
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
     """Do nothing."""
+
+
+def _nothing() -> None:
+    """Be the weak reference to a context that is gone."""
