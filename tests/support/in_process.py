@@ -30,7 +30,7 @@ class InProcessStage(Stage):
     def __init__(self) -> None:
         super().__init__()
         self.accounts = Accounts()
-        self._methods = {(patch.cls, patch.name): patch.cls.__dict__[patch.name] for patch in hooks.patches}
+        self._methods = {(patch.cls, patch.name): patch.cls.__dict__.get(patch.name) for patch in hooks.patches}
         self.settings = self.accounts.settings()
 
     def fastapi(self, **options: Any) -> FastAPI:
@@ -113,7 +113,10 @@ class InProcessStage(Stage):
             assert_originals_are_back()
         finally:
             for (cls, name), method in self._methods.items():
-                setattr(cls, name, method)  # a failed test fails alone
+                if method is not None:
+                    setattr(cls, name, method)  # a failed test fails alone
+                elif name in cls.__dict__:
+                    delattr(cls, name)
 
 
 def _forget_unended() -> list[TaskRun]:

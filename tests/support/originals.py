@@ -1,4 +1,4 @@
-"""The methods that instrumentation may patch, as they were before anybody did."""
+"""The methods and attributes that instrumentation may patch, as they were before anybody did."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATCHED: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     (Starlette, ("__call__", "build_middleware_stack")),
     (FastAPI, ("__call__", "build_middleware_stack")),
     (ExceptionMiddleware, ("__init__", "__call__")),
-    (ServerErrorMiddleware, ("__init__", "__call__")),
+    (ServerErrorMiddleware, ("__init__", "__call__", "handler")),
 )
 
 

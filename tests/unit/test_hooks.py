@@ -12,6 +12,7 @@ from starlette.background import BackgroundTask
 import afterword
 from afterword._starlette import patches
 from afterword._starlette.patches import hooks
+from afterword._starlette.patching import MethodPatch
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, scheduling
 from tests.support.originals import assert_originals_are_back, original_of
@@ -67,6 +68,8 @@ def test_hooks_look_like_what_they_replace(stage: InProcessStage):
     """A patched method has the name and the documentation of the original, and leads to it."""
     stage.app()
     for patch in hooks.patches:
+        if not isinstance(patch, MethodPatch):
+            continue
         hook = patch.cls.__dict__[patch.name]
         assert hook.__wrapped__ is patch.original
         assert hook.__name__ == patch.original.__name__

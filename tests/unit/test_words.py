@@ -36,7 +36,6 @@ OTHER_MEANINGS = {
     "websocket": {  # a scope's type
         "afterword/_starlette/asgi.py",
         "afterword/_starlette/exception_handlers.py",
-        "afterword/_starlette/patches.py",
         "afterword/_starlette/request_errors.py",
         "afterword/_starlette/unstarted.py",
     },

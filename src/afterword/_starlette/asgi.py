@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Final, Protocol
 
-from opentelemetry.context import get_current
+from starlette.applications import Starlette
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .._common.context import reported_exception, run_in
-from .._ledger.deferred import defer, drain, nothing_deferred
-from .._ledger.instrumentation import Instrumentation
-from .._ledger.runs import is_pending
+from .._common.faults import EXITS
+from .._ledger.deferred import defer, drain
+from .._ledger.instrumentation import ATTRIBUTE, Instrumentation, MetricsRoute
 from .._ledger.shutdown import flush, let_cancelled_end
-from .callbacks import tell_waiting
-from .exception_handlers import finish
-from .http_route import locate
-from .request_errors import is_error, record_escaped_error, report, unwrapped
+from .callbacks import finish, tell_waiting
+from .patching import Function, MethodPatch
+from .request_errors import is_error, record_escaped_error, unwrapped
 from .state import (
     SCOPE_KEY,
     RequestState,
@@ -29,46 +31,83 @@ from .state import (
     request_in,
     request_of,
 )
-from .unstarted import judge_unstarted
-
-Call = Callable[..., Awaitable[None]]
+from .unstarted import settle
 
 _LAST_MESSAGES: Final = ("lifespan.shutdown.complete", "lifespan.shutdown.failed", "lifespan.startup.failed")
 
 # the second of each denies a WebSocket
-_STARTS: Final = ("http.response.start", "websocket.http.response.start")
+STARTS: Final = ("http.response.start", "websocket.http.response.start")
 _BODIES: Final = ("http.response.body", "websocket.http.response.body")
 
 _REFUSAL: Final = 403  # by the ASGI specification, what a server answers where the application closes at once
 _SERVERS_FAULT: Final = range(1011, 1015)  # the codes of a WebSocket's end for which the server is to blame
 
 
-def choose(instrumentation: Instrumentation | None, scope: Scope) -> Call | None:
-    """Return how to call an application: tracked, untracked, or ``None`` to call it directly."""
-    if instrumentation is None:
-        # not instrumented: what is mounted joins the account around it, an unrelated one has none
-        unrelated_app = current_request() is not None and request_of(scope) is None
-        return _unaccounted if unrelated_app else None
-    if scope["type"] in ("http", "websocket") and not _is_scrape(instrumentation, scope):
-        return _accounted
-    return _lifespan if scope["type"] == "lifespan" else _unaccounted
+class Installed(Protocol):
+    """What a call of an application has to know of the patches."""
+
+    def find(self, app: Starlette, scope: Scope) -> Instrumentation | None:
+        """Return the instrumentation of an application that is called for the first time, perhaps."""
+
+    @property
+    def check(self) -> Callable[[], None]:
+        """Call it to see that the hook of a task's call is still in place."""
+
+    def remove_when_idle(self) -> None:
+        """Remove the patches, if nobody needs them any more."""
 
 
-def _is_scrape(instrumentation: Instrumentation, scope: Scope) -> bool:
-    route = instrumentation.route
-    if route is None or scope["path"].removeprefix(scope.get("root_path", "")) != route.path:
+def calling(patch: MethodPatch, original: Function, installed: Installed) -> Function:
+    """Return a ``__call__`` of an application that follows each request from its start to its end."""
+
+    async def __call__(self: Starlette, scope: Scope, receive: Receive, send: Send) -> None:
+        instrumentation: Instrumentation | None = self.__dict__.get(ATTRIBUTE)
+        if instrumentation is None or patch.hook is not hook:
+            instrumentation = installed.find(self, scope) if patch.hook is hook else None
+        if instrumentation is None:
+            # not instrumented: what is mounted joins the account around it, an unrelated one has none
+            if current_request() is not None and request_of(scope) is None:
+                await _unaccounted(self, scope, receive, send, original)
+            else:
+                await original(self, scope, receive, send)
+            return
+        installed.check()
+        if instrumentation.late is not None and monotonic() > instrumentation.asks_at:
+            instrumentation.failsafe("looking for a meter provider", instrumentation.let_join)
+        kind, route = scope["type"], instrumentation.route
+        if kind == "lifespan":
+            await _unaccounted(self, scope, receive, _telling_last(send), original)
+        elif kind not in ("http", "websocket") or (route is not None and _is_scrape(route, scope)):
+            await _unaccounted(self, scope, receive, send, original)
+        else:
+            parent = request_of(scope) if SCOPE_KEY in scope else None
+            request = RequestState(instrumentation, scope, self, parent)
+            token = enter_request(request)
+            try:
+                await original(self, scope, receive, watch(request, send))
+                if request.failures or request.alerts:
+                    await finish(request)
+            except GeneratorExit:
+                _destroyed(request, token, parent, scope)
+                raise
+            except BaseException as exc:
+                await _escaped(request, token, parent, scope, exc)
+                raise
+            _leave(request, token, parent, scope)
+        if instrumentation.closed:
+            installed.remove_when_idle()
+
+    hook = __call__
+    return hook
+
+
+def _is_scrape(route: MetricsRoute, scope: Scope) -> bool:
+    if scope["path"].removeprefix(scope.get("root_path", "")) != route.path:
         return False
     return not route.gives_way(scope)
 
 
-async def _unaccounted(
-    app: ASGIApp,
-    instrumentation: Instrumentation | None,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    original: Call,
-) -> None:
+async def _unaccounted(app: Starlette, scope: Scope, receive: Receive, send: Send, original: Function) -> None:
     token = enter_request(None)
     try:
         await original(app, scope, receive, send)
@@ -82,9 +121,7 @@ async def _unaccounted(
     drain()
 
 
-async def _lifespan(
-    app: ASGIApp, instrumentation: Instrumentation, scope: Scope, receive: Receive, send: Send, original: Call
-) -> None:
+def _telling_last(send: Send) -> Send:
     """Report what is left before the server hears of the end, after which it may end the process at once."""
 
     async def send_last(message: Message) -> None:
@@ -94,56 +131,50 @@ async def _lifespan(
             await flush()
         await send(message)
 
-    await _unaccounted(app, instrumentation, scope, receive, send_last, original)
+    return send_last
 
 
-async def _accounted(
-    app: ASGIApp, instrumentation: Instrumentation, scope: Scope, receive: Receive, send: Send, original: Call
+def _concerns_us(task: asyncio.Task[Any]) -> bool:
+    """Return whether a task of the loop has runs that have not ended; where it keeps its context, perhaps."""
+    get_context = getattr(task, "get_context", None)  # Python >= 3.12
+    if get_context is None:
+        return True
+    context = get_context()
+    request, run = request_in(context), run_in(context)
+    return bool(request is not None and request.runs) or bool(run is not None and run.outcome is None)
+
+
+# --- its end ----------------------------------------------------------------------------------------------------
+
+
+async def _escaped(
+    request: RequestState, token: RequestToken, parent: RequestState | None, scope: Scope, exc: BaseException
 ) -> None:
-    parent = request_of(scope)
-    request = RequestState(instrumentation, scope, app, parent)
-    token = enter_request(request)
+    """End a request whose exception leaves the application."""
+    failure = request.instrumentation.failsafe("judging an error", record_escaped_error, request, exc)
     try:
-        await original(app, scope, receive, watch_outside(request, send))
-        if request.failures or request.alerts:
+        if is_error(exc):
             await finish(request)
     except GeneratorExit:
         _destroyed(request, token, parent, scope)
         raise
-    except BaseException as exc:
-        failure = instrumentation.failsafe("judging an error", record_escaped_error, request, exc)
-        try:
-            if is_error(exc):
-                await finish(request)
-        except GeneratorExit:
-            _destroyed(request, token, parent, scope)
-            raise
-        except BaseException:
-            _leave(request, token, parent, scope)
-            raise
-        left = unwrapped(exc)
-        told = request.task_failed and request.task_told is not None and left is unwrapped(request.task_told)
+    except BaseException:
         _leave(request, token, parent, scope)
-        if told or (failure is not None and failure.logged and left is failure.exc):
-            reported_exception.set(id(exc))  # of this very one the traceback has gone out
-        del left
         raise
+    left = unwrapped(exc)
+    told = request.task_failed and request.task_told is not None and left is unwrapped(request.task_told)
     _leave(request, token, parent, scope)
-
-
-async def end_late(request: RequestState, exc: BaseException | None = None) -> None:
-    """End a request whose endpoint a middleware has let go on, as a timeout does that shields it."""
-    if request.over:
-        try:
-            if exc is None or is_error(exc):
-                await finish(request)
-        finally:
-            request.instrumentation.failsafe("settling a request", settle_rest, request)
+    if told or (failure is not None and failure.logged and left is failure.exc):
+        reported_exception.set(id(exc))  # of this very one the traceback has gone out
 
 
 def _leave(request: RequestState, token: RequestToken, parent: RequestState | None, scope: Scope) -> None:
     try:
-        request.instrumentation.failsafe("settling a request", settle, request)
+        settle(request)
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001
+        request.instrumentation.record_fault("settling a request", fault)
     finally:
         leave_request(token)
         if parent is not None:
@@ -158,77 +189,60 @@ def _destroyed(request: RequestState, token: RequestToken, parent: RequestState 
         scope[SCOPE_KEY] = parent
 
 
-# --- its end ----------------------------------------------------------------------------------------------------
-
-
-def settle(request: RequestState) -> None:
-    """End the request: every run that nothing will call any more gets its outcome."""
-    if request.settled:
-        return
-    if not nothing_deferred():
-        drain()
-    if request.runs or request.failures:
-        _settle_runs(request)
-    request.settled = True
-    if not request.inside:
-        request.scope = request.app = None
-    if request.parent is not None:
-        request.parent = None
-    if request.lost_client is not None:
-        request.lost_client = None
-    if request.reported_inside or request.alerts:
-        request.reported_inside = request.alerts = ()
-    if request.task_told is not None:
-        request.task_told = None
-
-
-def settle_rest(request: RequestState) -> None:
-    """End what a middleware has let go on after its answer, as soon as that has come to its end."""
-    if request.over:
-        if request.runs or request.failures:
-            _settle_runs(request)
-        request.scope = request.app = None
-
-
-def _settle_runs(request: RequestState) -> None:
-    locate(request)
-    request.settled = True
-    for failure in request.failures:
-        report(request, failure)
-        if not request.inside:
-            failure.tasks_to_rerun = []
-    for run, record in request.runs.copy().items():  # a thread may schedule more
-        if is_pending(run):
-            judge_unstarted(request, run, record)
-    if not request.inside:
-        request.runs.clear()
-        for failure in request.failures:
-            failure.reached = failure.traceback = None
-        request.failures = ()
-    drain()
-
-
-def _concerns_us(task: asyncio.Task[Any]) -> bool:
-    """Return whether a task of the loop has runs that have not ended; where it keeps its context, perhaps."""
-    get_context = getattr(task, "get_context", None)  # Python >= 3.12
-    if get_context is None:
-        return True
-    context = get_context()
-    request, run = request_in(context), run_in(context)
-    return bool(request is not None and request.runs) or bool(run is not None and run.outcome is None)
-
-
 # --- its answer -------------------------------------------------------------------------------------------------
 
 
-def watch_outside(request: RequestState, send: Send) -> Send:
-    """Watch what leaves the application: the status that was really sent."""
-    is_open = request.kind != "websocket"
+def watch(request: RequestState, send: Send) -> Send:
+    """Watch what leaves the application.
+
+    If nothing lies between that changes a message, this is also what the innermost application says.
+    """
+    if request.kind != "http":
+        return _watch_websocket(request, send)
+    innermost = None
+    if request.parent is None:
+        stack, kept = getattr(request.app, "middleware_stack", None), request.instrumentation.stack
+        request.innermost = innermost = kept[1] if kept is not None and kept[0] is stack else _look(request, stack)
+
+    async def watched(message: Message) -> None:
+        kind = message["type"]
+        starts = kind == "http.response.start"
+        inside = request.inside if innermost is not None else 0
+        if starts:
+            request.status = message["status"]
+            if inside:
+                request.started, request.inner_status = True, message["status"]
+        try:
+            await send(message)
+        except OSError as exc:
+            request.lost_client = exc
+            raise
+        if not starts and (inside or request.inner_status is None):  # else: a middleware has the word
+            if ends(kind, message):
+                request.complete = True
+            if inside and request.alerts:  # a stream may last for hours
+                await tell_waiting(request)
+
+    return watched
+
+
+def _look(request: RequestState, stack: ASGIApp | None) -> object:
+    """Return the exception middleware, if only FastAPI's and Starlette's own lies around it."""
+    layer: Any = stack
+    while type(layer) is ServerErrorMiddleware or type(layer).__module__.startswith("fastapi."):
+        layer = getattr(layer, "app", None)
+    innermost = layer if type(layer) is ExceptionMiddleware else None
+    request.instrumentation.stack = stack, innermost
+    return innermost
+
+
+def _watch_websocket(request: RequestState, send: Send) -> Send:
+    is_open = False
 
     async def watched(message: Message) -> None:
         nonlocal is_open
         kind = message["type"]
-        if kind in _STARTS:
+        if kind in STARTS:
             request.status = message["status"]
         elif not is_open:
             is_open = kind == "websocket.accept"
@@ -239,7 +253,7 @@ def watch_outside(request: RequestState, send: Send) -> Send:
         except OSError as exc:
             request.lost_client = exc
             raise
-        if request.inner_status is None and _ends(kind, message):
+        if request.inner_status is None and ends(kind, message):
             request.complete = True  # a middleware answered by itself
 
     return watched
@@ -252,44 +266,7 @@ def _is_refusal(request: RequestState, message: Message) -> bool:
     return bool(request.failures) and request.status is None
 
 
-def watch_inside(request: RequestState, send: Send) -> Send:
-    """Watch what the innermost application says, before any middleware changes it.
-
-    It begins afresh: a middleware may call the application more than once for one request.
-    """
-    if request.instrumentation.settings.traces:
-        request.around = get_current()
-    if request.started:
-        request.started = request.complete = request.task_failed = False
-        request.inner_status = None
-    if request.failed_at is not None and request.inside <= request.failed_at:  # else: what a handler answers with
-        request.failed_at = None
-
-    def watched(message: Message) -> Awaitable[None]:
-        kind = message["type"]
-        if kind in _STARTS:
-            request.started = True
-            request.inner_status = message["status"]
-        elif _ends(kind, message):
-            return last(message)
-        elif request.alerts:  # a stream may last for hours
-            return telling(message)
-        return send(message)
-
-    async def last(message: Message) -> None:
-        await send(message)
-        request.complete = True
-        if request.alerts:
-            await tell_waiting(request)
-
-    async def telling(message: Message) -> None:
-        await send(message)
-        await tell_waiting(request)
-
-    return watched
-
-
-def _ends(kind: str, message: Message) -> bool:
+def ends(kind: str, message: Message) -> bool:
     if kind in _BODIES:
         return not message.get("more_body", False)
     return kind == "http.response.pathsend"

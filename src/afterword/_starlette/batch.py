@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 
 from starlette.background import BackgroundTask, BackgroundTasks
@@ -10,8 +10,9 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from .._common.context import take_back
 from .._common.model import Outcome, TaskRun
 from .._ledger.deferred import defer, drain
-from .._ledger.runs import is_pending
+from .._ledger.runs import has_open_runs, is_pending
 from .holders import leads_to
+from .patching import Function, MethodPatch
 from .scheduling import OpenRun, is_container, is_observable, open_run_at_call
 from .state import BatchRecord, RequestState, TaskRecord, current_request, find_batch, find_task
 from .unstarted import why_skipped
@@ -22,7 +23,7 @@ _MAX_DEPTH = 20
 class BatchExecution:
     """One execution of a batch: the runs still to come, and those opened at execution, not at creation."""
 
-    __slots__ = ("batch", "expected", "failed", "outer", "planned")
+    __slots__ = ("batch", "expected", "failed", "outer", "planned", "ran")
 
     def __init__(self, batch: BackgroundTasks, outer: BatchExecution | None) -> None:
         self.batch = batch
@@ -30,6 +31,7 @@ class BatchExecution:
         self.expected: list[OpenRun] = []
         self.planned: dict[int, list[OpenRun]] = {}
         self.failed: TaskRun | None = None
+        self.ran = False  # one of its tasks was called through our hook
 
 
 _current: ContextVar[BatchExecution | None] = ContextVar("afterword_plan", default=None)
@@ -62,34 +64,47 @@ def note_failure(execution: BatchExecution | None, run: TaskRun, record: TaskRec
         record.batch.failed = run
 
 
-def is_tracked(batch: BackgroundTasks) -> bool:
-    """Return whether the execution of a batch may be tracked."""
-    record = find_batch(batch)
-    if record is None:
-        return current_request() is not None
-    if not getattr(batch, "tasks", None):  # FastAPI injects a batch even if nothing is added to it
-        record.called = record.finished = True
-        if record.request.runs:
-            record.request.instrumentation.failsafe("looking for removed tasks", _note_removed, (), batch, record)
-        return False
-    return True
+def running(patch: MethodPatch, original: Function, on_missed: Callable[[], None]) -> Function:
+    """Return a ``__call__`` of a batch that skips the rest when a member fails.
+
+    ``on_missed`` is called when tasks ran without being tracked.
+    """
+
+    async def __call__(self: BackgroundTasks) -> None:
+        record, caller = find_batch(id(self)), current_request()
+        if record is None and caller is None:
+            await original(self)
+        elif record is not None and not getattr(self, "tasks", None):
+            record.called = record.finished = True  # FastAPI injects a batch even if nothing is added to it
+            if record.request.runs:
+                failsafe = record.request.instrumentation.failsafe
+                failsafe("looking for removed tasks", _note_removed, (), self, record)
+            await original(self)
+        elif patch.hook is hook or has_open_runs():
+            await _run(self, original, record, caller, on_missed)
+        else:
+            await original(self)
+
+    hook = __call__
+    return hook
 
 
-async def run_batch(
+async def _run(
     batch: BackgroundTasks,
-    original: Callable[[BackgroundTasks], Awaitable[None]],
+    original: Function,
+    record: BatchRecord | None,
+    caller: RequestState | None,
     on_missed: Callable[[], None],
 ) -> None:
-    """Run a batch through ``original``; call ``on_missed`` if its tasks ran without being tracked."""
-    record = find_batch(batch)
-    caller = current_request()
     outer = _current.get()
     if outer is not None and outer.batch is batch:  # a subclass that calls __call__ of both classes
         await original(batch)
         return
     execution = BatchExecution(batch, outer)
     request = caller if caller is not None else record.request  # type: ignore[union-attr]
-    request.instrumentation.failsafe("planning a batch", _plan_members, execution, batch, record, caller)
+    failsafe = request.instrumentation.failsafe
+    if outer is not None or record is None or not _is_as_created(batch, record):
+        failsafe("planning a batch", _plan_members, execution, batch, record, caller)
     token = _current.set(execution)
     if record is not None:
         record.called = True
@@ -97,28 +112,39 @@ async def run_batch(
         await original(batch)
     except GeneratorExit:
         take_back(_current, execution, token)
-        defer(_skip_rest, execution, batch, None)
+        defer(_skip_rest, execution, batch, record, None)
         raise
     except BaseException as exc:
         _current.reset(token)
-        _mark_finished(record)
-        request.instrumentation.failsafe("skipping a batch", _skip_rest, execution, batch, exc)
+        if record is not None:
+            record.finished = True
+        failsafe("skipping a batch", _skip_rest, execution, batch, record, exc)
         raise
     _current.reset(token)
-    _mark_finished(record)
-    request.instrumentation.failsafe("closing a batch", _close, execution, batch, on_missed)
-
-
-def _mark_finished(record: BatchRecord | None) -> None:
     if record is not None:
         record.finished = True
+        if execution.ran and not execution.expected and not record.request.runs:
+            return  # all its runs have ended
+    failsafe("closing a batch", _close, execution, batch, record, on_missed)
+
+
+def _is_as_created(batch: BackgroundTasks, record: BatchRecord) -> bool:
+    """Return whether each member has one pending run and knows its batch, so that there is nothing to plan."""
+    tasks = batch.tasks
+    if type(tasks) is not list:
+        return False
+    for member in tasks:
+        known = find_task(id(member))
+        if known is None or known.batch is not record or not is_pending(known.run):
+            return False
+    return len(tasks) == 1 or len(set(map(id, tasks))) == len(tasks)
 
 
 def _members(batch: BackgroundTasks, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
     """Return the tasks of a batch in order, through nested batches and containers; skip other members."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in tuple(getattr(batch, "tasks", None) or ()):
-        known = find_task(member)
+        known = find_task(id(member))
         if (known is not None and known.run is not None) or is_observable(member):
             found.append((member, known))
             continue
@@ -126,7 +152,7 @@ def _members(batch: BackgroundTasks, depth: int = _MAX_DEPTH) -> list[tuple[Back
         while levels and is_container(inner):
             inner, levels = inner.func, levels - 1
         if is_observable(inner):
-            found.append((inner, find_task(inner)))
+            found.append((inner, find_task(id(inner))))
         elif levels and isinstance(inner, BackgroundTasks):
             found.extend(_members(inner, levels - 1))
     return found
@@ -160,9 +186,11 @@ def _planned_outside(execution: BatchExecution | None, key: int) -> bool:
     return False
 
 
-def _skip_rest(execution: BatchExecution, batch: BackgroundTasks, exc: BaseException | None) -> None:
+def _skip_rest(
+    execution: BatchExecution, batch: BackgroundTasks, known: BatchRecord | None, exc: BaseException | None
+) -> None:
     """Skip the remaining runs, including those that a running task has added to its own batch."""
-    _note_removed(execution.expected, batch, find_batch(batch))
+    _note_removed(execution.expected, batch, known)
     reason, detail = why_skipped(execution.failed, exc)
     added = [record for _, record in _members(batch) if record is not None]
     for run, record in [*execution.expected, *((record.run, record) for record in added)]:
@@ -173,19 +201,30 @@ def _skip_rest(execution: BatchExecution, batch: BackgroundTasks, exc: BaseExcep
     drain()
 
 
+def _of_batch(known: BatchRecord | None) -> list[OpenRun]:
+    """Return the open runs of a batch's tasks, in it or removed from it."""
+    if known is None:
+        return []
+    runs = known.request.runs.copy()  # a thread may schedule more
+    return [(run, record) for run, record in runs.items() if record.batch is known]
+
+
 def _note_removed(expected: Iterable[OpenRun], batch: BackgroundTasks, known: BatchRecord | None) -> None:
     """Note which runs of a batch that is at its end had been taken out of it before their turn."""
-    added = list(known.request.runs.copy().items()) if known is not None else []
-    for run, record in [*expected, *(opened for opened in added if opened[1].batch is known)]:
+    for run, record in [*expected, *_of_batch(known)]:
         if is_pending(run):
             task = record()
             record.removed = task is None or not leads_to(batch, task)
 
 
-def _close(execution: BatchExecution, batch: BackgroundTasks, on_missed: Callable[[], None]) -> None:
+def _close(
+    execution: BatchExecution, batch: BackgroundTasks, known: BatchRecord | None, on_missed: Callable[[], None]
+) -> None:
     """Close the runs of a batch that ran to its end while another tool had removed our hook."""
-    _note_removed(execution.expected, batch, find_batch(batch))
-    expected = [opened for opened in execution.expected if not opened[1].removed]
+    _note_removed(execution.expected, batch, known)
+    if execution.ran:
+        return
+    expected = [opened for opened in execution.expected or _of_batch(known) if not opened[1].removed]
     if not expected or not all(is_pending(run) for run, _ in expected):
         return
     for run, record in expected:

@@ -7,13 +7,15 @@ from typing import Any, Final, TypeAlias
 
 from opentelemetry import context as otel
 from starlette.background import BackgroundTask
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
+from starlette.types import Scope
 
 from .._common.faults import EXITS
 from .._common.model import TaskRun
 from .batch import enter_batch, leave_batch
-from .request_errors import is_cancellation
+from .request_errors import is_cancellation, is_error, is_request_error, report, runs_marked_tasks
 from .state import (
+    RequestFailure,
     RequestState,
     TaskRecord,
     enter_request,
@@ -21,6 +23,7 @@ from .state import (
     leave_destroyed_request,
     leave_request,
 )
+from .unstarted import settle_rest
 
 RequestErrorCallback: TypeAlias = Callable[[HTTPConnection, BaseException], object]
 """A function for ``on_request_error``, sync or async: ``function(request, exc)``.
@@ -73,7 +76,7 @@ async def run_quietly(request: RequestState, functions: tuple[Callable[..., obje
         tasks = [BackgroundTask(function, *args) for function in functions]
     finally:
         leave_request(token)
-    for record in map(find_task, tasks):
+    for record in map(find_task, map(id, tasks)):
         if record is not None:
             record.no_alert = True
     await run_each(request, tasks)
@@ -103,3 +106,45 @@ async def run_each(request: RequestState, tasks: list[BackgroundTask]) -> None:
             if span is not None:
                 otel.detach(span)
     request.task_failed, request.task_told = before  # they do not cause what the application raises next
+
+
+# --- the end of a request --------------------------------------------------------------------------------------
+
+
+async def finish(request: RequestState) -> None:
+    """At the end of a request, do what no response has done: report errors, run error tasks and callbacks."""
+    for failure in list(request.failures):
+        request.instrumentation.failsafe("reporting an error", report, request, failure)
+        await run_error_tasks(request, failure, None)
+    await tell_waiting(request)
+
+
+async def run_error_tasks(
+    request: RequestState, failure: RequestFailure | None, connection: HTTPConnection | None
+) -> None:
+    """Run the tasks that run on a request error; if the request failed, then ``on_request_error``, once."""
+    if failure is None or not runs_marked_tasks(request, failure):
+        return
+    tasks, failure.tasks_to_rerun = failure.tasks_to_rerun, []
+    if tasks:
+        await run_each(request, tasks)
+    if failure.answered or not is_request_error(request, failure):
+        return
+    failure.answered = True
+    handlers = request.instrumentation.settings.on_request_error
+    if handlers and request.scope is not None and not failure.inside:
+        await run_quietly(request, handlers, connection or _connection(request.scope), failure.exc)
+
+
+def _connection(scope: Scope) -> HTTPConnection:
+    return Request(scope) if scope["type"] == "http" else HTTPConnection(scope)
+
+
+async def end_late(request: RequestState, exc: BaseException | None = None) -> None:
+    """End a request whose endpoint a middleware has let go on, as a timeout does that shields it."""
+    if request.over:
+        try:
+            if exc is None or is_error(exc):
+                await finish(request)
+        finally:
+            request.instrumentation.failsafe("settling a request", settle_rest, request)

@@ -8,22 +8,27 @@ handler: a shallow copy of its response is sent, with a background that first re
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
+from opentelemetry.context import get_current
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Message, Receive, Scope, Send
 
+from .._common.faults import EXITS
+from .._ledger.deferred import defer
 from .._ledger.instrumentation import Instrumentation
-from .callbacks import run_each, run_quietly, tell_waiting
-from .request_errors import is_request_error, record_request_error, report, runs_marked_tasks
+from .asgi import STARTS, ends
+from .callbacks import end_late, run_error_tasks, tell_waiting
+from .patching import Function, MethodPatch
+from .request_errors import record_request_error, report
 from .state import RequestFailure, RequestState, current_request, find_task
+from .unstarted import settle_rest
 
 try:
     from starlette._utils import is_async_callable
@@ -32,8 +37,6 @@ except ImportError:  # private to Starlette
 
 
 _MOST_DOUBLES = 64  # usually one per application; some code builds a middleware per request
-
-Middleware = TypeVar("Middleware", ExceptionMiddleware, ServerErrorMiddleware)
 
 
 class Handler:
@@ -89,38 +92,121 @@ class Handlers(Mapping[Key, Callable[..., Any]]):
         return len(self._table)
 
 
-def stand_in(middleware: Middleware, **changed: Any) -> Middleware:
-    """Return a copy of a middleware with some attributes changed. The user's middleware is not modified."""
-    double = object.__new__(type(middleware))
-    double.__dict__.update(middleware.__dict__)
-    double.__dict__.update(changed)
-    return double
+# --- the hooks --------------------------------------------------------------------------------------------------
 
 
-def with_handlers(instrumentation: Instrumentation, middleware: ExceptionMiddleware) -> ExceptionMiddleware:
+def catching(patch: MethodPatch, original: Function) -> Function:
+    """Return a ``__call__`` of an ``ExceptionMiddleware`` that sees every error which reaches it."""
+
+    async def __call__(self: ExceptionMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
+        request = current_request()
+        if request is None or patch.hook is not hook or scope["type"] not in ("http", "websocket"):
+            await original(self, scope, receive, send)
+            return
+        depth = request.inside = request.inside + 1
+        middleware = self
+        try:
+            if request.instrumentation.settings.traces:
+                request.around = get_current()
+            if request.started or request.failed_at is not None:
+                _begin_again(request)
+            if request.innermost is not self:
+                send = _watch_inside(request, send)
+            kept = request.instrumentation.doubles.get(id(self))
+            if (
+                kept is not None
+                and kept[0] is self
+                and kept[1] is self.app
+                and kept[2] is self._exception_handlers
+                and kept[3] is self._status_handlers
+            ):
+                middleware = kept[4]
+            else:
+                middleware = _with_handlers(request.instrumentation, self)
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            request.instrumentation.record_fault("wrapping exception handlers", fault)
+        try:
+            await original(middleware, scope, receive, send)
+        except GeneratorExit:
+            request.inside -= 1
+            defer(settle_rest, request)
+            raise
+        except BaseException as exc:
+            request.instrumentation.failsafe("judging an error", record_request_error, request, exc, depth)
+            request.inside -= 1
+            if request.settled:
+                await end_late(request, exc)
+            raise
+        request.inside -= 1
+        if request.settled:
+            await end_late(request)
+
+    hook = __call__
+    return hook
+
+
+def reporting(handler: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """Return the handler of a ``ServerErrorMiddleware`` as it is seen in a request: its response reports, too."""
+    return handler if handler is None or current_request() is None else Handler(handler, depth=0)
+
+
+def _with_handlers(instrumentation: Instrumentation, middleware: ExceptionMiddleware) -> ExceptionMiddleware:
     """Return a copy of an ``ExceptionMiddleware`` whose tables return each handler as a ``Handler``.
 
-    The copy is cached until the middleware's attributes change.
+    The user's middleware is not modified. The copy is kept until an attribute changes; a subclass may use others
+    than we know, so of one no copy is kept.
     """
-    kept = instrumentation.doubles.get(id(middleware))
-    if kept is not None and kept[0] is middleware and kept[1] == middleware.__dict__:
-        double: ExceptionMiddleware = kept[2]
-    else:
-        double = stand_in(
-            middleware,
-            _exception_handlers=Handlers(middleware._exception_handlers),
-            _status_handlers=Handlers(middleware._status_handlers),
-        )
+    exceptions, statuses = middleware._exception_handlers, middleware._status_handlers
+    double: Any = object.__new__(type(middleware))
+    double.__dict__.update(middleware.__dict__)
+    double._exception_handlers, double._status_handlers = Handlers(exceptions), Handlers(statuses)
+    if type(middleware) is ExceptionMiddleware:
         if len(instrumentation.doubles) >= _MOST_DOUBLES:
             instrumentation.doubles.clear()
-        instrumentation.doubles[id(middleware)] = middleware, dict(middleware.__dict__), double
-    return double
+        instrumentation.doubles[id(middleware)] = middleware, middleware.app, exceptions, statuses, double
+    same: ExceptionMiddleware = double
+    return same
 
 
-def with_handler(middleware: ServerErrorMiddleware, depth: int) -> ServerErrorMiddleware:
-    """Return a copy of a ``ServerErrorMiddleware`` with its handler as a ``Handler``, if it has one."""
-    handler = getattr(middleware, "handler", None)
-    return middleware if handler is None else stand_in(middleware, handler=Handler(handler, depth))
+def _begin_again(request: RequestState) -> None:
+    """Begin afresh: a middleware may call the application more than once for one request."""
+    if request.started:
+        request.started = request.complete = request.task_failed = False
+        request.inner_status = None
+    if request.failed_at is not None and request.inside <= request.failed_at:  # else: what a handler answers with
+        request.failed_at = None
+
+
+def _watch_inside(request: RequestState, send: Send) -> Send:
+    """Watch what the innermost application says, before any middleware changes it."""
+
+    def watched(message: Message) -> Awaitable[None]:
+        kind = message["type"]
+        if kind in STARTS:
+            request.started = True
+            request.inner_status = message["status"]
+        elif ends(kind, message):
+            return last(message)
+        elif request.alerts:  # a stream may last for hours
+            return telling(message)
+        return send(message)
+
+    async def last(message: Message) -> None:
+        await send(message)
+        request.complete = True
+        if request.alerts:
+            await tell_waiting(request)
+
+    async def telling(message: Message) -> None:
+        await send(message)
+        await tell_waiting(request)
+
+    return watched
+
+
+# --- the answer to an error -------------------------------------------------------------------------------------
 
 
 class _ErrorPath(BackgroundTask):
@@ -148,9 +234,9 @@ class _ErrorPath(BackgroundTask):
             if self.attached is not None:
                 await self.attached()
         except Exception:
-            await _run_error_tasks(self.request, failure, self.connection)
+            await run_error_tasks(self.request, failure, self.connection)
             raise
-        await _run_error_tasks(self.request, failure, self.connection)
+        await run_error_tasks(self.request, failure, self.connection)
 
 
 def _with_reporter(
@@ -169,35 +255,6 @@ def _with_reporter(
 def _mark_unsent(background: BackgroundTask | None) -> None:
     """Mark the tasks of an error response: if they never run, the response was never sent."""
     for task in (background, *(getattr(background, "tasks", None) or ())):
-        record = find_task(task)
+        record = find_task(id(task))
         if record is not None:
             record.on_error_response = True
-
-
-async def finish(request: RequestState) -> None:
-    """At the end of a request, do what no response has done: report errors, run error tasks and callbacks."""
-    for failure in list(request.failures):
-        request.instrumentation.failsafe("reporting an error", report, request, failure)
-        await _run_error_tasks(request, failure, None)
-    await tell_waiting(request)
-
-
-async def _run_error_tasks(
-    request: RequestState, failure: RequestFailure | None, connection: HTTPConnection | None
-) -> None:
-    """Run the tasks that run on a request error; if the request failed, then ``on_request_error``, once."""
-    if failure is None or not runs_marked_tasks(request, failure):
-        return
-    tasks, failure.tasks_to_rerun = failure.tasks_to_rerun, []
-    if tasks:
-        await run_each(request, tasks)
-    if failure.answered or not is_request_error(request, failure):
-        return
-    failure.answered = True
-    handlers = request.instrumentation.settings.on_request_error
-    if handlers and request.scope is not None and not failure.inside:
-        await run_quietly(request, handlers, connection or _connection(request.scope), failure.exc)
-
-
-def _connection(scope: Scope) -> HTTPConnection:
-    return Request(scope) if scope["type"] == "http" else HTTPConnection(scope)

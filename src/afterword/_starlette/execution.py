@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextvars import Token
 from types import FunctionType
-from typing import TypeVarTuple
+from typing import Any
 
 from starlette.background import BackgroundTask
 
@@ -23,15 +23,21 @@ from .patching import MethodPatch
 from .request_errors import is_cancellation
 from .scheduling import OpenRun, is_observable, open_run_at_call
 from .state import RequestState, TaskRecord, current_request, find_task
-from .task_proxy import TaskProxy
+from .task_proxy import TaskProxy, never_awaited, stand_in_for
 
-Arguments = TypeVarTuple("Arguments")
 Original = Callable[[BackgroundTask], Awaitable[None]]
 
+# all that Starlette's own ``__call__`` of a task uses: it awaits the function, or runs it in a thread
+_STARLETTES_NAMES = {"is_async", "func", "args", "kwargs", "run_in_threadpool"}
 
-class TaskExecution(TaskProxy):
+
+class TaskExecution:
     """One call of one task, from start to end."""
 
+    __slots__ = ("batch", "behind_response", "caller", "ledger", "proxy", "record", "run", "task", "token")
+
+    proxy: TaskProxy | None
+    """What is called in place of the task; ``None`` if its function is awaited directly."""
     token: Token[TaskRun | None]
 
     def __init__(
@@ -42,41 +48,55 @@ class TaskExecution(TaskProxy):
         caller: RequestState | None,
         batch: BatchExecution | None,
     ) -> None:
-        TaskProxy.__init__(self, task)
+        self.task = task
         self.run = run
         self.record = record
         self.caller = caller
         self.batch = batch
-        self.behind_response = caller is not None and caller.complete
+        self.proxy = None
         self.ledger = record.request.instrumentation.ledger
+        if batch is not None:
+            batch.ran = True
+        self.behind_response = behind = caller is not None and caller.complete
+        if behind:
+            caller.background_ran = True  # type: ignore[union-attr]
+        if record.failure is not None:
+            record.failure = None
 
-    def begin(self) -> None:
-        """Start the run."""
-        if self.behind_response and self.caller is not None:
-            self.caller.background_ran = True
-        if self.record.failure is not None:
-            self.record.failure = None
-        try:
-            self.ledger.start(self.run)
-        finally:
-            self.token = enter_run(self.run)
+    def stand_in(self, original: Original, choose: Callable[[Instrumentation, Original], Original]) -> Original:
+        """Create the proxy, and return the method to call on it: another tool may have patched Starlette's."""
+        self.proxy = proxy = stand_in_for(self.task)
+        if _is_starlettes(original):
+            return original
+        instrumentation = self.record.request.instrumentation
+        failsafe = instrumentation.failsafe
+        chosen: Original = failsafe("going past another patch", choose, instrumentation, original) or original
+        if not _is_starlettes(chosen):
+            failsafe("standing in for a task", proxy.copy_identity, self.task)
+        return chosen
 
-    def succeeded(self) -> None:
+    def returned(self, result: object) -> None:
         """End the run of a function that returned."""
-        swallowed = foreign.swallowed(self.user_func) if foreign.swallowing else None
-        if self.never_awaited is not None:
-            self._finish(Outcome.FAILED, Reason.NEVER_AWAITED, self.never_awaited)
+        unawaited = swallowed = None
+        if self.proxy is not None:
+            unawaited = self.proxy.never_awaited
+        elif result is not None:
+            unawaited = never_awaited(result, self.task.func, awaits=True)
+        if foreign.swallowing:
+            swallowed = foreign.swallowed(self.task.func)
+        if unawaited is not None:
+            self.ledger.finish(self.run, Outcome.FAILED, Reason.NEVER_AWAITED, unawaited)
         elif swallowed is not None:
-            self._finish(Outcome.FAILED, Reason.EXCEPTION, swallowed)
+            self.ledger.finish(self.run, Outcome.FAILED, Reason.EXCEPTION, swallowed)
         else:
-            self._finish(Outcome.SUCCEEDED)
+            self.ledger.finish(self.run, Outcome.SUCCEEDED)
 
     def raised(self, exc: BaseException) -> None:
         """End the run of a function that raised."""
         if is_cancellation(exc):
-            self._finish(Outcome.CANCELLED, Reason.CANCELLED, self._how_cancelled(), exc)
+            self.ledger.finish(self.run, Outcome.CANCELLED, Reason.CANCELLED, self._how_cancelled(), exc)
         else:
-            self._finish(Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
+            self.ledger.finish(self.run, Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
         note_failure(self.batch, self.run, self.record)
         if self.behind_response and self.caller is not None:
             self.caller.task_failed = True
@@ -84,11 +104,12 @@ class TaskExecution(TaskProxy):
 
     def _how_cancelled(self) -> str:
         """Describe how far the function had come. A function in a thread cannot be stopped."""
-        if self.is_async:
+        proxy = self.proxy
+        if proxy is None or proxy.is_async:
             return "it was cancelled while it ran"
-        if self.began is None:
+        if proxy.began is None:
             return "it was cancelled while it waited for a worker thread; its function never began"
-        if self.finished is None:
+        if proxy.finished is None:
             return (
                 "it was cancelled while its thread ran; the thread goes on to its end, and nobody sees how it ends"
             )
@@ -103,94 +124,65 @@ class TaskExecution(TaskProxy):
     def _torn_down(self) -> None:
         self.run.torn_down = True
         note_failure(self.batch, self.run, self.record)
+        if self.proxy is not None:
+            self.proxy.end(self.run)
         detail = "it was torn down while it ran: its coroutine was destroyed, or it raised GeneratorExit itself"
-        self._finish(Outcome.CANCELLED, Reason.CANCELLED, detail)
-
-    def _finish(
-        self,
-        outcome: Outcome,
-        reason: Reason | None = None,
-        detail: str | None = None,
-        exc: BaseException | None = None,
-    ) -> None:
-        if not self.is_async:
-            self.note_times(self.run)
-        if self.has_identity:
-            self.release()
-        self.ledger.finish(self.run, outcome, reason, detail, exc)
+        self.ledger.finish(self.run, Outcome.CANCELLED, Reason.CANCELLED, detail)
         self.record.request.runs.pop(self.run, None)
-
-
-class _OnLoop(TaskExecution):
-    func = TaskProxy.on_loop
-
-
-class _InThread(TaskExecution):
-    func = TaskProxy.in_thread
 
 
 def accounting(
     patch: MethodPatch, original: Original, choose: Callable[[Instrumentation, Original], Original]
 ) -> Original:
-    """Return a ``__call__`` that accounts for each call of a task, and calls ``original`` on a stand-in.
+    """Return a ``__call__`` that accounts for each call of a task, and otherwise does what ``original`` does.
 
-    ``choose`` may pick another original where our span is opened. Tasks of applications
-    that are not instrumented are ignored, as are stand-ins that another tool's patch passes back to us.
+    An async function is awaited as Starlette's own ``__call__`` does. For a sync one, or with another tool's patch
+    beneath, ``original`` is called on a stand-in; ``choose`` may pick another original where our span is
+    opened. Tasks of applications that are not instrumented are ignored, as are stand-ins that another tool's patch
+    passes back to us.
     """
-    starlettes_own = _is_starlettes(original)
+    awaits_directly = _is_starlettes(original) and set(original.__code__.co_names) <= _STARLETTES_NAMES
 
     async def __call__(self: BackgroundTask) -> None:
+        caller, batch, record = current_request(), current_batch(), find_task(id(self))
         call = None
-        if patch.hook is hook or has_open_runs():
-            caller, batch = current_request(), current_batch()
-            if caller is not None or batch is not None or find_task(self) is not None:
-                call = _begin(self, caller, batch)
+        if (caller or batch or record) and (patch.hook is hook or has_open_runs()):
+            call = _begin(self, record, caller, batch)
         if call is None:
             await original(self)
             return
-        chosen = original if starlettes_own else _prepared(call, self, original, choose)
+        result = None
         try:
-            await chosen(call)
+            if awaits_directly and self.is_async:
+                result = await self.func(*self.args, **self.kwargs)
+            else:
+                await call.stand_in(original, choose)(call.proxy)  # type: ignore[arg-type]
         except GeneratorExit:
             call.tear_down()
             raise
         except BaseException as exc:
-            _end(call, call.raised, exc)
-            if call.run.outcome is Outcome.FAILED:
+            if _end(call, call.raised, exc):
                 await task_failed(call.run, call.record, call.caller, exc)
             raise
-        _end(call, call.succeeded)
-        if call.run.outcome is Outcome.FAILED:
+        if _end(call, call.returned, result):
             await task_failed(call.run, call.record, call.caller, None)
 
     hook = __call__
     return hook
 
 
-def _prepared(
-    call: TaskExecution,
-    task: BackgroundTask,
-    original: Original,
-    choose: Callable[[Instrumentation, Original], Original],
-) -> Original:
-    """Return the method to call on the stand-in if another tool has patched Starlette before us."""
-    instrumentation = call.record.request.instrumentation
-    failsafe = instrumentation.failsafe
-    chosen: Original = failsafe("going past another patch", choose, instrumentation, original) or original
-    if not _is_starlettes(chosen):
-        failsafe("standing in for a task", call.copy_identity, task)
-    return chosen
-
-
-def _is_starlettes(function: object) -> bool:
+def _is_starlettes(function: Any) -> bool:
     # a proxy of Starlette's own method has the same module
     return type(function) is FunctionType and function.__module__ == BackgroundTask.__module__
 
 
-def _end(call: TaskExecution, end: Callable[[*Arguments], None], *args: *Arguments) -> None:
-    """End a run in the context it started in. An internal error is counted and never reaches the caller."""
+def _end(call: TaskExecution, end: Callable[[Any], None], how: object) -> bool:
+    """End a run in the context it started in, and return whether it failed. An internal error is counted."""
     try:
-        end(*args)
+        if call.proxy is not None:
+            call.proxy.end(call.run)
+        end(how)
+        call.record.request.runs.pop(call.run, None)
     except EXITS:
         raise
     except BaseException as fault:  # noqa: BLE001
@@ -199,24 +191,29 @@ def _end(call: TaskExecution, end: Callable[[*Arguments], None], *args: *Argumen
         leave_run(call.token)
     if not nothing_deferred():
         drain()
+    return call.run.outcome is Outcome.FAILED
 
 
 def _begin(
-    task: BackgroundTask, caller: RequestState | None, batch: BatchExecution | None
+    task: BackgroundTask, record: TaskRecord | None, caller: RequestState | None, batch: BatchExecution | None
 ) -> TaskExecution | None:
     """Start the run of a task; ``None`` if it has none, or after an internal error."""
-    if isinstance(task, TaskProxy):
-        return None
     try:
-        opened = _open(task, caller, batch)
-        if opened is None:
-            return None
-        call = (_OnLoop if task.is_async else _InThread)(task, *opened, caller, batch)
+        run = None if record is None else record.run
+        if run is not None and is_pending(run) and (batch is None or not (batch.planned or batch.outer)):
+            call = TaskExecution(task, run, record, caller, batch)  # type: ignore[arg-type]
+        else:
+            opened = _open(task, record, caller, batch)
+            if opened is None:
+                return None
+            call = TaskExecution(task, *opened, caller, batch)
         try:
-            call.begin()
+            call.ledger.start(call.run)
         except EXITS as exc:
+            call.token = enter_run(call.run)
             _end(call, call.raised, exc)
             raise
+        call.token = enter_run(call.run)
     except EXITS:
         raise
     except BaseException as fault:  # noqa: BLE001
@@ -228,13 +225,16 @@ def _begin(
     return call
 
 
-def _open(task: BackgroundTask, caller: RequestState | None, batch: BatchExecution | None) -> OpenRun | None:
+def _open(
+    task: BackgroundTask, record: TaskRecord | None, caller: RequestState | None, batch: BatchExecution | None
+) -> OpenRun | None:
     """Return the run of a call: the one its batch planned, the one opened at creation, or a new one."""
+    if isinstance(task, TaskProxy):
+        return None
     if batch is not None and (batch.planned or batch.outer is not None):
         planned = claim_planned_run(batch, task)
         if planned is not None:
             return planned
-    record = find_task(task)
     if record is not None and record.run is not None and is_pending(record.run):
         return record.run, record
     if not isinstance(task, BackgroundTask) or not hasattr(task, "func"):

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 
 from .._common.faults import contained
 from .._common.log import once, warn
-from .task_proxy import TaskProxy
+from .task_proxy import stand_in_for
 
 _MAX_REINSTALLS = 10
 _MAX_CLOSURES = 50
@@ -97,6 +97,51 @@ class MethodPatch:
         if self.cls.__dict__[self.name] is not self.hook and self._reinstalls < _MAX_REINSTALLS:
             self._reinstalls += 1
             self.install()
+
+
+class AttributePatch:
+    """One attribute that the instances of a foreign class have, read through a function of ours.
+
+    It costs nothing where it is not read. What an instance stores is not changed.
+    """
+
+    needed = False
+    """Whether the account would be wrong without it."""
+
+    def __init__(self, cls: type, name: str, read: Callable[[Any], Any]) -> None:
+        self.cls = cls
+        self.name = name
+        self.hook: property | None = None
+        self._read = read
+
+    def incompatibility(self) -> str | None:
+        """Return why the attribute cannot be read through us; ``None`` if it can."""
+        label = f"{self.cls.__module__}.{self.cls.__qualname__}.{self.name}"
+        instance = None
+        with contained():
+            instance = self.cls(_answer_nothing)
+        if self.name in self.cls.__dict__ or self.name not in getattr(instance, "__dict__", ()):
+            return f"{label} is no attribute of its instances"
+        return None
+
+    def install(self) -> None:
+        """Put a property in front of the attribute."""
+        name, read = self.name, self._read
+
+        def get(instance: Any) -> Any:
+            try:
+                return read(instance.__dict__[name])
+            except KeyError:
+                raise AttributeError(name, name=name, obj=instance) from None
+
+        self.hook = property(get, lambda instance, value: instance.__dict__.__setitem__(name, value))
+        setattr(self.cls, name, self.hook)
+
+    def remove(self) -> None:
+        """Take the property away, unless another tool has put something in its place."""
+        if self.hook is not None and self.cls.__dict__.get(self.name) is self.hook:
+            delattr(self.cls, self.name)
+        self.hook = None
 
 
 def _reachable(function: Function) -> set[Function]:
@@ -174,7 +219,7 @@ def _a_stand_in_is_called() -> bool:
     if _patched_by_others():
         return True
     task = BackgroundTask(function, 1, key=2)
-    double = _StandIn(task)
+    double = stand_in_for(task)
     running: Any = BackgroundTask.__call__(double)
     try:
         running.send(None)
@@ -183,10 +228,6 @@ def _a_stand_in_is_called() -> bool:
     finally:
         running.close()
     return False
-
-
-class _StandIn(TaskProxy):
-    func = TaskProxy.on_loop
 
 
 def _tasks_are_listed() -> bool:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from contextvars import ContextVar
-from typing import Any
+from types import FunctionType
+from typing import Any, Final
 
+import fastapi
 from starlette.background import BackgroundTask, BackgroundTasks
 
+from .._common.faults import EXITS
 from .._common.model import TaskRun
 from .._common.task_names import identify
 from .._ledger.deferred import sweeper
 from .._ledger.runs import inside_observer
 from .http_route import locate
+from .patching import Function, MethodPatch
 from .state import (
     BatchRecord,
     RequestState,
     TaskRecord,
     current_request,
+    find_batch,
     find_task,
     remember_batch,
-    remember_task,
     task_record,
 )
 from .unstarted import on_task_collected
@@ -28,16 +32,86 @@ from .unstarted import on_task_collected
 OpenRun = tuple[TaskRun, TaskRecord]
 """A run and the record of the task it belongs to."""
 
+_PLAIN_BATCHES: Final = (fastapi.BackgroundTasks, BackgroundTasks)
 _adding: ContextVar[BatchRecord | None] = ContextVar("afterword_adding", default=None)
 
 
-def add_to(batch: BatchRecord, add_task: Callable[..., None], /, *args: Any, **kwargs: Any) -> None:
-    """Call ``add_task``. A task that is created meanwhile belongs to the batch and its request."""
-    token = _adding.set(batch)
-    try:
-        add_task(*args, **kwargs)
-    finally:
-        _adding.reset(token)
+# --- the hooks --------------------------------------------------------------------------------------------------
+
+
+def creating(patch: MethodPatch, original: Function) -> Function:
+    """Return an ``__init__`` of a task that opens its run."""
+
+    def __init__(self: BackgroundTask, /, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        batch = _adding.get()
+        request = batch.request if batch is not None else current_request()
+        if request is None or patch.hook is not hook or request.instrumentation.closed or inside_observer():
+            return
+        try:
+            if (type(self) is BackgroundTask and type(self.func) is FunctionType) or is_observable(self):
+                record = task_record(self, request, batch, on_task_collected, found=True)
+                record.run = _open_run(request, record, self)
+            elif not isinstance(self, BackgroundTasks) and not is_container(self):
+                # a subclass with its own __call__ opens a run each time it calls super()
+                task_record(self, request, batch, on_task_collected, found=True)
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            request.instrumentation.record_fault("the creation of a task", fault)
+
+    hook = __init__
+    return hook
+
+
+def creating_batch(patch: MethodPatch, original: Function) -> Function:
+    """Return an ``__init__`` of a batch that remembers its request."""
+
+    def __init__(self: BackgroundTasks, /, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+        request = current_request()
+        if request is None or patch.hook is not hook or request.instrumentation.closed or inside_observer():
+            return
+        injected = sys._getframe(1).f_globals.get("__name__") == "fastapi.dependencies.utils"
+        try:
+            record = remember_batch(self, request, injected=injected)
+            for task in self.tasks:
+                member = find_task(id(task))
+                if member is not None and member.batch is None:
+                    member.batch = record  # it was created separately
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            request.instrumentation.record_fault("the creation of a batch", fault)
+
+    hook = __init__
+    return hook
+
+
+def adding(patch: MethodPatch, original: Function) -> Function:
+    """Return an ``add_task`` whose tasks belong to the batch and its request."""
+
+    def add_task(self: BackgroundTasks, /, *args: Any, **kwargs: Any) -> None:
+        batch = find_batch(id(self))
+        if batch is None or patch.hook is not hook:
+            original(self, *args, **kwargs)
+        elif type(self) in _PLAIN_BATCHES and batch.request is current_request():
+            original(self, *args, **kwargs)
+            added = find_task(id(self.tasks[-1]))
+            if added is not None and added.batch is None:
+                added.batch = batch
+        else:  # from a thread without a request, or for another request, or a subclass that may add several
+            token = _adding.set(batch)
+            try:
+                original(self, *args, **kwargs)
+            finally:
+                _adding.reset(token)
+
+    hook = add_task
+    return hook
+
+
+# --- tasks and batches ------------------------------------------------------------------------------------------
 
 
 def is_container(task: object) -> bool:
@@ -57,32 +131,6 @@ def is_observable(task: object) -> bool:
     return not is_container(task)
 
 
-def on_task_created(task: BackgroundTask) -> None:
-    """Open a run for a task that was just created, if it belongs to a tracked request."""
-    batch = _adding.get()
-    request = batch.request if batch is not None else current_request()
-    if request is None or request.instrumentation.closed or inside_observer():
-        return
-    if is_observable(task):
-        record = task_record(task, request, batch, on_task_collected)
-        remember_task(record)
-        record.run = _open_run(request, record, task)
-    elif not isinstance(task, BackgroundTasks) and not is_container(task):
-        # a subclass with its own __call__ opens a run each time it calls super()
-        remember_task(task_record(task, request, batch, on_task_collected))
-
-
-def on_batch_created(batch: BackgroundTasks, injected: bool) -> None:
-    """Remember the request of a ``BackgroundTasks``, for ``add_task`` in a thread without a request."""
-    request = current_request()
-    if request is None or request.instrumentation.closed or inside_observer():
-        return
-    record = remember_batch(batch, request, injected=injected)
-    for member in map(find_task, batch.tasks):
-        if member is not None and member.batch is None:
-            member.batch = record  # it was created separately
-
-
 def open_run_at_call(
     task: BackgroundTask, record: TaskRecord | None, caller: RequestState | None
 ) -> OpenRun | None:
@@ -96,20 +144,14 @@ def open_run_at_call(
 
 
 def _open_run(request: RequestState, record: TaskRecord, task: BackgroundTask) -> TaskRun:
-    info = request.info
+    info = request._info or request.info
     if info.route is None:
         locate(request)
     name, function = identify(task.func)
     run = TaskRun(name, function, info, next(request.indexes), is_async=bool(task.is_async))
-    if not request.over:
+    if not request.settled or not request.over:
         request.runs[run] = record
     if not sweeper.started:
         sweeper.start()
-    ledger = request.instrumentation.ledger
-    if request.around is None:
-        ledger.schedule(run)
-    else:
-        run._around = request.around
-        ledger.schedule(run)
-        run._around = None  # whatever keeps the run must not keep the application's values in it
+    request.instrumentation.ledger.schedule(run, request.around)
     return run

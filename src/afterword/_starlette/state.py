@@ -73,58 +73,45 @@ _tasks: dict[int, TaskRecord] = {}
 _batches: dict[int, BatchRecord] = {}
 
 
+find_task: Final[Callable[[int], TaskRecord | None]] = _tasks.get
+"""Return the record of a task by its ``id``, if its creation was observed."""
+forget_task: Final[Callable[[int, None], TaskRecord | None]] = _tasks.pop
+find_batch: Final[Callable[[int], BatchRecord | None]] = _batches.get
+"""Return the record of a batch by its ``id``, if its creation was observed."""
+
+
 def task_record(
     task: BackgroundTask,
     request: RequestState,
     batch: BatchRecord | None,
     on_collected: Callable[[TaskRecord], None],
+    *,
+    found: bool = False,
 ) -> TaskRecord:
-    """Create a record. ``find_task`` only finds it after ``remember_task``."""
+    """Create a record; ``found`` says whether ``find_task`` finds it, for as long as its task is alive."""
     record = TaskRecord(task, on_collected)
-    record.key = id(task)
+    key = record.key = id(task)
     record.request = request
     record.run = None
     record.batch = batch
+    if found:
+        _tasks[key] = record
     return record
-
-
-def remember_task(record: TaskRecord) -> None:
-    """Let ``find_task`` find a record for as long as its task is alive."""
-    _tasks[record.key] = record
-
-
-def forget_task(record: TaskRecord) -> None:
-    """Forget a record, unless another object has replaced it."""
-    if _tasks.get(record.key) is record:
-        _tasks.pop(record.key, None)
-
-
-def find_task(task: object) -> TaskRecord | None:
-    """Return the record of a task, if its creation was observed."""
-    record = _tasks.get(id(task))
-    return record if record is not None and record() is task else None
 
 
 def remember_batch(batch: BackgroundTasks, request: RequestState, *, injected: bool) -> BatchRecord:
     """Create the record of a batch."""
     record = BatchRecord(batch, _forget_batch)
-    record.key = id(batch)
+    key = record.key = id(batch)
     record.request = request
     record.injected = injected
     record.called = record.finished = False
-    _batches[record.key] = record
+    _batches[key] = record
     return record
 
 
 def _forget_batch(record: BatchRecord) -> None:
-    if _batches.get(record.key) is record:
-        _batches.pop(record.key, None)
-
-
-def find_batch(batch: object) -> BatchRecord | None:
-    """Return the record of a batch, if its creation was observed."""
-    record = _batches.get(id(batch))
-    return record if record is not None and record() is batch else None
+    _batches.pop(record.key, None)
 
 
 def batches_of(request: RequestState) -> list[BackgroundTasks]:
@@ -205,6 +192,8 @@ class RequestState:
     """Failed tasks whose callback waits until the response is sent."""
     around: SpanContext | None = None
     """OpenTelemetry's context when the request reaches the router. Its span is the parent of all runs."""
+    innermost: object = None
+    """The exception middleware, if what leaves the application is what left it."""
     status: int | None = None
     """The status that left the application."""
     inner_status: int | None = None

@@ -23,7 +23,8 @@ class TaskProxy(BackgroundTask):
     The user's task is never changed: a module-level one may be called by many requests at once, and swapping its
     function would be seen by all. In a worker thread the stand-in only notes clock readings.
 
-    What the original calls, ``func``, is a method of the subclass: ``on_loop`` or ``in_thread``.
+    What the original calls, ``func``, is a method of the subclass: ``on_loop`` or ``in_thread``. Create one with
+    ``stand_in_for``.
     """
 
     began: float | None = None
@@ -48,10 +49,6 @@ class TaskProxy(BackgroundTask):
         if watched is not self.user_func:
             self.func = _named(watched, self.user_func)
 
-    def release(self) -> None:
-        """Let go of itself: a bound method in one's own dictionary is work for the garbage collector."""
-        self.__dict__.pop("func", None)
-
     def in_thread(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function that Starlette runs in a worker thread."""
         self.began = perf_counter()
@@ -70,17 +67,42 @@ class TaskProxy(BackgroundTask):
             self._look_at(result)
         return result
 
-    def note_times(self, run: TaskRun) -> None:
-        """Split a sync task's time into the wait for a thread and the running."""
-        now = perf_counter()
-        began = self.began if self.began is not None else now
-        run.thread_wait = began - run._started_tick
-        run.duration = (self.finished if self.finished is not None else now) - began
+    def end(self, run: TaskRun) -> None:
+        """Note the times of a sync task: the wait for a thread, and the running."""
+        if not self.is_async:
+            now = perf_counter()
+            began = self.began if self.began is not None else now
+            run.thread_wait = began - run._started_tick
+            run.duration = (self.finished if self.finished is not None else now) - began
+        if self.has_identity:  # a bound method in one's own dictionary is work for the garbage collector
+            self.__dict__.pop("func", None)
 
     def _look_at(self, result: object) -> None:
-        with contained():  # a proxy may raise anything when it is asked what it is
-            if _will_never_run(result, self.user_func, awaits=self.is_async):
-                self.never_awaited = _why_never_awaited(result)
+        self.never_awaited = never_awaited(result, self.user_func, awaits=self.is_async)
+
+
+class _OnLoop(TaskProxy):
+    func = TaskProxy.on_loop
+
+
+class _InThread(TaskProxy):
+    func = TaskProxy.in_thread
+
+
+def stand_in_for(task: BackgroundTask) -> TaskProxy:
+    """Return a stand-in for one call of a task."""
+    return (_OnLoop if task.is_async else _InThread)(task)
+
+
+def never_awaited(result: object, func: Callable[..., Any], *, awaits: bool) -> str | None:
+    """Return what is wrong with the value that a function returned, if nobody will run it.
+
+    ``awaits`` says that the function is async.
+    """
+    with contained():  # a proxy may raise anything when it is asked what it is
+        if _will_never_run(result, func, awaits=awaits):
+            return _why_never_awaited(result)
+    return None
 
 
 def _named(watched: Callable[..., Any], func: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .._common.model import Outcome, Reason, TaskRun, full_name
-from .._ledger.deferred import defer
+from .._ledger.deferred import defer, drain, nothing_deferred
 from .._ledger.runs import is_pending
 from .holders import is_held_elsewhere, was_removed
-from .request_errors import is_cancellation
+from .http_route import locate
+from .request_errors import is_cancellation, report
 from .state import (
     CANCELLED,
     DISCONNECTED,
@@ -14,15 +15,67 @@ from .state import (
     RequestFailure,
     RequestState,
     TaskRecord,
+    find_task,
     forget_task,
 )
+
+# --- the end of a request --------------------------------------------------------------------------------------
+
+
+def settle(request: RequestState) -> None:
+    """End the request: every run that nothing will call any more gets its outcome."""
+    if request.settled:
+        return
+    if not nothing_deferred():
+        drain()
+    if request.runs or request.failures:
+        _settle_runs(request)
+    request.settled = True
+    if not request.inside:
+        request.scope = request.app = None
+    if request.parent is not None:
+        request.parent = None
+    if request.lost_client is not None:
+        request.lost_client = None
+    if request.reported_inside or request.alerts:
+        request.reported_inside = request.alerts = ()
+    if request.task_told is not None:
+        request.task_told = None
+
+
+def settle_rest(request: RequestState) -> None:
+    """End what a middleware has let go on after its answer, as soon as that has come to its end."""
+    if request.over:
+        if request.runs or request.failures:
+            _settle_runs(request)
+        request.scope = request.app = None
+
+
+def _settle_runs(request: RequestState) -> None:
+    locate(request)
+    request.settled = True
+    for failure in request.failures:
+        report(request, failure)
+        if not request.inside:
+            failure.tasks_to_rerun = []
+    for run, record in request.runs.copy().items():  # a thread may schedule more
+        if is_pending(run):
+            judge_unstarted(request, run, record)
+    if not request.inside:
+        request.runs.clear()
+        for failure in request.failures:
+            failure.reached = failure.traceback = None
+        request.failures = ()
+    drain()
+
 
 # --- when it is judged ------------------------------------------------------------------------------------------
 
 
 def on_task_collected(record: TaskRecord) -> None:
     """Note that a task object is gone. A weak reference calls this, so the judgement is only deferred."""
-    forget_task(record)
+    if find_task(record.key) is record:  # else it was made for one call only
+        forget_task(record.key, None)
     if record.run is not None and record.run.outcome is None:
         if record.batch is not None and record.batch() is not None:
             record.removed = True  # otherwise the batch would hold it
