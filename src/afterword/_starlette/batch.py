@@ -72,60 +72,52 @@ def running(patch: MethodPatch, original: Function, on_missed: Callable[[], None
 
     async def __call__(self: BackgroundTasks) -> None:
         record, caller = find_batch(id(self)), current_request()
-        if record is None and caller is None:
+        if not _is_followed(self, record, caller) or not (patch.hook is hook or has_open_runs()):
             await original(self)
-        elif record is not None and not getattr(self, "tasks", None):
-            record.called = record.finished = True  # FastAPI injects a batch even if nothing is added to it
-            if record.request.runs:
-                failsafe = record.request.instrumentation.failsafe
-                failsafe("looking for removed tasks", _note_removed, (), self, record)
+            return
+        execution = BatchExecution(self, _current.get())
+        request = caller if caller is not None else record.request  # type: ignore[union-attr]
+        failsafe = request.instrumentation.failsafe
+        if execution.outer is not None or record is None or not _is_as_created(self, record):
+            failsafe("planning a batch", _plan_members, execution, self, record, caller)
+        token = _current.set(execution)
+        if record is not None:
+            record.called = True
+        try:
             await original(self)
-        elif patch.hook is hook or has_open_runs():
-            await _run(self, original, record, caller, on_missed)
-        else:
-            await original(self)
+        except GeneratorExit:
+            take_back(_current, execution, token)
+            defer(_skip_rest, execution, self, record, None)
+            raise
+        except BaseException as exc:
+            _current.reset(token)
+            if record is not None:
+                record.finished = True
+            failsafe("skipping a batch", _skip_rest, execution, self, record, exc)
+            raise
+        _current.reset(token)
+        if record is not None:
+            record.finished = True
+            if execution.ran and not execution.expected and not record.request.runs:
+                return  # all its runs have ended
+        failsafe("closing a batch", _close, execution, self, record, on_missed)
 
     hook = __call__
     return hook
 
 
-async def _run(
-    batch: BackgroundTasks,
-    original: Function,
-    record: BatchRecord | None,
-    caller: RequestState | None,
-    on_missed: Callable[[], None],
-) -> None:
+def _is_followed(batch: BackgroundTasks, record: BatchRecord | None, caller: RequestState | None) -> bool:
+    """Return whether there is anything to follow in an execution of a batch."""
+    if record is None and caller is None:
+        return False
+    if record is not None and not getattr(batch, "tasks", None):
+        record.called = record.finished = True  # FastAPI injects a batch even if nothing is added to it
+        if record.request.runs:
+            failsafe = record.request.instrumentation.failsafe
+            failsafe("looking for removed tasks", _note_removed, (), batch, record)
+        return False
     outer = _current.get()
-    if outer is not None and outer.batch is batch:  # a subclass that calls __call__ of both classes
-        await original(batch)
-        return
-    execution = BatchExecution(batch, outer)
-    request = caller if caller is not None else record.request  # type: ignore[union-attr]
-    failsafe = request.instrumentation.failsafe
-    if outer is not None or record is None or not _is_as_created(batch, record):
-        failsafe("planning a batch", _plan_members, execution, batch, record, caller)
-    token = _current.set(execution)
-    if record is not None:
-        record.called = True
-    try:
-        await original(batch)
-    except GeneratorExit:
-        take_back(_current, execution, token)
-        defer(_skip_rest, execution, batch, record, None)
-        raise
-    except BaseException as exc:
-        _current.reset(token)
-        if record is not None:
-            record.finished = True
-        failsafe("skipping a batch", _skip_rest, execution, batch, record, exc)
-        raise
-    _current.reset(token)
-    if record is not None:
-        record.finished = True
-        if execution.ran and not execution.expected and not record.request.runs:
-            return  # all its runs have ended
-    failsafe("closing a batch", _close, execution, batch, record, on_missed)
+    return outer is None or outer.batch is not batch  # otherwise a subclass calls both classes' __call__
 
 
 def _is_as_created(batch: BackgroundTasks, record: BatchRecord) -> bool:
