@@ -16,7 +16,14 @@ class Figure(NamedTuple):
 
     def text(self, digits: int = 1) -> str:
         """Return it as the tables show it."""
+        if self.low == self.high:
+            return f"{self.median:,.{digits}f}"
         return f"{self.median:,.{digits}f} [{self.low:,.{digits}f}–{self.high:,.{digits}f}]"
+
+
+def exactly(value: float) -> Figure:
+    """Return a figure that is counted, and so has no spread."""
+    return Figure(value, value, value)
 
 
 def figure(values: Iterable[float]) -> Figure:

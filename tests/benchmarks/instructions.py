@@ -19,7 +19,7 @@ from typing import NamedTuple
 from tests.benchmarks.processes import Process
 from tests.benchmarks.rounds import TASKS
 
-NAMES = ("bare", "hand", "afterword", "toggled")
+NAMES = ("bare", "hand", "lean", "afterword", "toggled")
 PARTS = ("afterword-core", "afterword-traces", "afterword-metrics", "afterword-logs")
 PAIRED = (
     "hand-otel",

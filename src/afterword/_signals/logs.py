@@ -6,6 +6,7 @@ from logging import DEBUG
 from typing import Any
 
 from .._common import semconv
+from .._common.context import bound_keys
 from .._common.exceptions import exc_info
 from .._common.log import Emitter, free_of_bound
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
@@ -46,7 +47,9 @@ class Logs(TaskObserver):
         line = self._emitter.line(level)
         if line is None:
             return
-        keys = free_of_bound(_outcome(run))
+        keys = _outcome(run)
+        if bound_keys():
+            keys = free_of_bound(keys)
         if outcome is Outcome.FAILED and run.exception is not None:
             run._logged = self._emitter.write_traceback(level, event, keys, exc_info(run.exception))
         else:

@@ -38,7 +38,8 @@ _NANOSECONDS = 1_000_000_000
 _Open = tuple[Span, Token[Any] | None, bool | None]
 """The span of a started run, the token of its context if we opened it, and the result of ``Recognise`` if not."""
 
-_NO_IDS: HexIds = (None, None, False)
+_Parent = tuple[Callable[[], Context | None], Span, HexIds]
+"""The context of a request, while it lives; the span in it, and the span's ids."""
 
 Recognise = Callable[[Span], bool | None]
 """Returns whether a span that another instrumentation opened for a task records exceptions by itself.
@@ -60,10 +61,8 @@ class Traces(TaskObserver):
         """Whether the SDK was checked after a span was not recorded."""
         self._parents: dict[TaskRun, Span] = {}  # of runs that have not started
         self._open: dict[TaskRun, _Open] = {}
-        self._last_context: Callable[[], Context | None] = _nothing
-        self._parent: Span = INVALID_SPAN
-        self._parent_ids = _NO_IDS
-        """The parent of the runs of one request, found once in the request's context."""
+        self._last: _Parent = _nothing, INVALID_SPAN, (None, None, False)
+        """The last parent: the runs of a request share one, found once in the request's context."""
         self._stranger: Span = INVALID_SPAN
         """The last span that was not to be adopted."""
         # https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ : "logs" means no span events
@@ -76,16 +75,20 @@ class Traces(TaskObserver):
         FastAPI's own task spans are children of the request's span, so ours are, too, whatever the outcome.
         """
         context = run._around
-        if context is None or context is not self._last_context():  # the tasks of a request share one
+        last_context, parent, ids = self._last  # in one step: other threads schedule, too
+        if context is None or context is not last_context():
+            origin: Callable[[], Context | None] = _nothing
+            last = parent
             parent = get_current_span(context) if context else INVALID_SPAN
             if parent is INVALID_SPAN:
                 parent = get_current_span()
             elif context is not None:
-                self._last_context = weakref.ref(context)
-            if parent is not self._parent:
-                self._parent, self._parent_ids = parent, hex_ids(parent.get_span_context())
-        self._parents[run] = self._parent
-        run.trace_id, run.span_id, _ = self._parent_ids
+                origin = weakref.ref(context)
+            if parent is not last:
+                ids = hex_ids(parent.get_span_context())
+            self._last = origin, parent, ids
+        self._parents[run] = parent
+        run.trace_id, run.span_id, _ = ids
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open for the call, or open our own and make it current."""
@@ -102,7 +105,12 @@ class Traces(TaskObserver):
             self._stranger = here
             if run.trace_id is None:  # scheduled outside of any trace
                 parent = here
-            span = self._start(run, parent, context, here)
+            if self._new_trace:
+                span = self._start(run, parent, context, here)
+            else:
+                around = context if parent is here else set_span_in_context(parent, context)
+                name = semconv.SPAN_PREFIX + run.name
+                span = self._tracer.start_span(name, around, SpanKind.INTERNAL, _attributes(run))
             self._open[run] = span, otel.attach(set_span_in_context(span, context)), None
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
