@@ -50,15 +50,21 @@ def goals(results: Results) -> list[Goal]:
     return [
         Goal("instructions: full output ÷ the hand-written equivalent", 0.68, added("afterword", "hand")),
         Goal("instructions: full output ÷ a lean hand-written wrapper", 0.95, added("afterword", "lean")),
-        Goal("instructions: the account and metrics ÷ that lean wrapper", 0.20, added("afterword-metrics", "lean")),
+        Goal(
+            "instructions: the account and metrics ÷ that lean wrapper", 0.20, added("afterword-metrics", "lean")
+        ),
         Goal("instructions: request without tasks ÷ bare", 1.08, request("afterword", 0)),
-        Goal("instructions: un-instrumented beside, request without tasks ÷ bare", 1.02, request("toggled", 0)),
-        Goal("instructions: un-instrumented beside, request with 10 tasks ÷ bare", 1.15, request("toggled", TASKS)),
+        Goal("instructions: request beside an instrumented application ÷ bare", 1.02, request("toggled", 0)),
+        Goal(
+            "instructions: un-instrumented beside, request with 10 tasks ÷ bare", 1.15, request("toggled", TASKS)
+        ),
         Goal("CPU time: 10,000 tasks in flight ÷ 1 in flight, per task", 1.05, results.in_flight_ratio),
         Goal("memory of a task in flight, kB", 6.5, None if kept is None else exactly(kept / 1000)),
         Goal("CPU time: ours ÷ Logfire's span and metrics", 1.0, costs.ratio("async", "afterword", "logfire")),
         Goal("CPU time: ours ÷ New Relic", 1.0, costs.ratio("async", "afterword", "newrelic")),
-        Goal("CPU time: ours ÷ Datadog with its writer", 1.0, costs.ratio("async", "afterword", "datadog-writing")),
+        Goal(
+            "CPU time: ours ÷ Datadog with its writer", 1.0, costs.ratio("async", "afterword", "datadog-writing")
+        ),
     ]
 
 
