@@ -35,6 +35,9 @@ STATE_PENDING: Final = "pending"
 STATE_RUNNING: Final = "running"
 """The state of a run that has not ended."""
 
+LOST: Final = "lost"
+"""What became of a run that had not ended when its process died. No outcome: nobody saw it end."""
+
 
 class Reason(StrEnum):
     """Why a run did not succeed. A closed set, safe as a label or an attribute."""

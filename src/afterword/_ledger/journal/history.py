@@ -1,0 +1,159 @@
+"""Reads a directory's journal: what has ended, newest first, and what is in flight now. It only reads.
+
+It locks nothing, closes nobody's account and counts nothing. Files that vanish meanwhile are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from heapq import merge
+from json.encoder import encode_basestring as _quoted
+from typing import Final
+
+from ..._common import semconv
+from . import files, holding, layout, lines
+from .records import Record, ended_among, is_whole, parse_line, parse_slot
+
+_DISORDER_SECONDS: Final = 60.0
+"""A process's lines are in the order of their ends, but for threads and for clocks that are set."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Filter:
+    """Which runs are wanted; by default all.
+
+    Attributes:
+        outcomes: ended in one of these; ``lost`` is one.
+        task: of the task with this name.
+        route: of requests to this route.
+        trace: in this trace, or scheduled in it.
+        run: with this id.
+        since: ended since then, in seconds since the epoch; of those in flight, all.
+    """
+
+    outcomes: Collection[str] = ()
+    task: str | None = None
+    route: str | None = None
+    trace: str | None = None
+    run: str | None = None
+    since: float | None = None
+
+    def wants(self, record: Record) -> bool:
+        """Return whether a run is wanted."""
+        return (
+            (not self.outcomes or record.outcome in self.outcomes)
+            and self.task in (None, record.task)
+            and self.route in (None, record.route)
+            and self.trace in (None, record.trace_id, record.parent_trace_id)
+            and self.run in (None, record.run)
+            and (self.since is None or record.ended_at is None or record.ended_at >= self.since)
+        )
+
+    def needles(self) -> list[bytes]:
+        """Return bytes of which a wanted line has one; the rarest that can be told. None: any line may be."""
+        if self.run is not None or self.trace is not None:
+            return [(self.run or self.trace or "").encode(*lines.ENCODING)]
+        if self.task is not None:
+            return [_pair(semconv.KEY_TASK, self.task)]
+        if self.route is not None:
+            return [_pair(semconv.KEY_ROUTE, self.route)]
+        return [_pair(semconv.KEY_OUTCOME, outcome) for outcome in self.outcomes]
+
+
+def _pair(key: str, value: str) -> bytes:
+    # quotation marks inside of a value are escaped, so this is found nowhere but in its place
+    return f'"{key}":{_quoted(value)}'.encode(*lines.ENCODING)
+
+
+def ended(directory: str, wanted: Filter = Filter()) -> Iterator[Record]:
+    """Yield the runs that have ended, newest first; raises ``OSError`` if the directory cannot be read."""
+    found = layout.listing(directory)
+    streams = [
+        _of_files(directory, process, names, wanted)
+        for process, all_names in found.segments.items()
+        for names in _streams(process, all_names)
+    ]
+    return merge(*streams, key=_newest_first)
+
+
+def _newest_first(record: Record) -> float:
+    return -(record.ended_at or 0.0)
+
+
+def _streams(process: str, names: list[str]) -> list[list[str]]:
+    """Return a process's files in lists that are each in the order of time: others wrote down what was lost."""
+    lost = layout.lost_file(process)
+    return [[name for name in names if name != lost], [name for name in names if name == lost]]
+
+
+def _of_files(directory: str, process: str, names: list[str], wanted: Filter) -> Iterator[Record]:
+    needles = wanted.needles()
+    enough = None if wanted.since is None else wanted.since - _DISORDER_SECONDS
+    for name in reversed(names):
+        data = b""
+        with contextlib.suppress(OSError):
+            data = files.read(os.path.join(directory, name))
+        for line in _last_first(data, needles):
+            record = parse_line(line, process)
+            if record is None:
+                continue
+            if enough is not None and (record.ended_at or 0.0) < enough:
+                return
+            if wanted.wants(record):
+                yield record
+
+
+def _last_first(data: bytes, needles: list[bytes]) -> Iterator[bytes]:
+    """Yield the whole lines that have one of the needles, the last one first."""
+    for end in reversed(_ends_with(data, needles)) if needles else _ends(data):
+        begin = data.rfind(b"\n", 0, end) + 1
+        begin = max(begin, data.rfind(b"\0", begin, end) + 1)  # a line that was torn ends in zeros
+        if is_whole(data, begin, end):
+            yield data[begin:end]
+
+
+def _ends(data: bytes) -> Iterator[int]:
+    end = len(data)
+    while (end := data.rfind(b"\n", 0, end)) >= 0:
+        yield end
+
+
+def _ends_with(data: bytes, needles: list[bytes]) -> list[int]:
+    """Return where the lines end that have one of the needles. ``find`` is faster than ``rfind``."""
+    ends: set[int] = set()
+    for needle in needles:
+        end = 0
+        while (found := data.find(needle, end)) >= 0 and (end := data.find(b"\n", found)) >= 0:
+            ends.add(end)
+    return sorted(ends)
+
+
+def in_flight(directory: str, wanted: Filter = Filter()) -> list[Record]:
+    """Return the runs that are in flight now, and those that were in processes that died; oldest first.
+
+    Runs that change at this moment may be left out. Raises ``OSError`` if the directory cannot be read.
+    """
+    found = layout.listing(directory)
+    records: list[Record] = []
+    for process in found.live:
+        with contextlib.suppress(OSError):
+            path = os.path.join(directory, layout.live_file(process))
+            [before, after], alive = holding.look(path, process, times=2)
+            head = layout.parse_head(after)
+            if isinstance(head, str) or head.off:
+                continue
+            stable = {slot.text for slot in layout.parse_slots(before)}
+            slots = [slot for slot in layout.parse_slots(after) if slot.text in stable]
+            here = {
+                record.run: record
+                for slot in slots
+                if (record := parse_slot(slot, process, head.pid, alive)) is not None and wanted.wants(record)
+            }
+            for name in found.segments.get(process, ()) if here else ():
+                for run in ended_among(files.read(os.path.join(directory, name)), here, process):
+                    del here[run]
+            records += here.values()
+    return sorted(records, key=lambda record: record.scheduled_at)

@@ -1,0 +1,145 @@
+"""One directory's journal, as this process keeps it. Applications that name the same directory share it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ..._common import forks
+from ..._common.faults import EXITS, contained
+from ..._common.log import log_fault
+from . import files
+from .recovery import DeadProcess, Teller, recover
+from .retention import Limits, Retention
+from .upkeep import Upkeep
+from .writer import Writer
+
+_RETENTION_SECONDS: Final = 60.0
+
+_changing = forks.lock()
+_journals: dict[str, Journal] = {}
+
+
+class Journal:
+    """What this process writes into one directory from its first run on, and whom it finds dead there.
+
+    Any error of its own switches it off for good, with one error line, and its file says so. Nothing is raised.
+    """
+
+    def __init__(self, directory: str, limits: Limits) -> None:
+        self.directory = directory
+        self.retention = Retention(directory, limits)
+        self.writer: Writer | None = None
+        """The files of this process, once they are open."""
+        self.is_off = False
+        self.teller: Teller | None = None
+        """Who tells of the dead. Without one, this process closes nobody's account."""
+        self.on_off: list[Callable[[], object]] = []
+        """What is called when an error switches the journal off; to count it."""
+        self._upkeep = Upkeep(self.look_after)
+        self._next_retention = 0.0
+
+    def open(self) -> Writer | None:
+        """Make this process's files unless they are there; return them, or ``None`` if the journal is off."""
+        with _changing:
+            if self.writer is None and not self.is_off:
+                try:
+                    files.make_directory(self.directory)
+                    self.writer = Writer(self.directory, self._upkeep.ask)
+                    self._upkeep.start()
+                except EXITS:
+                    raise
+                except BaseException as fault:  # noqa: BLE001
+                    self.switch_off(fault)
+            return self.writer
+
+    def switch_off(self, fault: BaseException) -> None:
+        """Stop keeping the journal, and say so in this process's file and in its log."""
+        with _changing:
+            if self.is_off:
+                return
+            self.is_off = True
+            if self.writer is not None:
+                self.writer.off = True
+                with contained():
+                    self.writer.slots.say_off()
+        log_fault(f"the journal in {self.directory} is off: nothing more is written there by this process", fault)
+        for action in self.on_off:
+            with contained():
+                action()
+
+    # --- in the thread ------------------------------------------------------------------------------------------
+
+    def look_after(self) -> None:
+        """Make room ahead, give a sign of life, delete what is too old, close the accounts of the dead."""
+        writer = self.writer
+        if writer is None or self.is_off:
+            return
+        try:
+            made = writer.make_room()
+            writer.slots.sign_of_life()
+            if made or time.monotonic() >= self._next_retention:
+                self._next_retention = time.monotonic() + _RETENTION_SECONDS
+                self.retention.apply(writer.slots.process, writer.segments.in_use)
+        except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
+            self.switch_off(fault)
+        else:
+            self.recover()
+
+    def recover(self) -> list[DeadProcess]:
+        """Close the accounts of the dead, and return them. Call it in a thread: it may take a second."""
+        if self.teller is None or self.is_off:
+            return []
+        try:
+            dead = recover(self.directory, self.teller)
+            if dead:
+                self._next_retention = 0.0
+            return dead
+        except FileNotFoundError:  # nobody has written anything yet
+            return []
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            self.switch_off(fault)
+            return []
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the files as if this process were dead: the next one closes its account. For tests."""
+        self._upkeep.stop()
+        with _changing:
+            self.is_off = True
+            if self.writer is not None:
+                self.writer.off = True
+                self.writer.slots.release()
+            _journals.pop(self.directory, None)
+
+    def forget(self) -> None:
+        """In a forked child, leave the files to the parent; the child's first run opens its own."""
+        if self.writer is not None:
+            self.writer.leave_to_parent()
+            self.writer = None
+        self._upkeep.forget()
+
+
+def journal_at(directory: str, limits: Limits | None = None) -> Journal:
+    """Return the journal of a directory. Limits hold until it is asked for with others."""
+    path = os.path.realpath(directory)
+    with _changing:
+        journal = _journals.get(path)
+        if journal is None:
+            journal = _journals[path] = Journal(path, limits or Limits())
+        elif limits is not None:
+            journal.retention.limits = limits
+        return journal
+
+
+def _forget() -> None:
+    for journal in _journals.values():
+        journal.forget()
+
+
+forks.in_child(_forget)

@@ -1,0 +1,196 @@
+"""Reads what the journal has written. Nothing is raised, whatever a file holds: nonsense is left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..._common import semconv
+from ..._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
+from . import lines
+from .layout import Slot
+
+_OUTCOMES = {*Outcome, LOST}
+_MAX_MICROSECONDS = 1 << 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What the journal says of a run. Values that are not known, or do not apply, are ``None``.
+
+    Attributes:
+        run: the run's id.
+        task: the task's name.
+        function: the function's full name.
+        method: the HTTP method of its request.
+        route: the route's template.
+        request_id: the ``X-Request-ID`` of its request.
+        index: its position among the runs of the same request.
+        scheduled_at: in seconds since the epoch, as the other two.
+        started_at: for a run that has started.
+        ended_at: for a run that has ended; for a lost one, when it was found.
+        duration: seconds that it ran.
+        thread_wait: seconds that it waited for a worker thread.
+        outcome: how it ended, or ``lost``; ``None`` for a run in flight.
+        state: ``pending`` or ``running``, for a run in flight, and for a lost one at the death of its process.
+        reason: why it did not succeed.
+        detail: what happened, as text.
+        error_type: the full name of the exception's type, or the reason.
+        error: the exception's text.
+        traceback: the traceback of a failed run, cut in its middle.
+        trace_id: the trace of its span; for one without a span, of the span it was scheduled in.
+        span_id: its span, or the span it was scheduled in.
+        parent_trace_id: the trace of the span it was scheduled in.
+        parent_span_id: the span it was scheduled in.
+        pid: the process, for a run that is in flight or lost.
+        process: the id of the process, which is unique.
+        alive: whether the process lives, for a run in flight; ``None`` if nobody knows.
+        recovered: whether its end was told by another process than its own, and so perhaps a second time.
+    """
+
+    run: str
+    task: str
+    scheduled_at: float
+    process: str
+    function: str | None = None
+    method: str | None = None
+    route: str | None = None
+    request_id: str | None = None
+    index: int | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    duration: float | None = None
+    thread_wait: float | None = None
+    outcome: str | None = None
+    state: str | None = None
+    reason: str | None = None
+    detail: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_trace_id: str | None = None
+    parent_span_id: str | None = None
+    pid: int | None = None
+    alive: bool | None = None
+    recovered: bool = False
+
+
+def whole_lines(data: bytes, start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole lines of a segment and where they begin. Zeros and torn lines are left out."""
+    while (end := data.find(b"\n", start)) >= 0:
+        begin = data.rfind(b"\0", start, end) + 1 or start  # a line that was torn ends in zeros
+        if is_whole(data, begin, end):
+            yield begin, data[begin:end]
+        start = end + 1
+
+
+def is_whole(data: bytes, begin: int, end: int) -> bool:
+    """Return whether a line has its beginning and its end."""
+    at, rest = begin + lines.TOLD_AT, begin + lines.TOLD_AT + 1
+    return (
+        data.startswith(lines.LINE_BEGINS[: lines.TOLD_AT], begin)
+        and data[at] in (lines.UNTOLD, lines.TOLD_BY_OWNER, lines.TOLD_BY_FINDER)
+        and data.startswith(b",", rest)
+        and data.endswith(b"}", rest, end)
+    )
+
+
+def ended_among(data: bytes, runs: Collection[str], process: str) -> set[str]:
+    """Return which of these runs have their end in a segment."""
+    ended: set[str] = set()
+    for _, line in whole_lines(data) if runs else ():
+        run = line[lines.RUN_AT : lines.RUN_END].decode("ascii", "replace")
+        if run in runs and parse_line(line, process) is not None:
+            ended.add(run)
+    return ended
+
+
+def length_of_lines(data: bytes) -> int:
+    """Return where the last line of a segment ends."""
+    return data.rfind(b"\n") + 1
+
+
+def parse_line(line: bytes, process: str) -> Record | None:
+    """Return the record of a run that has ended; ``None`` if the line makes no sense."""
+    record = _parse(line, process)
+    return record if record is not None and record.outcome in _OUTCOMES and record.ended_at is not None else None
+
+
+def parse_slot(slot: Slot, process: str, pid: int, alive: bool | None) -> Record | None:
+    """Return the record of a run in flight; ``None`` if the slot makes no sense."""
+    more: dict[str, Any] = {lines.STATE: STATE_RUNNING if slot.running else STATE_PENDING, lines.PID: pid}
+    if slot.running:
+        started = slot.started_at * 1e6
+        more[lines.STARTED] = int(started) if 0 < started < _MAX_MICROSECONDS else None
+        more |= {semconv.KEY_TRACE_ID: slot.trace_id or None, semconv.KEY_SPAN_ID: slot.span_id or None}
+    return _parse(b"{" + slot.text + b"}", process, alive, **more)
+
+
+def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) -> Record | None:
+    try:
+        keys = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(keys, dict):
+        return None
+    keys |= more
+    run, task, scheduled_at = (
+        _text(keys, semconv.KEY_TASK_RUN),
+        _text(keys, semconv.KEY_TASK),
+        _seconds(keys, lines.SCHEDULED),
+    )
+    if not run or task is None or scheduled_at is None:
+        return None
+    started_at, ended_at = _seconds(keys, lines.STARTED), _seconds(keys, lines.ENDED)
+    duration = _seconds(keys, lines.DURATION)
+    if duration is None and started_at is not None and ended_at is not None and lines.STATE not in keys:
+        duration = max(0.0, ended_at - started_at)
+    trace, _, span = (_text(keys, lines.PARENT) or "").partition("-")
+    return Record(
+        run=run,
+        task=task,
+        scheduled_at=scheduled_at,
+        process=process,
+        function=_text(keys, lines.FUNCTION),
+        method=_text(keys, semconv.KEY_METHOD),
+        route=_text(keys, semconv.KEY_ROUTE),
+        request_id=_text(keys, semconv.KEY_REQUEST_ID),
+        index=_number(keys, lines.INDEX),
+        started_at=started_at,
+        ended_at=ended_at,
+        duration=duration,
+        thread_wait=_seconds(keys, lines.THREAD_WAIT),
+        outcome=_text(keys, semconv.KEY_OUTCOME),
+        state=_text(keys, lines.STATE),
+        reason=_text(keys, semconv.KEY_REASON),
+        detail=_text(keys, semconv.KEY_DETAIL),
+        error_type=_text(keys, semconv.KEY_ERROR_TYPE),
+        error=_text(keys, lines.ERROR),
+        traceback=_text(keys, lines.TRACEBACK),
+        trace_id=_text(keys, semconv.KEY_TRACE_ID) or trace or None,
+        span_id=_text(keys, semconv.KEY_SPAN_ID) or span or None,
+        parent_trace_id=trace or None,
+        parent_span_id=span or None,
+        pid=_number(keys, lines.PID),
+        alive=alive,
+        recovered=keys.get(lines.TOLD) == 2,
+    )
+
+
+def _text(keys: dict[str, Any], key: str) -> str | None:
+    value = keys.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _number(keys: dict[str, Any], key: str) -> int | None:
+    value = keys.get(key)
+    return value if type(value) is int and 0 <= value < _MAX_MICROSECONDS else None
+
+
+def _seconds(keys: dict[str, Any], key: str) -> float | None:
+    microseconds = _number(keys, key)
+    return None if microseconds is None else microseconds / 1e6

@@ -1,0 +1,111 @@
+"""Journals without a server: runs that are moved along by hand, and what is told of the dead."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from afterword._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+from afterword._ledger.journal import history, layout
+from afterword._ledger.journal.history import Filter
+from afterword._ledger.journal.journal import Journal
+from afterword._ledger.journal.locking import MACHINE
+from afterword._ledger.journal.observers import with_journal
+from afterword._ledger.journal.records import Record
+from afterword._ledger.journal.recovery import DeadProcess
+from afterword._ledger.runs import Ledger
+
+TRACE, REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+class Heard:
+    """A teller that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.dead: list[DeadProcess] = []
+
+    def tell(self, record: Record) -> None:
+        self.records.append(record)
+
+    def count(self, dead: DeadProcess) -> None:
+        self.dead.append(dead)
+
+    @property
+    def outcomes(self) -> dict[str, str | None]:
+        return {record.run: record.outcome for record in self.records}
+
+
+class Ids(TaskObserver):
+    """Gives runs the ids of spans, as traces do."""
+
+    def scheduled(self, run: TaskRun) -> None:
+        run.trace_id, run.span_id = TRACE, REQUEST_SPAN
+
+    def started(self, run: TaskRun) -> None:
+        run.trace_id, run.span_id = TRACE, secrets.token_hex(8)
+
+
+def ledger_of(journal: Journal, *others: TaskObserver, traces: Sequence[TaskObserver] = ()) -> Ledger:
+    """Return a ledger whose runs are kept in a journal."""
+    return Ledger(with_journal(journal, traces, others))
+
+
+def new_run(name: str = "mail", route: str = "/orders/{number}", request_id: str | None = "r-1") -> TaskRun:
+    """Return a run of a request that nobody has scheduled yet."""
+    return TaskRun(name, f"shop.{name}", RequestInfo("POST", route, request_id), 0, is_async=True)
+
+
+def scheduled(ledger: Ledger, run: TaskRun | None = None) -> TaskRun:
+    """Schedule a run."""
+    return ledger.schedule(run or new_run())
+
+
+def started(ledger: Ledger, run: TaskRun | None = None) -> TaskRun:
+    """Schedule and start a run."""
+    run = scheduled(ledger, run)
+    assert ledger.start(run)
+    return run
+
+
+def ended(ledger: Ledger, run: TaskRun | None = None, exc: BaseException | None = None) -> TaskRun:
+    """Schedule, start and end a run, as a success unless there is an exception."""
+    run = started(ledger, run)
+    if exc is None:
+        assert ledger.finish(run, Outcome.SUCCEEDED)
+    else:
+        assert ledger.finish(run, Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
+    return run
+
+
+def give_up(ledger: Ledger, *runs: TaskRun) -> None:
+    """End runs that a test has left in flight, so that they are not found by others."""
+    for run in runs:
+        ledger.finish(run, Outcome.CANCELLED) or ledger.end_unstarted(run, Outcome.ABANDONED, Reason.UNKNOWN, "")
+
+
+def history_of(directory: Path, **wanted: object) -> list[Record]:
+    """Return what has ended, newest first."""
+    return list(history.ended(str(directory), Filter(**wanted)))  # type: ignore[arg-type]
+
+
+def in_flight_of(directory: Path) -> list[Record]:
+    """Return what is in flight, oldest first."""
+    return history.in_flight(str(directory))
+
+
+def head(**changes: object) -> layout.Head:
+    """Return the head of a file of a process that is dead."""
+    now = time.time()
+    known = layout.Head(layout.new_id(), os.getpid(), now, now, counted=False, off=False, machine=MACHINE)
+    return known._replace(**changes)
+
+
+def write_live(directory: Path, slots: bytes = b"", **changes: object) -> str:
+    """Write the file of a dead process; return its id."""
+    made = head(**changes)
+    (directory / layout.live_file(made.process)).write_bytes(made.packed().ljust(layout.HEAD_SIZE, b"\0") + slots)
+    return made.process
