@@ -73,20 +73,18 @@ def parse_head(data: bytes) -> Head | str:
         return "its head is damaged"
 
 
-# --- a slot: state, length, started at, trace, span, and the text that the line of the run will begin with ------
+# --- a slot: state, started at, trace, span, and the text that the line of the run will begin with ------
 
 FREE: Final = 0
 PENDING: Final = 1
 RUNNING: Final = 2
 """The first byte of a slot. It is written last: a slot that was being written is free."""
 
-LENGTH_AT: Final = 2
-LENGTH: Final = struct.Struct("<H")
 STARTED_AT: Final = 8
 STARTED: Final = struct.Struct("<d32s16s")
 TEXT_AT: Final = STARTED_AT + STARTED.size
 CAPACITY: Final = SLOT_SIZE - TEXT_AT
-"""Bytes of text that a slot holds."""
+"""Bytes of text that a slot holds, with the line feed at its end."""
 
 
 class Slot(NamedTuple):
@@ -111,10 +109,10 @@ def parse_slots(data: bytes) -> list[Slot]:
 
 
 def _parse_slot(data: bytes) -> Slot | None:
-    [length] = LENGTH.unpack_from(data, LENGTH_AT)
-    if data[0] not in (PENDING, RUNNING) or not 0 < length <= CAPACITY:
+    end = data.find(b"\n", TEXT_AT)
+    if data[0] not in (PENDING, RUNNING) or end < 0:
         return None
-    text = data[TEXT_AT : TEXT_AT + length]
+    text = data[TEXT_AT:end]
     if data[0] == PENDING:
         return Slot(False, 0.0, "", "", text)
     started_at, trace, span = STARTED.unpack_from(data, STARTED_AT)

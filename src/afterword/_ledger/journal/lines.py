@@ -19,7 +19,6 @@ from .layout import CAPACITY, Slot
 
 TOLD: Final = "told"
 FUNCTION: Final = "function"
-INDEX: Final = "index"
 PARENT: Final = "parent"
 STATE: Final = "state"
 PID: Final = "pid"
@@ -54,9 +53,7 @@ _MAX_FIXED: Final = 500
 _MAX_KINDS: Final = 1000
 
 # the first part
-_RUN: Final = f'"{semconv.KEY_TASK_RUN}":"'
-_AND_INDEX: Final = f',"{INDEX}":'
-_AND_SCHEDULED: Final = f',"{SCHEDULED}":'
+_BEGINS: Final = f'{{"{TOLD}":0,"{semconv.KEY_TASK_RUN}":"'
 _AND_PARENT: Final = f',"{PARENT}":"'
 _AND_REQUEST_ID: Final = f',"{semconv.KEY_REQUEST_ID}":'
 # the second
@@ -64,7 +61,8 @@ _AND_TRACE: Final = f',"{semconv.KEY_TRACE_ID}":"'
 _AND_SPAN: Final = f'","{semconv.KEY_SPAN_ID}":"'
 _AND_STARTED: Final = f',"{STARTED}":'
 _AND_ENDED: Final = f',"{ENDED}":'
-_END: Final = {outcome: f',"{semconv.KEY_OUTCOME}":"{outcome}"}}\n' for outcome in (*Outcome, LOST, None)}
+_AND_OUTCOME: Final = f',"{semconv.KEY_OUTCOME}":"'
+_SUCCEEDED: Final = f'{_AND_OUTCOME}{Outcome.SUCCEEDED}"}}\n'
 
 Kind = tuple[str, str, str | None, str | None]
 _fixed: dict[Kind, str] = {}
@@ -72,21 +70,26 @@ _fixed: dict[Kind, str] = {}
 
 
 def first_part(run: TaskRun) -> bytes:
-    """Return what is known of a run when it is scheduled; at most ``CAPACITY`` bytes."""
+    """Return the beginning of a line, with what is known when a run is scheduled, and a line feed.
+
+    It has at most ``CAPACITY`` bytes, and belongs into a slot. The line goes on in the place of the line feed.
+    """
     request = run.request
     kind: Kind
     if request is None:
         kind, request_id = (run.name, run.function, None, None), None
     else:
         kind, request_id = (run.name, run.function, request.method, request.route), request.request_id
-    fixed = _fixed.get(kind) or _remember(kind)
-    trace, scheduled = run.trace_id, int(run.scheduled_at * _MICROSECONDS)
+    fixed, trace = _fixed.get(kind) or _remember(kind), run.trace_id
+    scheduled = int(run.scheduled_at * _MICROSECONDS)
     parent = "" if trace is None else f'{_AND_PARENT}{trace}-{run.span_id}"'
-    known = f'{_RUN}{run.id}"{fixed}{_AND_INDEX}{run.index}{_AND_SCHEDULED}{scheduled}{parent}'
     if request_id is None:
-        return known.encode("utf-8", "backslashreplace")
-    encoded = f"{known}{_AND_REQUEST_ID}{_quoted(request_id)}".encode("utf-8", "backslashreplace")
-    return encoded if len(encoded) <= CAPACITY else known.encode(*ENCODING)
+        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'.encode()
+    known = f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}\n'
+    encoded = known.encode("utf-8", "backslashreplace")
+    if len(encoded) > CAPACITY:
+        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'.encode()
+    return encoded
 
 
 def _remember(kind: Kind) -> str:
@@ -100,25 +103,33 @@ def _remember(kind: Kind) -> str:
             more = f',"{key}":{_quoted(clean(value))}'
             if len((fixed + more).encode(*ENCODING)) <= _MAX_FIXED:
                 fixed += more
+    fixed = (fixed + f',"{SCHEDULED}":').encode(*ENCODING).decode()
     _fixed[kind] = fixed
     return fixed
 
 
 def second_part(run: TaskRun) -> bytes:
-    """Return what is known of a run when it has ended, with the end of the line."""
+    """Return the rest of a line, with what is known when a run has ended."""
     ended, started_at, trace = int((run.ended_at or 0.0) * _MICROSECONDS), run.started_at, run.trace_id
-    ids = "" if trace is None else f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"'
-    started = "" if started_at is None else f"{_AND_STARTED}{int(started_at * _MICROSECONDS)}"
-    thread = "" if run.thread_wait is None else _thread(run)
-    why = "" if run.outcome is Outcome.SUCCEEDED else _why(run)
-    written = f"{ids}{started}{thread}{why}{_AND_ENDED}{ended}{_END[run.outcome]}"
-    return written.encode("utf-8", "backslashreplace")
+    succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
+    if succeeded and trace is not None and started_at is not None:  # most of them, at once
+        started = int(started_at * _MICROSECONDS)
+        return (
+            f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}'
+        ).encode()
+    known = "" if trace is None else f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"'
+    if started_at is not None:
+        known += f"{_AND_STARTED}{int(started_at * _MICROSECONDS)}{_thread(run)}"
+    why = "" if succeeded else _why(run)
+    return f'{known}{why}{_AND_ENDED}{ended}{_AND_OUTCOME}{run.outcome}"}}\n'.encode(*ENCODING)
 
 
 def _thread(run: TaskRun) -> str:
     """Return the times of a thread. Without one, a run has taken from its start to its end."""
-    wait, duration = run.thread_wait or 0.0, run.duration or 0.0
-    return f',"{THREAD_WAIT}":{int(wait * _MICROSECONDS)},"{DURATION}":{int(duration * _MICROSECONDS)}'
+    if run.thread_wait is None:
+        return ""
+    wait, duration = int(run.thread_wait * _MICROSECONDS), int((run.duration or 0.0) * _MICROSECONDS)
+    return f',"{THREAD_WAIT}":{wait},"{DURATION}":{duration}'
 
 
 def _why(run: TaskRun) -> str:
@@ -149,5 +160,5 @@ def lost_line(slot: Slot, pid: int, found_at: float) -> bytes:
         written += f"{_AND_STARTED}{int(slot.started_at * _MICROSECONDS)}"
     state = STATE_RUNNING if slot.running else STATE_PENDING
     ended = int(found_at * _MICROSECONDS)
-    end = f'{written},"{STATE}":"{state}","{PID}":{pid}{_AND_ENDED}{ended}{_END[LOST]}'
-    return LINE_BEGINS + slot.text + end.encode(*ENCODING)
+    end = f'{written},"{STATE}":"{state}","{PID}":{pid}{_AND_ENDED}{ended}{_AND_OUTCOME}{LOST}"}}\n'
+    return slot.text + end.encode(*ENCODING)

@@ -27,7 +27,6 @@ class Record:
         method: the HTTP method of its request.
         route: the route's template.
         request_id: the ``X-Request-ID`` of its request.
-        index: its position among the runs of the same request.
         scheduled_at: in seconds since the epoch, as the other two.
         started_at: for a run that has started.
         ended_at: for a run that has ended; for a lost one, when it was found.
@@ -58,7 +57,6 @@ class Record:
     method: str | None = None
     route: str | None = None
     request_id: str | None = None
-    index: int | None = None
     started_at: float | None = None
     ended_at: float | None = None
     duration: float | None = None
@@ -127,7 +125,7 @@ def parse_slot(slot: Slot, process: str, pid: int, alive: bool | None) -> Record
         started = slot.started_at * 1e6
         more[lines.STARTED] = int(started) if 0 < started < _MAX_MICROSECONDS else None
         more |= {semconv.KEY_TRACE_ID: slot.trace_id or None, semconv.KEY_SPAN_ID: slot.span_id or None}
-    return _parse(b"{" + slot.text + b"}", process, alive, **more)
+    return _parse(slot.text + b"}", process, alive, **more)
 
 
 def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) -> Record | None:
@@ -159,7 +157,6 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         method=_text(keys, semconv.KEY_METHOD),
         route=_text(keys, semconv.KEY_ROUTE),
         request_id=_text(keys, semconv.KEY_REQUEST_ID),
-        index=_number(keys, lines.INDEX),
         started_at=started_at,
         ended_at=ended_at,
         duration=duration,

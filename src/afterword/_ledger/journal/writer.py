@@ -11,8 +11,8 @@ from typing import Any
 
 from ..._common import forks
 from ..._common.model import TaskRun
-from .layout import FREE, LENGTH, LENGTH_AT, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
-from .lines import LINE_BEGINS, TOLD_BY_OWNER, first_part, second_part
+from .layout import FREE, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
+from .lines import TOLD_BY_OWNER, first_part, second_part
 from .segments import Segments
 from .slots import Slots
 
@@ -47,9 +47,8 @@ class Writer:
         start = at + TEXT_AT
         end = start + len(text)
         mapping[start:end] = text
-        LENGTH.pack_into(mapping, at + LENGTH_AT, end - start)
         mapping[at] = PENDING  # last, so that a slot that was being written is free
-        self._entries[run] = [slot, end, None]
+        self._entries[run] = [slot, end - 1, None]
 
     def started(self, run: TaskRun) -> None:
         """Note in its slot that a run has started, and its span."""
@@ -67,11 +66,11 @@ class Writer:
         entry = self._entries.get(run)
         if entry is None:  # it was scheduled before there was a journal
             entry = self._entries[run] = [None, 0, None]
-            first = first_part(run)
+            first = first_part(run)[:-1]
         else:
             mapping, at = entry[0]
             first = mapping[at + TEXT_AT : entry[1]]
-        entry[2] = self.segments.append(LINE_BEGINS + first + second_part(run))
+        entry[2] = self.segments.append(first + second_part(run))
 
     def told(self, run: TaskRun) -> None:
         """Note that everybody was told of a run's end, and free its slot."""
