@@ -138,7 +138,7 @@ def test_a_disk_that_is_full_at_the_start(opened, tmp_path: Path, errors: Errors
 
 
 def test_a_disk_that_is_full_later(opened, tmp_path: Path, errors: Errors, monkeypatch):
-    """If there is no room for more lines, the journal is off and its file says so; what was in flight is not lost."""
+    """If there is no room for more lines, the journal is off and its file says so; nothing is called lost."""
     monkeypatch.setattr(segments, "SEGMENT_SIZE", 4096)
     journal = opened(tmp_path)
     ledger = ledger_of(journal)

@@ -104,7 +104,7 @@ def test_an_end_that_was_not_told_is_told_for_its_process(journal: Journal, tmp_
 
 
 def test_what_was_counted_is_all_that_was_left(journal: Journal, tmp_path: Path):
-    """The metrics hear once of each dead process, of everything that it left, also of what another claimer told."""
+    """The metrics hear once of each dead process, of all that it left, also of what another claimer told."""
     ledger = ledger_of(journal)
     runs = [scheduled(ledger) for _ in range(3)]
     journal.close()
