@@ -93,12 +93,29 @@ def test_a_directory_that_cannot_be_made(opened, errors: Errors):
     assert_off(opened(Path("/proc/journal")), errors, "No such file")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_unwritable_directory(opened, tmp_path: Path, errors: Errors):
-    """If this user may not write there, the journal is off."""
-    tmp_path.chmod(0o500)
-    assert_off(opened(tmp_path), errors, "Permission denied")
-    tmp_path.chmod(0o700)
+UNWRITABLE = """
+import os, tempfile
+from afterword._ledger.journal.journal import journal_at
+from tests.support.journals import ended, ledger_of
+
+directory = tempfile.mkdtemp()
+os.chmod(directory, 0o555)
+if os.geteuid() == 0:
+    os.seteuid(65534)  # root may write everywhere
+journal = journal_at(directory)
+ended(ledger_of(journal))
+ended(ledger_of(journal))
+print(journal.is_off)
+os.seteuid(os.getuid())
+os.rmdir(directory)
+"""
+
+
+def test_an_unwritable_directory():
+    """If this user may not write there, the journal is off, with one error line."""
+    printed, complained = run_fresh(UNWRITABLE)
+    assert printed.split() == ["True"]
+    assert complained.count("Permission denied") == 1
 
 
 def test_what_switches_it_off_can_be_counted(opened, tmp_path: Path, errors: Errors):

@@ -12,6 +12,7 @@ import pytest
 from afterword._common.model import Outcome, TaskRun
 from afterword._ledger.journal import layout, lines, segments
 from afterword._ledger.journal.journal import Journal, journal_at
+from afterword._ledger.journal.observers import Ended, Told
 from afterword._ledger.journal.retention import Limits, Retention
 from tests.support.journals import ended, give_up, history_of, ledger_of, new_run, scheduled, write_live
 from tests.support.waiting import wait_until
@@ -106,13 +107,13 @@ def test_an_end_that_is_being_told_is_kept(journal: Journal, tmp_path: Path, mon
     writer = journal.open()
     assert writer is not None
     run.outcome, run.ended_at = Outcome.SUCCEEDED, run.scheduled_at
-    writer.ended(run)
+    Ended(journal).ended(run)
     for _ in range(100):
         ended(ledger)
     journal.retention.limits = Limits(runs=0)
     own = writer.slots.process, writer.segments.in_use
     assert layout.segment_file(own[0], 0) not in journal.retention.apply(*own)
-    writer.told(run)
+    Told(journal).ended(run)
     assert layout.segment_file(own[0], 0) in journal.retention.apply(*own)
     give_up(ledger, run)
 

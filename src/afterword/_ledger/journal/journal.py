@@ -43,17 +43,17 @@ class Journal:
 
     def open(self) -> Writer | None:
         """Make this process's files unless they are there; return them, or ``None`` if the journal is off."""
-        with _changing:
-            if self.writer is None and not self.is_off:
-                try:
+        try:
+            with _changing:
+                if self.writer is None and not self.is_off:
                     files.make_directory(self.directory)
                     self.writer = Writer(self.directory, self._upkeep.ask)
                     self._upkeep.start()
-                except EXITS:
-                    raise
-                except BaseException as fault:  # noqa: BLE001
-                    self.switch_off(fault)
-            return self.writer
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            self.switch_off(fault)
+        return self.writer
 
     def switch_off(self, fault: BaseException) -> None:
         """Stop keeping the journal, and say so in this process's file and in its log."""

@@ -14,7 +14,6 @@ import time
 from random import SystemRandom
 from typing import Final, NamedTuple
 
-from .locking import MACHINE_SIZE
 
 MAGIC: Final = b"AFTRWORD"
 VERSION: Final = 1
@@ -24,7 +23,7 @@ SEGMENT_SIZE: Final = 4 << 20
 
 # --- the head: magic, version, slot size, id, pid, created, last sign of life, counted, off, machine ------------
 
-_HEAD: Final = struct.Struct(f"<8sII20s4xI4xddBB6x{MACHINE_SIZE}s")
+_HEAD: Final = struct.Struct("<8sII20s4xI4xddBB6x40s")
 ALIVE_AT: Final = 56
 COUNTED_AT: Final = 64
 OFF_AT: Final = 65

@@ -12,7 +12,7 @@ import struct
 import sys
 from typing import Any, Final
 
-MACHINE_SIZE: Final = 40
+MACHINE_SIZE: Final = 40  # bytes for it in a head
 
 HIDDEN_FIRST: Final = os.name != "nt"
 """Whether an open file can be given another name. On Windows it cannot."""
