@@ -170,7 +170,7 @@ def test_a_torn_end_is_no_end(journal: Journal, tmp_path: Path):
     run = scheduled(ledger)
     assert journal.writer is not None
     run.outcome, run.ended_at = Outcome.SUCCEEDED, run.scheduled_at
-    whole = lines.first_part(run)[:-1] + lines.second_part(run)
+    whole = lines.line(lines.first_part(run), run)
     journal.writer.segments.append(whole[:-40])
     journal.close()
     assert recover(tmp_path).outcomes == {run.id: "lost"}

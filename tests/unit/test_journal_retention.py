@@ -38,7 +38,7 @@ def write_history(directory: Path, hours_ago: float, runs: int = 10, number: int
         run.id, run.outcome = f"{number:016}{index:016}", Outcome.SUCCEEDED
         run.scheduled_at = run.started_at = run.ended_at = ended_at
         run.trace_id, run.span_id = "a" * 32, "b" * 16
-        written += lines.first_part(run)[:-1] + lines.second_part(run)
+        written += lines.line(lines.first_part(run), run)
     name = layout.segment_file(process, number)
     (directory / name).write_bytes(written.replace(b'{"told":0', f'{{"told":{told}'.encode()))
     return name

@@ -181,13 +181,13 @@ def test_any_text_is_one_line_and_fits_a_slot(name: str, function: str, route: s
     run.function, run.id, run.detail, run.outcome = function, "0" * 32, detail, Outcome.FAILED
     run.trace_id, run.span_id, run.scheduled_at = TRACE, REQUEST_SPAN, 1.5
     first = lines.first_part(run)
-    line = first.removesuffix(b"\n") + lines.second_part(run)
+    line = lines.line(first, run)
     record = parse_line(line.removesuffix(b"\n"), "id")
     assert line.count(b"\n") == 1
     assert b"\0" not in line
     assert record is not None
     assert (record.task, record.run, record.scheduled_at) == (run.name, run.id, 1.5)
-    assert len(first) <= layout.CAPACITY
+    assert len(first.encode(*lines.ENCODING)) <= layout.CAPACITY
 
 
 @pytest.mark.parametrize(
@@ -271,6 +271,8 @@ def test_slots_are_made_ahead(journal: Journal, directory: Path, monkeypatch: py
 def test_threads_write_whole_lines(journal: Journal, directory: Path, monkeypatch: pytest.MonkeyPatch):
     """Runs that end in several threads at once have a line and a slot each."""
     monkeypatch.setattr(segments, "SEGMENT_SIZE", 65536)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     ledger = ledger_of(journal)
     done: list[str] = []
     threads = [
@@ -280,6 +282,7 @@ def test_threads_write_whole_lines(journal: Journal, directory: Path, monkeypatc
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(before)
     assert sorted(record.run for record in history_of(directory)) == sorted(done)
     assert in_flight_of(directory) == []
 

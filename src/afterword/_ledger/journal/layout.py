@@ -14,7 +14,6 @@ import time
 from random import SystemRandom
 from typing import Final, NamedTuple
 
-
 MAGIC: Final = b"AFTRWORD"
 VERSION: Final = 1
 HEAD_SIZE: Final = 4096

@@ -8,6 +8,7 @@ or the input of a validation error.
 from __future__ import annotations
 
 from json.encoder import encode_basestring as _quoted
+from math import floor
 from typing import Final
 
 from ..._common import semconv
@@ -50,6 +51,7 @@ MAX_TRACEBACK: Final = 8000
 
 _MICROSECONDS: Final = 1e6
 _MAX_FIXED: Final = 500
+_SHORT: Final = CAPACITY // 4  # characters that fit whatever they are
 _MAX_KINDS: Final = 1000
 
 # the first part
@@ -69,10 +71,10 @@ _fixed: dict[Kind, str] = {}
 """What is the same in every line of a task and a route."""
 
 
-def first_part(run: TaskRun) -> bytes:
+def first_part(run: TaskRun) -> str:
     """Return the beginning of a line, with what is known when a run is scheduled, and a line feed.
 
-    It has at most ``CAPACITY`` bytes, and belongs into a slot. The line goes on in the place of the line feed.
+    It is for a slot, which it fits when it is encoded. The line goes on in the place of the line feed.
     """
     request = run.request
     kind: Kind
@@ -81,15 +83,14 @@ def first_part(run: TaskRun) -> bytes:
     else:
         kind, request_id = (run.name, run.function, request.method, request.route), request.request_id
     fixed, trace = _fixed.get(kind) or _remember(kind), run.trace_id
-    scheduled = int(run.scheduled_at * _MICROSECONDS)
+    scheduled = floor(run.scheduled_at * _MICROSECONDS)
     parent = "" if trace is None else f'{_AND_PARENT}{trace}-{run.span_id}"'
     if request_id is None:
-        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'.encode()
+        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'
     known = f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}\n'
-    encoded = known.encode("utf-8", "backslashreplace")
-    if len(encoded) > CAPACITY:
-        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'.encode()
-    return encoded
+    if len(known) > _SHORT and len(known.encode(*ENCODING)) > CAPACITY:
+        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'
+    return known
 
 
 def _remember(kind: Kind) -> str:
@@ -103,32 +104,35 @@ def _remember(kind: Kind) -> str:
             more = f',"{key}":{_quoted(clean(value))}'
             if len((fixed + more).encode(*ENCODING)) <= _MAX_FIXED:
                 fixed += more
-    fixed = (fixed + f',"{SCHEDULED}":').encode(*ENCODING).decode()
+    fixed += f',"{SCHEDULED}":'
     _fixed[kind] = fixed
     return fixed
 
 
-def second_part(run: TaskRun) -> bytes:
-    """Return the rest of a line, with what is known when a run has ended."""
-    ended, started_at, trace = int((run.ended_at or 0.0) * _MICROSECONDS), run.started_at, run.trace_id
+def line(first: str, run: TaskRun) -> bytes:
+    """Return the whole line of a run that has ended, from what was known when it was scheduled."""
+    first, ended = first[:-1], floor((run.ended_at or 0.0) * _MICROSECONDS)
+    started_at, trace = run.started_at, run.trace_id
     succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
     if succeeded and trace is not None and started_at is not None:  # most of them, at once
-        started = int(started_at * _MICROSECONDS)
-        return (
-            f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}'
-        ).encode()
-    known = "" if trace is None else f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"'
-    if started_at is not None:
-        known += f"{_AND_STARTED}{int(started_at * _MICROSECONDS)}{_thread(run)}"
-    why = "" if succeeded else _why(run)
-    return f'{known}{why}{_AND_ENDED}{ended}{_AND_OUTCOME}{run.outcome}"}}\n'.encode(*ENCODING)
+        span, started = run.span_id, floor(started_at * _MICROSECONDS)
+        text = (
+            f'{first}{_AND_TRACE}{trace}{_AND_SPAN}{span}"{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}'
+        )
+    else:
+        known = "" if trace is None else f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"'
+        if started_at is not None:
+            known += f"{_AND_STARTED}{floor(started_at * _MICROSECONDS)}{_thread(run)}"
+        why = "" if succeeded else _why(run)
+        text = f'{first}{known}{why}{_AND_ENDED}{ended}{_AND_OUTCOME}{run.outcome}"}}\n'
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _thread(run: TaskRun) -> str:
     """Return the times of a thread. Without one, a run has taken from its start to its end."""
     if run.thread_wait is None:
         return ""
-    wait, duration = int(run.thread_wait * _MICROSECONDS), int((run.duration or 0.0) * _MICROSECONDS)
+    wait, duration = floor(run.thread_wait * _MICROSECONDS), floor((run.duration or 0.0) * _MICROSECONDS)
     return f',"{THREAD_WAIT}":{wait},"{DURATION}":{duration}'
 
 
@@ -157,8 +161,8 @@ def lost_line(slot: Slot, pid: int, found_at: float) -> bytes:
     """Return the line of a run that was in flight when its process died."""
     written = f'{_AND_TRACE}{slot.trace_id}{_AND_SPAN}{slot.span_id}"' if slot.trace_id else ""
     if slot.running:
-        written += f"{_AND_STARTED}{int(slot.started_at * _MICROSECONDS)}"
+        written += f"{_AND_STARTED}{floor(slot.started_at * _MICROSECONDS)}"
     state = STATE_RUNNING if slot.running else STATE_PENDING
-    ended = int(found_at * _MICROSECONDS)
+    ended = floor(found_at * _MICROSECONDS)
     end = f'{written},"{STATE}":"{state}","{PID}":{pid}{_AND_ENDED}{ended}{_AND_OUTCOME}{LOST}"}}\n'
     return slot.text + end.encode(*ENCODING)

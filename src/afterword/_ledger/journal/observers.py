@@ -15,7 +15,7 @@ from ..._common.faults import EXITS
 from ..._common.model import TaskObserver, TaskRun
 from .journal import Journal
 from .layout import FREE, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
-from .lines import TOLD_BY_OWNER, first_part, second_part
+from .lines import TOLD_BY_OWNER, first_part, line
 
 
 def with_journal(
@@ -38,12 +38,12 @@ class Begun(TaskObserver):
             if writer is None or writer.off:
                 return
             text = first_part(run)
+            data = text.encode("utf-8", "backslashreplace")
             slot = mapping, at = writer.slots.take()
             start = at + TEXT_AT
-            end = start + len(text)
-            mapping[start:end] = text
+            mapping[start : start + len(data)] = data
             mapping[at] = PENDING  # last, so that a slot that was being written is free
-            writer.entries[run] = [slot, end - 1, None]
+            writer.entries[run] = [slot, text, None]
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
@@ -80,12 +80,8 @@ class Ended(TaskObserver):
                 return
             entry = writer.entries.get(run)
             if entry is None:  # it was scheduled before there was a journal
-                entry = writer.entries[run] = [None, 0, None]
-                begins = first_part(run)[:-1]
-            else:
-                mapping, at = entry[0]
-                begins = mapping[at + TEXT_AT : entry[1]]
-            entry[2] = writer.segments.append(begins + second_part(run))
+                entry = writer.entries[run] = [None, first_part(run), None]
+            entry[2] = writer.segments.append(line(entry[1], run))
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001

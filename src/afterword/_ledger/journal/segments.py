@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -17,7 +18,8 @@ Place = tuple[mmap.mmap, int]
 
 _HALF: Final = SEGMENT_SIZE // 2
 _reserving = forks.lock()
-_reserve, _reserved = _reserving.acquire, _reserving.release  # half of what a ``with`` costs
+_ONE_AT_A_TIME: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
+"""Whether threads take turns, and only where something is called or repeated: never within an addition."""
 _changing = forks.lock()
 
 
@@ -69,12 +71,11 @@ class Segments:
         size = len(line)
         while True:
             segment = self._current
-            try:
-                _reserve()  # for two additions, and nobody waits for the disk meanwhile
-                start = segment.used
-                segment.used = end = start + size
-            finally:
-                _reserved()
+            if _ONE_AT_A_TIME:
+                segment.used = end = (start := segment.used) + size
+            else:
+                with _reserving:
+                    segment.used = end = (start := segment.used) + size
             if end <= SEGMENT_SIZE:
                 break
             self._turn_over(segment)

@@ -11,7 +11,7 @@ from .segments import Segments
 from .slots import Slots
 
 Entry = list[Any]
-"""A run that is written down: its slot, where the slot's text ends, and where its line says whether it was told.
+"""A run that is written down: its slot, the slot's text, and where its line says whether it was told.
 
 A list, since it is changed; ``None`` where there is nothing."""
 
