@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..._common import forks
@@ -172,9 +172,10 @@ class _Claim:
             told = line[lines.TOLD_AT]
             record = parse_line(line, self.process) if told != lines.TOLD_BY_OWNER else None
             if record is not None:
-                found.append(replace(record, recovered=again))
+                record.recovered = again
+                found.append(record)
                 if told == lines.UNTOLD:
-                    _safely(self.teller.tell, found[-1])
+                    _safely(self.teller.tell, record)
                     files.write_at(descriptor, bytes([lines.TOLD_BY_FINDER]), offset + start + lines.TOLD_AT)
         return found
 
