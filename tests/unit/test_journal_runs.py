@@ -20,6 +20,7 @@ from afterword._ledger.journal.history import Filter
 from afterword._ledger.journal.journal import Journal, journal_at
 from afterword._ledger.journal.observers import Ended, Told
 from afterword._ledger.journal.records import parse_line
+from afterword._ledger.journal.upkeep import Upkeep
 from tests.support.journals import (
     REQUEST_SPAN,
     TRACE,
@@ -187,7 +188,7 @@ def test_any_text_is_one_line_and_fits_a_slot(name: str, function: str, route: s
     assert b"\0" not in line
     assert record is not None
     assert (record.task, record.run, record.scheduled_at) == (run.name, run.id, 1.5)
-    assert len(first.encode(*lines.ENCODING)) <= layout.CAPACITY
+    assert len(lines.encoded(lines.first_part(run, short=True))) <= layout.CAPACITY
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ def test_the_next_file_is_made_ahead(journal: Journal, directory: Path, monkeypa
 def test_more_in_flight_than_slots(journal: Journal, directory: Path, monkeypatch: pytest.MonkeyPatch):
     """The file grows with what is in flight, and keeps what was there."""
     monkeypatch.setattr(slots, "FIRST_SIZE", 8192)
-    monkeypatch.setattr(slots, "_SLOTS_LEFT", -1)  # so that no thread is faster
+    monkeypatch.setattr(Upkeep, "ask", lambda _: None)  # so that no thread is faster
     ledger = ledger_of(journal)
     runs = [scheduled(ledger) for _ in range(50)]
     assert [record.run for record in in_flight_of(directory)] == [run.id for run in runs]
@@ -260,9 +261,9 @@ def test_more_in_flight_than_slots(journal: Journal, directory: Path, monkeypatc
 def test_slots_are_made_ahead(journal: Journal, directory: Path, monkeypatch: pytest.MonkeyPatch):
     """Before the slots are used up, the thread makes more."""
     monkeypatch.setattr(slots, "FIRST_SIZE", 16384)
-    monkeypatch.setattr(slots, "_SLOTS_LEFT", 10)
+    monkeypatch.setattr(slots, "_RESERVE", 6)
     ledger = ledger_of(journal)
-    runs = [scheduled(ledger) for _ in range(2)]
+    runs = [scheduled(ledger) for _ in range(7)]
     [live] = directory.glob("*.live")
     wait_until(lambda: live.stat().st_size == 2 * 16384)
     give_up(ledger, *runs)

@@ -16,7 +16,7 @@ from ..._common.exceptions import exc_info, stacktrace, text
 from ..._common.faults import EXITS
 from ..._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
 from ..._common.text import clean, middle_cut
-from .layout import CAPACITY, Slot
+from .layout import Slot
 
 TOLD: Final = "told"
 FUNCTION: Final = "function"
@@ -51,7 +51,6 @@ MAX_TRACEBACK: Final = 8000
 
 _MICROSECONDS: Final = 1e6
 _MAX_FIXED: Final = 500
-_SHORT: Final = CAPACITY // 4  # characters that fit whatever they are
 _MAX_KINDS: Final = 1000
 
 # the first part
@@ -71,10 +70,10 @@ _fixed: dict[Kind, str] = {}
 """What is the same in every line of a task and a route."""
 
 
-def first_part(run: TaskRun) -> str:
+def first_part(run: TaskRun, *, short: bool = False) -> str:
     """Return the beginning of a line, with what is known when a run is scheduled, and a line feed.
 
-    It is for a slot, which it fits when it is encoded. The line goes on in the place of the line feed.
+    It is for a slot, which it always fits if it is ``short``. The line goes on in the place of the line feed.
     """
     request = run.request
     kind: Kind
@@ -85,12 +84,9 @@ def first_part(run: TaskRun) -> str:
     fixed, trace = _fixed.get(kind) or _remember(kind), run.trace_id
     scheduled = floor(run.scheduled_at * _MICROSECONDS)
     parent = "" if trace is None else f'{_AND_PARENT}{trace}-{run.span_id}"'
-    if request_id is None:
+    if request_id is None or short:
         return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'
-    known = f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}\n'
-    if len(known) > _SHORT and len(known.encode(*ENCODING)) > CAPACITY:
-        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'
-    return known
+    return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}\n'
 
 
 def _remember(kind: Kind) -> str:
@@ -125,7 +121,18 @@ def line(first: str, run: TaskRun) -> bytes:
             known += f"{_AND_STARTED}{floor(started_at * _MICROSECONDS)}{_thread(run)}"
         why = "" if succeeded else _why(run)
         text = f'{first}{known}{why}{_AND_ENDED}{ended}{_AND_OUTCOME}{run.outcome}"}}\n'
-    return text.encode("utf-8", "backslashreplace")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(*ENCODING)
+
+
+def encoded(text: str) -> bytes:
+    """Return a text as it is in a file. The escape of a lone surrogate is JSON, too."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode(*ENCODING)
 
 
 def _thread(run: TaskRun) -> str:

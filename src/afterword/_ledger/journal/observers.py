@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from ..._common.faults import EXITS
 from ..._common.model import TaskObserver, TaskRun
 from .journal import Journal
-from .layout import FREE, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
-from .lines import TOLD_BY_OWNER, first_part, line
+from .layout import CAPACITY, FREE, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
+from .lines import TOLD_BY_OWNER, encoded, first_part, line
 
 
 def with_journal(
@@ -34,12 +34,19 @@ class Begun(TaskObserver):
     def scheduled(self, run: TaskRun) -> None:
         """Write the run into a free slot."""
         try:
-            writer = self._journal.writer or self._journal.open()
-            if writer is None or writer.off:
+            writer = self._journal.writer
+            if (writer is None and (writer := self._journal.open()) is None) or writer.off:
                 return
             text = first_part(run)
-            data = text.encode("utf-8", "backslashreplace")
-            slot = mapping, at = writer.slots.take()
+            data = encoded(text)
+            if len(data) > CAPACITY:
+                text = first_part(run, short=True)
+                data = encoded(text)
+            slots = writer.slots
+            try:
+                slot = mapping, at = slots.free.pop()
+            except IndexError:
+                slot = mapping, at = slots.take()
             start = at + TEXT_AT
             mapping[start : start + len(data)] = data
             mapping[at] = PENDING  # last, so that a slot that was being written is free
@@ -75,8 +82,8 @@ class Ended(TaskObserver):
     def ended(self, run: TaskRun) -> None:
         """Write the line: what the slot says, and how it ended."""
         try:
-            writer = self._journal.writer or self._journal.open()
-            if writer is None or writer.off:
+            writer = self._journal.writer
+            if (writer is None and (writer := self._journal.open()) is None) or writer.off:
                 return
             entry = writer.entries.get(run)
             if entry is None:  # it was scheduled before there was a journal

@@ -26,12 +26,14 @@ _changing = forks.lock()
 class Segment:
     """One file, and how much of it is written or reserved."""
 
-    __slots__ = ("mapping", "name", "used")
+    __slots__ = ("limit", "mapping", "name", "used")
 
     def __init__(self, directory: str, name: str) -> None:
         """Make the file; raises ``OSError``."""
         self.name = name
         self.used = 0
+        self.limit = min(_HALF, SEGMENT_SIZE)
+        """Where something is to be done: the next file made, and when this one is full, used."""
         path = os.path.join(directory, name)
         descriptor = files.create(path, SEGMENT_SIZE)
         try:
@@ -69,17 +71,17 @@ class Segments:
     def append(self, line: bytes) -> Place:
         """Write a line; return where it says whether it was told. Raises ``OSError`` if there is no room."""
         size = len(line)
-        while True:
-            segment = self._current
-            if _ONE_AT_A_TIME:
+        segment = self._current
+        if _ONE_AT_A_TIME:
+            segment.used = end = (start := segment.used) + size
+        else:
+            with _reserving:
                 segment.used = end = (start := segment.used) + size
-            else:
-                with _reserving:
-                    segment.used = end = (start := segment.used) + size
-            if end <= SEGMENT_SIZE:
-                break
-            self._turn_over(segment)
-        if start <= _HALF < end:
+        if end > segment.limit:
+            if end > SEGMENT_SIZE:
+                self._turn_over(segment)
+                return self.append(line)
+            segment.limit = SEGMENT_SIZE
             self._make_room()
         mapping = segment.mapping
         mapping[start:end] = line

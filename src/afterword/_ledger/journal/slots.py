@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import time
@@ -18,8 +19,8 @@ Slot = tuple[mmap.mmap, int]
 FIRST_SIZE: Final = 256 << 10
 MOST_AT_ONCE: Final = 16 << 20
 """The file doubles, but never grows by more than this."""
-_SLOTS_LEFT: Final = 64
-"""With so few left, more are made ahead."""
+_RESERVE: Final = 64
+"""So many slots are kept until the others are used up, and more are being made."""
 
 _growing = forks.lock()
 
@@ -39,6 +40,8 @@ class Slots:
         self._size = 0
         self.free: list[Slot] = []
         """The last one is used next: its page is likely to be in memory. ``pop`` and ``append`` are atomic."""
+        self._reserve: list[Slot] = []
+        """Used when ``free`` is empty, while the thread makes more."""
         try:
             self._head = self._map(FIRST_SIZE)
         except BaseException:
@@ -50,26 +53,26 @@ class Slots:
         mapping = files.map_file(self._descriptor, size, self._size)
         first = 0 if self._size else layout.HEAD_SIZE
         self._size += size
-        self.free += [(mapping, start) for start in range(size - layout.SLOT_SIZE, first - 1, -layout.SLOT_SIZE)]
+        made = [(mapping, start) for start in range(size - layout.SLOT_SIZE, first - 1, -layout.SLOT_SIZE)]
+        kept = 0 if self._reserve else min(_RESERVE, len(made) // 2)
+        self._reserve += made[:kept]
+        self.free += made[kept:]
         return mapping
 
     def take(self) -> Slot:
-        """Return a free slot; raises ``OSError`` if there is none and no room for more."""
-        free = self.free
+        """Return a slot although none is free; raises ``OSError`` if there is no room for more."""
         while True:
-            try:
-                slot = free.pop()
-            except IndexError:
-                self.grow(at_least=1)
-            else:
-                if len(free) == _SLOTS_LEFT:
+            for slots in (self._reserve, self.free):
+                with contextlib.suppress(IndexError):
+                    slot = slots.pop()
                     self._make_room()
-                return slot
+                    return slot
+            self.grow()
 
-    def grow(self, at_least: int = _SLOTS_LEFT + 1) -> None:
-        """Make more slots unless so many are free; raises ``OSError``."""
+    def grow(self) -> None:
+        """Make more slots unless some are free; raises ``OSError``."""
         with _growing:
-            if len(self.free) < at_least:
+            if not self.free:
                 size = min(self._size, MOST_AT_ONCE)
                 files.allocate(self._descriptor, self._size, size)
                 self._map(size)
