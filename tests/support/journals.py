@@ -61,7 +61,9 @@ def new_run(name: str = "mail", route: str = "/orders/{number}", request_id: str
 
 def scheduled(ledger: Ledger, run: TaskRun | None = None) -> TaskRun:
     """Schedule a run."""
-    return ledger.schedule(run or new_run())
+    run = run or new_run()
+    ledger.schedule(run)
+    return run
 
 
 def started(ledger: Ledger, run: TaskRun | None = None) -> TaskRun:

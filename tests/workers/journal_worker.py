@@ -14,7 +14,7 @@ from afterword._ledger.journal.journal import journal_at
 from afterword._ledger.journal.records import Record
 from afterword._ledger.journal.recovery import DeadProcess
 from afterword._ledger.journal.retention import Limits
-from tests.support.journals import Ids, ledger_of, new_run
+from tests.support.journals import Ids, ledger_of, scheduled
 
 UNBOUNDED = Limits(runs=1 << 60, seconds=1e9, size=1 << 60)
 
@@ -50,7 +50,7 @@ def main() -> None:
     journal.open()
     runs: list[TaskRun] = []
     while True:
-        runs.append(ledger.schedule(new_run()))
+        runs.append(scheduled(ledger))
         if random.random() < 0.9:
             ledger.start(runs[-1])
         if len(runs) > 20:

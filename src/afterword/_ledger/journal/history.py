@@ -60,7 +60,7 @@ class Filter:
             return [_pair(semconv.KEY_TASK, self.task)]
         if self.route is not None:
             return [_pair(semconv.KEY_ROUTE, self.route)]
-        return [_pair(semconv.KEY_OUTCOME, outcome) for outcome in self.outcomes]
+        return [_pair(lines.OUTCOME, outcome) for outcome in self.outcomes]
 
 
 def _pair(key: str, value: str) -> bytes:

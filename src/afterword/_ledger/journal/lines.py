@@ -19,6 +19,7 @@ from ..._common.text import clean, middle_cut
 from .layout import Slot
 
 TOLD: Final = "told"
+OUTCOME: Final = "outcome"
 FUNCTION: Final = "function"
 PARENT: Final = "parent"
 STATE: Final = "state"
@@ -62,7 +63,7 @@ _AND_TRACE: Final = f',"{semconv.KEY_TRACE_ID}":"'
 _AND_SPAN: Final = f'","{semconv.KEY_SPAN_ID}":"'
 _AND_STARTED: Final = f',"{STARTED}":'
 _AND_ENDED: Final = f',"{ENDED}":'
-_AND_OUTCOME: Final = f',"{semconv.KEY_OUTCOME}":"'
+_AND_OUTCOME: Final = f',"{OUTCOME}":"'
 _SUCCEEDED: Final = f'{_AND_OUTCOME}{Outcome.SUCCEEDED}"}}\n'
 
 Kind = tuple[str, str, str | None, str | None]
