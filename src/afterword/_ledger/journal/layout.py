@@ -82,7 +82,9 @@ STARTED_AT: Final = 8
 STARTED: Final = struct.Struct("<d32s16s")
 TEXT_AT: Final = STARTED_AT + STARTED.size
 CAPACITY: Final = SLOT_SIZE - TEXT_AT
-"""Bytes of text that a slot holds, with the line feed at its end."""
+"""Bytes of text that a slot holds, with the line feed after it."""
+
+LINE_FEED: Final = ord("\n")
 
 
 class Slot(NamedTuple):

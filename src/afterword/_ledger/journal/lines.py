@@ -72,9 +72,9 @@ _fixed: dict[Kind, str] = {}
 
 
 def first_part(run: TaskRun, *, short: bool = False) -> str:
-    """Return the beginning of a line, with what is known when a run is scheduled, and a line feed.
+    """Return the beginning of a line, with what is known when a run is scheduled.
 
-    It is for a slot, which it always fits if it is ``short``. The line goes on in the place of the line feed.
+    It is for a slot, too, which it always fits if it is ``short``.
     """
     request = run.request
     kind: Kind
@@ -86,8 +86,8 @@ def first_part(run: TaskRun, *, short: bool = False) -> str:
     scheduled = floor(run.scheduled_at * _MICROSECONDS)
     parent = "" if trace is None else f'{_AND_PARENT}{trace}-{run.span_id}"'
     if request_id is None or short:
-        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}\n'
-    return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}\n'
+        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}'
+    return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}'
 
 
 def _remember(kind: Kind) -> str:
@@ -108,8 +108,7 @@ def _remember(kind: Kind) -> str:
 
 def line(first: str, run: TaskRun) -> bytes:
     """Return the whole line of a run that has ended, from what was known when it was scheduled."""
-    first, ended = first[:-1], floor((run.ended_at or 0.0) * _MICROSECONDS)
-    started_at, trace = run.started_at, run.trace_id
+    ended, started_at, trace = floor((run.ended_at or 0.0) * _MICROSECONDS), run.started_at, run.trace_id
     succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
     if succeeded and trace is not None and started_at is not None:  # most of them, at once
         span, started = run.span_id, floor(started_at * _MICROSECONDS)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ..._common.faults import EXITS
 from ..._common.model import TaskObserver, TaskRun
 from .journal import Journal
-from .layout import CAPACITY, FREE, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
+from .layout import CAPACITY, FREE, LINE_FEED, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
 from .lines import TOLD_BY_OWNER, encoded, first_part, line
 
 
@@ -38,17 +38,22 @@ class Begun(TaskObserver):
             if (writer is None and (writer := self._journal.open()) is None) or writer.off:
                 return
             text = first_part(run)
-            data = encoded(text)
-            if len(data) > CAPACITY:
+            try:
+                data = text.encode()
+            except UnicodeEncodeError:
+                data = encoded(text)
+            if (size := len(data)) >= CAPACITY:
                 text = first_part(run, short=True)
                 data = encoded(text)
+                size = len(data)
             slots = writer.slots
             try:
                 slot = mapping, at = slots.free.pop()
             except IndexError:
                 slot = mapping, at = slots.take()
-            start = at + TEXT_AT
-            mapping[start : start + len(data)] = data
+            end = (start := at + TEXT_AT) + size
+            mapping[start:end] = data
+            mapping[end] = LINE_FEED
             mapping[at] = PENDING  # last, so that a slot that was being written is free
             writer.entries[run] = [slot, text, None]
         except EXITS:
@@ -60,8 +65,7 @@ class Begun(TaskObserver):
         """Note in its slot that it has started, and its span."""
         try:
             writer = self._journal.writer
-            entry = writer.entries.get(run) if writer is not None else None
-            if entry is None:
+            if writer is None or (entry := writer.entries.get(run)) is None:
                 return
             mapping, at = entry[0]
             trace, span = run.trace_id or "", run.span_id or ""
@@ -105,8 +109,7 @@ class Told(TaskObserver):
         """Note it in the line, and free the slot. Needs no disk, so it goes on when the journal is off."""
         try:
             writer = self._journal.writer
-            entry = writer.entries.pop(run, None) if writer is not None else None
-            if writer is None or entry is None:
+            if writer is None or (entry := writer.entries.pop(run, None)) is None:
                 return
             slot, _, place = entry
             if place is not None:
