@@ -80,6 +80,7 @@ _plain: dict[tuple[str, str], tuple[str, str]] = {}
 def identify(func: Any) -> tuple[str, str]:
     """Return a task's label (``@task(name=...)`` or its function's name, bounded in number) and its function."""
     is_plain = type(func) is FunctionType and not func.__dict__ and type(func.__module__) is str
+    is_plain = is_plain and type(func.__qualname__) is str
     if is_plain:
         known = _plain.get((func.__module__, func.__qualname__))
         if known is not None:

@@ -98,11 +98,12 @@ class Instrumentation:
     def let_join(self) -> None:
         """Let the late observer join, if it is time. Ask again after ``asks_at``: the question is not free."""
         self.asks_at = monotonic() + _ASK_SECONDS
-        observer, is_time = self.late or (TaskObserver(), bool)
-        if is_time():
-            self.late = None
+        late = self.late
+        if late is not None and late[1]():
             with _lock:
-                self.ledger.set_observers([*self.ledger.observers, observer])
+                if self.late is late:  # else: another thread let it join meanwhile
+                    self.late = None
+                    self.ledger.set_observers([*self.ledger.observers, late[0]])
 
     def failsafe(self, what: str, action: Callable[[*Arguments], Result], *args: *Arguments) -> Result | None:
         """Call our own code. An error in it is counted, logged once, and never reaches the application."""

@@ -200,6 +200,7 @@ def _add_otel_metrics(instrumentation: Instrumentation) -> None:
     observer = _prepared(otel_metrics(provider, oldest_age))
     instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
     instrumentation.let_join()
+    instrumentation.asks_at = 0.0  # the first request asks again: the provider may be set by then
 
 
 @contextmanager

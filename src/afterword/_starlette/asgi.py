@@ -72,14 +72,14 @@ def calling(patch: MethodPatch, original: Function, installed: Installed) -> Fun
                 await original(self, scope, receive, send)
             return
         installed.check()
-        if instrumentation.late is not None and monotonic() > instrumentation.asks_at:
-            instrumentation.failsafe("looking for a meter provider", instrumentation.let_join)
         kind, route = scope["type"], instrumentation.route
         if kind == "lifespan":
             await _unaccounted(self, scope, receive, _telling_last(send), original)
         elif kind not in ("http", "websocket") or (route is not None and _is_scrape(route, scope)):
             await _unaccounted(self, scope, receive, send, original)
         else:
+            if instrumentation.late is not None and monotonic() > instrumentation.asks_at:
+                instrumentation.failsafe("looking for a meter provider", instrumentation.let_join)
             parent = request_of(scope) if SCOPE_KEY in scope else None
             request = RequestState(instrumentation, scope, self, parent)
             token = enter_request(request)
@@ -202,7 +202,12 @@ def watch(request: RequestState, send: Send) -> Send:
     innermost = None
     if request.parent is None:
         stack, kept = getattr(request.app, "middleware_stack", None), request.instrumentation.stack
-        request.innermost = innermost = kept[1] if kept is not None and kept[0] is stack else _look(request, stack)
+        if kept is not None and kept[0] is stack:
+            innermost = kept[1]
+        else:
+            find = request.instrumentation.failsafe
+            innermost = find("looking at the middleware", _innermost, request.instrumentation, stack)
+        request.innermost = innermost
 
     async def watched(message: Message) -> None:
         kind = message["type"]
@@ -226,13 +231,14 @@ def watch(request: RequestState, send: Send) -> Send:
     return watched
 
 
-def _look(request: RequestState, stack: ASGIApp | None) -> object:
+def _innermost(instrumentation: Instrumentation, stack: ASGIApp | None) -> object:
     """Return the exception middleware, if only FastAPI's and Starlette's own lies around it."""
+    instrumentation.stack = stack, None
     layer: Any = stack
-    while type(layer) is ServerErrorMiddleware or type(layer).__module__.startswith("fastapi."):
+    while type(layer) is ServerErrorMiddleware or str(type(layer).__module__).startswith("fastapi."):
         layer = getattr(layer, "app", None)
     innermost = layer if type(layer) is ExceptionMiddleware else None
-    request.instrumentation.stack = stack, innermost
+    instrumentation.stack = stack, innermost
     return innermost
 
 

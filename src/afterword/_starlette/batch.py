@@ -14,7 +14,7 @@ from .._ledger.runs import has_open_runs, is_pending
 from .holders import leads_to
 from .patching import Function, MethodPatch
 from .scheduling import OpenRun, is_container, is_observable, open_run_at_call
-from .state import BatchRecord, RequestState, TaskRecord, current_request, find_batch, find_task
+from .state import BatchRecord, RequestState, TaskRecord, current_request, find_batch, find_task, members_of
 from .unstarted import why_skipped
 
 _MAX_DEPTH = 20
@@ -123,7 +123,7 @@ def _is_followed(batch: BackgroundTasks, record: BatchRecord | None, caller: Req
 def _is_as_created(batch: BackgroundTasks, record: BatchRecord) -> bool:
     """Return whether each member has one pending run and knows its batch, so that there is nothing to plan."""
     tasks = batch.tasks
-    if type(tasks) is not list:
+    if type(tasks) is not list or record.request.settled:  # a settled request has let its runs go
         return False
     for member in tasks:
         known = find_task(id(member))
@@ -135,7 +135,7 @@ def _is_as_created(batch: BackgroundTasks, record: BatchRecord) -> bool:
 def _members(batch: BackgroundTasks, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
     """Return the tasks of a batch in order, through nested batches and containers; skip other members."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
-    for member in tuple(getattr(batch, "tasks", None) or ()):
+    for member in members_of(batch):
         known = find_task(id(member))
         if (known is not None and known.run is not None) or is_observable(member):
             found.append((member, known))

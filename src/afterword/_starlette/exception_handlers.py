@@ -27,7 +27,7 @@ from .asgi import STARTS, ends
 from .callbacks import end_late, run_error_tasks, tell_waiting
 from .patching import Function, MethodPatch
 from .request_errors import record_request_error, report
-from .state import RequestFailure, RequestState, current_request, find_task
+from .state import RequestFailure, RequestState, current_request, find_task, members_of
 from .unstarted import settle_rest
 
 try:
@@ -149,7 +149,9 @@ def catching(patch: MethodPatch, original: Function) -> Function:
 
 def reporting(handler: Callable[..., Any] | None) -> Callable[..., Any] | None:
     """Return the handler of a ``ServerErrorMiddleware`` as it is seen in a request: its response reports, too."""
-    return handler if handler is None or current_request() is None else Handler(handler, depth=0)
+    if handler is None or isinstance(handler, Handler) or current_request() is None:
+        return handler  # one of ours if the middleware was made in a request, of what another one told
+    return Handler(handler, depth=0)
 
 
 def _with_handlers(instrumentation: Instrumentation, middleware: ExceptionMiddleware) -> ExceptionMiddleware:
@@ -254,7 +256,7 @@ def _with_reporter(
 
 def _mark_unsent(background: BackgroundTask | None) -> None:
     """Mark the tasks of an error response: if they never run, the response was never sent."""
-    for task in (background, *(getattr(background, "tasks", None) or ())):
+    for task in (background, *members_of(background)):
         record = find_task(id(task))
         if record is not None:
             record.on_error_response = True

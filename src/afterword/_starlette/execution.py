@@ -7,6 +7,7 @@ from contextvars import Token
 from types import FunctionType
 from typing import Any
 
+from starlette import background
 from starlette.background import BackgroundTask
 
 from .._common import foreign, semconv
@@ -81,9 +82,9 @@ class TaskExecution:
         if self.proxy is not None:
             unawaited = self.proxy.never_awaited
         elif result is not None:
-            unawaited = never_awaited(result, self.task.func, awaits=True)
+            unawaited = never_awaited(result, getattr(self.task, "func", None), awaits=True)  # it may be gone
         if foreign.swallowing:
-            swallowed = foreign.swallowed(self.task.func)
+            swallowed = foreign.swallowed(getattr(self.task, "func", None))
         if unawaited is not None:
             self.ledger.finish(self.run, Outcome.FAILED, Reason.NEVER_AWAITED, unawaited)
         elif swallowed is not None:
@@ -172,8 +173,8 @@ def accounting(
 
 
 def _is_starlettes(function: Any) -> bool:
-    # a proxy of Starlette's own method has the same module
-    return type(function) is FunctionType and function.__module__ == BackgroundTask.__module__
+    # its globals tell: a wrapper takes over the module's name, and a proxy of the method has its globals, too
+    return type(function) is FunctionType and function.__globals__ is vars(background)
 
 
 def _end(call: TaskExecution, end: Callable[[Any], None], how: object) -> bool:

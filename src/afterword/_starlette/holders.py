@@ -19,7 +19,7 @@ from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.responses import Response
 from starlette.types import Scope
 
-from .state import RequestFailure, TaskRecord, batches_of
+from .state import RequestFailure, TaskRecord, batches_of, members_of
 
 _MOST_ERRORS: Final = 10
 _MOST_FRAMES: Final = 200
@@ -46,7 +46,7 @@ def was_removed(record: TaskRecord) -> bool:
 
 def leads_to(batch: BackgroundTasks, task: BackgroundTask) -> bool:
     """Return whether a task is in a batch: as a member, or inside a member that may call it."""
-    members = getattr(batch, "tasks", None) or ()
+    members = members_of(batch)
     if any(member is task for member in members):
         return True
     seen: set[int] = set()

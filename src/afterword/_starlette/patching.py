@@ -134,7 +134,11 @@ class AttributePatch:
             except KeyError:
                 raise AttributeError(name, name=name, obj=instance) from None
 
-        self.hook = property(get, lambda instance, value: instance.__dict__.__setitem__(name, value))
+        def forget(instance: Any) -> None:
+            if instance.__dict__.pop(name, self) is self:
+                raise AttributeError(name, name=name, obj=instance)
+
+        self.hook = property(get, lambda instance, value: instance.__dict__.__setitem__(name, value), forget)
         setattr(self.cls, name, self.hook)
 
     def remove(self) -> None:

@@ -95,12 +95,14 @@ def adding(patch: MethodPatch, original: Function) -> Function:
         batch = find_batch(id(self))
         if batch is None or patch.hook is not hook:
             original(self, *args, **kwargs)
-        elif type(self) in _PLAIN_BATCHES and batch.request is current_request():
+            return
+        tasks = getattr(self, "tasks", None)
+        if type(self) in _PLAIN_BATCHES and type(tasks) is list and batch.request is current_request():
             original(self, *args, **kwargs)
-            added = find_task(id(self.tasks[-1]))
+            added = find_task(id(tasks[-1])) if tasks else None  # another tool may not have added it
             if added is not None and added.batch is None:
                 added.batch = batch
-        else:  # from a thread without a request, or for another request, or a subclass that may add several
+        else:  # no or another request's thread, a subclass that may add several, or a list that is none
             token = _adding.set(batch)
             try:
                 original(self, *args, **kwargs)

@@ -11,7 +11,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, Token
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context as SpanContext
 from starlette.background import BackgroundTask, BackgroundTasks
@@ -108,6 +108,12 @@ def remember_batch(batch: BackgroundTasks, request: RequestState, *, injected: b
     record.called = record.finished = False
     _batches[key] = record
     return record
+
+
+def members_of(batch: object) -> tuple[Any, ...]:
+    """Return the tasks that a batch has now; none of what can be walked only once, as that is for its caller."""
+    tasks: Any = getattr(batch, "tasks", None)
+    return () if tasks is None or hasattr(tasks, "__next__") else tuple(tasks)
 
 
 def _forget_batch(record: BatchRecord) -> None:

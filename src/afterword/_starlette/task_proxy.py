@@ -94,7 +94,7 @@ def stand_in_for(task: BackgroundTask) -> TaskProxy:
     return (_OnLoop if task.is_async else _InThread)(task)
 
 
-def never_awaited(result: object, func: Callable[..., Any], *, awaits: bool) -> str | None:
+def never_awaited(result: object, func: Callable[..., Any] | None, *, awaits: bool) -> str | None:
     """Return what is wrong with the value that a function returned, if nobody will run it.
 
     ``awaits`` says that the function is async.
@@ -137,7 +137,7 @@ def _calling(watched: Callable[..., Any]) -> Callable[..., Any]:
     return stand_in
 
 
-def _will_never_run(result: object, func: Callable[..., Any], *, awaits: bool) -> bool:
+def _will_never_run(result: object, func: Callable[..., Any] | None, *, awaits: bool) -> bool:
     """Return whether a value is work that has not begun and that nobody can begin any more.
 
     A coroutine is; so is the function's own generator, but not one that it merely returns: ``pool.map`` has done
@@ -161,7 +161,7 @@ def _is_under_way(result: object) -> bool:
     return asyncio.isfuture(result) or any(hasattr(result, name) for name in ("add_done_callback", "addCallbacks"))
 
 
-def _code(func: Callable[..., Any]) -> CodeType | None:
+def _code(func: Callable[..., Any] | None) -> CodeType | None:
     function = unwrap(func)
     if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
         function = inspect.getattr_static(type(function), "__call__", None)  # a callable object
