@@ -27,6 +27,7 @@ OTHER_WORDS = {
     },
     "exception": {MODEL},  # a reason
     "task": {"afterword/_common/foreign.py"},  # a variable of Datadog's
+    "version": {"afterword/_cli/arguments.py"},  # an action of argparse's
 }
 OTHER_MEANINGS = {
     "cancelled": {"afterword/_starlette/state.py"},  # a kind of failure

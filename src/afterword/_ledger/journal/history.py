@@ -155,5 +155,7 @@ def in_flight(directory: str, wanted: Filter = Filter()) -> list[Record]:
             for name in found.segments.get(process, ()) if here else ():
                 for run in ended_among(files.read(os.path.join(directory, name)), here, process):
                     del here[run]
+            for record in here.values():
+                record.seen_at = head.alive
             records += here.values()
     return sorted(records, key=lambda record: record.scheduled_at)

@@ -46,6 +46,7 @@ class Record:
         pid: the process, for a run that is in flight or lost.
         process: the id of the process, which is unique.
         alive: whether the process lives, for a run in flight; ``None`` if nobody knows.
+        seen_at: the last sign of life of its process, for a run in flight.
         recovered: whether its end was told by another process than its own, and so perhaps a second time.
     """
 
@@ -74,6 +75,7 @@ class Record:
     parent_span_id: str | None = None
     pid: int | None = None
     alive: bool | None = None
+    seen_at: float | None = None
     recovered: bool = False
 
 

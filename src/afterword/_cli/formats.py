@@ -1,0 +1,121 @@
+"""How values look: for a person in local time and with a unit, for a program as JSON.
+
+Every text comes from a file or a server, where anything may stand: here it is made safe for a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from .._common import semconv
+from .._common.text import MAX_NAME, clean
+from .._ledger.journal import lines
+from .._ledger.journal.records import Record
+
+_SHORT: Final = 12
+_MAX_LINES: Final = 40_000
+
+
+def one_line(text: str | None, limit: int = MAX_NAME) -> str:
+    """Return a text as one line that is safe for a terminal and not too long."""
+    return clean((text or "").replace("\t", " ").replace("\n", r"\n"), limit)
+
+
+def whole(text: str | None) -> str:
+    """Return a text as it is, with all its lines, as far as it is safe for a terminal."""
+    return clean(text or "", _MAX_LINES)
+
+
+def short(run: str) -> str:
+    """Return the beginning of an id: enough to find it again."""
+    return one_line(run[:_SHORT])
+
+
+def request_of(record: Record) -> str:
+    """Return the method and the route of a run's request."""
+    return one_line(" ".join(filter(None, (record.method, record.route))))
+
+
+def moment(seconds: float | None) -> str:
+    """Return a point in time, in local time and to the second."""
+    return _date(seconds, lambda at: at.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+
+
+def precise(seconds: float | None) -> str:
+    """Return a point in time, in local time, to the millisecond and with its offset."""
+    return _date(seconds, lambda at: at.astimezone().isoformat(" ", "milliseconds"))
+
+
+def iso(seconds: float | None) -> str | None:
+    """Return a point in time for a program: ISO 8601, in UTC."""
+    return _date(seconds, lambda at: at.isoformat(timespec="microseconds")) or None
+
+
+def _date(seconds: float | None, write: Any) -> str:
+    if seconds is None:
+        return ""
+    try:
+        return str(write(datetime.fromtimestamp(seconds, UTC)))
+    except (ValueError, OverflowError, OSError):  # no date of the calendar
+        return "?"
+
+
+def span(seconds: float | None) -> str:
+    """Return a length of time with the unit that suits it."""
+    if seconds is None:
+        return ""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 0.001:
+        return f"{seconds * 1e6:.0f} µs"
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms" if seconds < 0.1 else f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def as_json(keys: dict[str, Any]) -> str:
+    """Return keys and values as one line of JSON, in ASCII, without those that are not known."""
+    return json.dumps({key: value for key, value in keys.items() if value is not None})
+
+
+def keys_of(record: Record) -> dict[str, Any]:
+    """Return what is known of a run, by the keys of log lines where they have one."""
+    wait = None if record.started_at is None else max(0.0, record.started_at - record.scheduled_at)
+    return {
+        semconv.KEY_TASK_RUN: record.run,
+        semconv.KEY_TASK: record.task,
+        lines.OUTCOME: record.outcome,
+        lines.STATE: record.state,
+        "alive": record.alive,
+        semconv.KEY_REASON: record.reason,
+        semconv.KEY_DETAIL: record.detail,
+        semconv.KEY_ERROR_TYPE: record.error_type,
+        lines.ERROR: record.error,
+        semconv.KEY_METHOD: record.method,
+        semconv.KEY_ROUTE: record.route,
+        semconv.KEY_REQUEST_ID: record.request_id,
+        "scheduled_at": iso(record.scheduled_at),
+        "started_at": iso(record.started_at),
+        "ended_at": iso(record.ended_at),
+        semconv.KEY_WAIT: None if wait is None else round(wait, 6),
+        semconv.KEY_THREAD_WAIT: record.thread_wait,
+        semconv.KEY_DURATION: None if record.duration is None else round(record.duration, 6),
+        semconv.KEY_TRACE_ID: record.trace_id,
+        semconv.KEY_SPAN_ID: record.span_id,
+        "parent_trace_id": record.parent_trace_id,
+        "parent_span_id": record.parent_span_id,
+        lines.FUNCTION: record.function,
+        lines.PID: record.pid,
+        "process": record.process,
+        "recovered": record.recovered or None,
+        lines.TRACEBACK: record.traceback,
+    }

@@ -1,0 +1,87 @@
+"""``afterword now``: what is in flight, process by process, the oldest first."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from typing import Any, Final
+
+from .._common import semconv
+from .._common.model import LOST
+from .._ledger.journal import history, lines
+from .._ledger.journal.records import Record
+from . import formats
+from .output import STYLES, Cell, Column, Output
+from .selection import is_named, note_nothing
+
+_COLUMNS: Final = (
+    Column("age", right=True),
+    Column(lines.STATE),
+    Column(semconv.KEY_TASK, folds=True),
+    Column("run"),
+    Column("request", folds=True),
+)
+
+
+def run(output: Output, arguments: argparse.Namespace) -> int:
+    """Answer; return the exit code."""
+    records = history.in_flight(arguments.directory)
+    processes: dict[str, list[Record]] = {}
+    for record in records:
+        if is_named(record, arguments.task):
+            processes.setdefault(record.process, []).append(record)
+    now = time.time()
+    for runs in processes.values():
+        if output.json:
+            for record in runs:
+                output.keys(formats.keys_of(record) | _state_and_age(record, now))
+        else:
+            output.table(_COLUMNS, [_cells(record, now) for record in runs], _title(runs))
+    if not processes:
+        note_nothing(output, arguments.directory, "nothing is in flight")
+    return 0
+
+
+def age(record: Record, now: float) -> float | None:
+    """Return the age of a run: the clock of a dead process's run stopped with its process."""
+    end = record.seen_at if record.alive is False else now
+    if end is None or not math.isfinite(end):
+        return None
+    return max(0.0, end - record.scheduled_at)
+
+
+def state(record: Record) -> str:
+    """Return what a run is doing; one whose process is dead is lost."""
+    return LOST if record.alive is False else record.state or ""
+
+
+def _state_and_age(record: Record, now: float) -> dict[str, Any]:
+    seconds = age(record, now)
+    return {
+        lines.STATE: state(record),
+        "age_s": None if seconds is None else round(seconds, 3),
+    }
+
+
+def _title(runs: list[Record]) -> str:
+    first = runs[0]
+    match first.alive:
+        case True:
+            life = "alive"
+        case False:
+            life = f"dead, last seen {formats.moment(first.seen_at)}"
+        case None:
+            life = "perhaps alive"
+    return f"process {first.pid}, {life}: {len(runs)} in flight"
+
+
+def _cells(record: Record, now: float) -> list[Cell]:
+    was = f"{LOST} ({record.state})" if record.alive is False else state(record)
+    return [
+        formats.span(age(record, now)),
+        (was, STYLES.get(state(record), "")),
+        formats.one_line(record.task),
+        formats.short(record.run),
+        formats.request_of(record),
+    ]

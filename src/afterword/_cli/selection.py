@@ -1,0 +1,34 @@
+"""Which runs are asked for, and from which directory."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from .._ledger.journal import history, layout
+from .._ledger.journal.history import Filter
+from .._ledger.journal.records import Record
+from .output import Output
+
+
+def ended(directory: str, arguments: argparse.Namespace, since: float | None = None) -> Iterator[Record]:
+    """Yield the runs that ended and are asked for, newest first; raises ``OSError``."""
+    wanted = Filter(
+        outcomes=arguments.outcome or (),
+        route=arguments.route,
+        trace=arguments.trace,
+        since=arguments.since if since is None else since,
+    )
+    return (record for record in history.ended(directory, wanted) if is_named(record, arguments.task))
+
+
+def is_named(record: Record, task: str | None) -> bool:
+    """Return whether a run is of a task, which may be called by the last parts of its name: ``send_mail``."""
+    return task is None or record.task == task or record.task.endswith(f".{task}")
+
+
+def note_nothing(output: Output, directory: str, otherwise: str) -> None:
+    """Say that there is no answer: because nothing was ever written there, or because of what is asked."""
+    found = layout.listing(directory)
+    is_empty = not found.live and not found.segments
+    output.note(f"{directory}: {'there is no journal yet: no run has been written' if is_empty else otherwise}")
