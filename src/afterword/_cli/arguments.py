@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         "-n",
         type=_count,
         metavar="N",
-        help="so many at most, 0 for all (default: 100 as a table, all as JSON; with --follow, 10 to begin with)",
+        help="so many at most, 0 for all (default: 25 as a table, all as JSON; with --follow, 10 to begin with)",
     )
 
     command = _command(

@@ -14,7 +14,7 @@ from . import formats
 from .output import FAINT, Column, Output, styled
 from .selection import ended, note_nothing
 
-_TABLE_LIMIT: Final = 100
+_TABLE_LIMIT: Final = 25
 _BEFORE_FOLLOWING: Final = 10
 _PAUSE: Final = 0.5
 _DISORDER_SECONDS: Final = 60.0
