@@ -1,6 +1,7 @@
 """`afterword account URL`: the numbers of any application, and the law on them."""
 
 import http.server
+import io
 import socket
 import threading
 from collections.abc import Iterator
@@ -224,7 +225,7 @@ def test_https_is_not_left_for_http():
     handler = scrape._Redirects()
     request = scrape.urllib.request.Request("https://shop.example/metrics")
     with pytest.raises(Unreadable, match="not followed"):
-        handler.redirect_request(request, None, 302, "Found", {}, "http://shop.example/metrics")
+        handler.redirect_request(request, io.BytesIO(), 302, "Found", {}, "http://shop.example/metrics")
 
 
 @pytest.mark.parametrize(
