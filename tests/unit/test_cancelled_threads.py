@@ -44,7 +44,8 @@ def cancelled_run(stage: InProcessStage, *, threads_are_taken: bool) -> Any:
 
     assert ask(stage.app(endpoint)).status == 200
     [run] = stage.accounts.recorder.ended_runs
-    assert str(run.outcome) == "cancelled"
+    assert (run.outcome, run.reason) == ("cancelled", "cancelled")
+    assert run.error_type == "asyncio.exceptions.CancelledError"
     return run
 
 

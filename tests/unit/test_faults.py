@@ -1,5 +1,6 @@
 """Our own faults and leftovers: hooks that stayed behind, queues with something broken in them."""
 
+import asyncio
 import functools
 import inspect
 import threading
@@ -43,8 +44,10 @@ def broken(request: pytest.FixtureRequest) -> Callable[..., None]:
 
 
 def faults(caplog) -> list[str]:
-    """Return what was logged as a fault of ours."""
-    return [r.getMessage() for r in caplog.records if r.name == "afterword" and r.levelname == "ERROR"]
+    """Return what was logged as a fault of ours, each with its traceback."""
+    logged = [r for r in caplog.records if r.name == "afterword" and r.levelname == "ERROR"]
+    assert all(record.exc_info[1] is not None for record in logged)
+    return [record.getMessage() for record in logged]
 
 
 def wrapped(hook):
@@ -169,6 +172,28 @@ def test_a_fault_at_the_beginning_costs_only_the_account(stage: InProcessStage, 
     assert len(faults(caplog)) == 1
 
 
+def test_a_fault_at_the_beginning_outside_of_any_request(stage: InProcessStage, monkeypatch, caplog, broken):
+    """If we fail when a worker calls a task, the task still runs and the fault is logged."""
+    from afterword._starlette import execution as calls
+
+    kept: list[BackgroundTask] = []
+
+    async def endpoint() -> None:
+        kept.append(BackgroundTask(stage.works("mail")))
+
+    async def work() -> None:
+        await kept[0]()
+
+    ask(stage.app(endpoint))
+    with monkeypatch.context() as patched:
+        patched.setattr(calls, "TaskExecution", broken)
+        asyncio.run(work())
+    assert stage.did == ["mail"]
+    assert len(faults(caplog)) == 1
+    asyncio.run(work())
+    stage.assert_story(succeeded("mail"))
+
+
 @pytest.mark.parametrize("step", ["attach_missing", "detach"])
 def test_a_context_that_cannot_be_followed_costs_only_that(
     stage: InProcessStage, monkeypatch, caplog, broken, step
@@ -198,7 +223,7 @@ def test_a_fault_while_draining_stops_nothing(caplog, broken):
     assert len(faults(caplog)) == 1
 
 
-def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkeypatch, broken):
+def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkeypatch, caplog, broken):
     """If we fail when a task has returned, its request ends as ever, and the fault is counted."""
     app = stage.app_with(stage.works("mail"), metrics_path=None)
     with monkeypatch.context() as patched:
@@ -206,7 +231,7 @@ def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkey
         assert ask(app).error is None
     assert stage.did == ["mail"]
     assert afterword.current() is None
-    assert stage.observer_errors("afterword") == 1
+    assert stage.observer_errors("afterword") == len(faults(caplog)) == 1
     [left] = ledger.running()
     app_account = get_instrumentation(app)
     assert app_account is not None

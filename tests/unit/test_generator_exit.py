@@ -132,6 +132,29 @@ def test_an_application_that_is_not_instrumented(stage: InProcessStage, task: Ca
     assert seen[0] == seen[1]
 
 
+@pytest.mark.parametrize("when", ["in its request", "after it"])
+def test_a_run_that_was_torn_down_is_forgotten(stage: InProcessStage, caplog, when: str):
+    """A request that goes on, as a WebSocket does for hours, does not keep it; one that has ended needs not."""
+    kept: list[BackgroundTask] = []
+
+    async def run() -> None:
+        with pytest.raises(GeneratorExit):
+            await kept.pop()()
+        lifetimes.drain()
+
+    async def endpoint() -> None:
+        kept.append(BackgroundTask(raises_on_loop))
+        if when == "in its request":
+            await run()
+            assert state.current_request().runs == {}
+
+    assert ask(stage.app(endpoint)).error is None
+    if kept:
+        asyncio.run(run())
+    stage.assert_story(cancelled("mail"))
+    assert caplog.records == []
+
+
 async def _forever() -> None:
     await asyncio.Event().wait()
 

@@ -16,7 +16,7 @@ from afterword._ledger import deferred as lifetimes
 from tests.support.asgi import ask, call, websocket
 from tests.support.in_process import InProcessStage
 from tests.support.stage import named
-from tests.support.story import dropped, failed, request_error, skipped, succeeded
+from tests.support.story import abandoned, dropped, failed, request_error, skipped, succeeded
 
 
 class RetryUnsent:
@@ -306,6 +306,22 @@ def test_a_lost_task_of_a_living_websocket_is_told(stage: InProcessStage):
     assert told == [("mail", "abandoned")]
 
 
+def test_a_lost_task_is_told_before_the_next_one_runs(stage: InProcessStage):
+    """What a task has made and lost is told when that task ends, not when the request does."""
+    told: list = []
+
+    @named("mail")
+    async def mail() -> None:
+        BackgroundTask(stage.works("lost"))
+
+    @named("audit")
+    async def audit() -> None:
+        told.extend(stage.outcomes)
+
+    ask(stage.app_with(mail, audit))
+    assert ("lost", "abandoned") in told
+
+
 def test_an_error_task_gets_the_request_that_the_handler_got(stage: InProcessStage):
     """What a handler has read or noted on its request is there in `on_request_error`."""
     seen: list = []
@@ -339,6 +355,8 @@ def test_a_batch_that_a_task_runs_by_hand_skips_its_rest_each_time(stage: InProc
     for _ in range(2):
         ask(app)
     stage.assert_story(*[failed("mail"), skipped("audit"), succeeded("report")] * 2)
+    skips = stage.lines("background_task.skipped")
+    assert all(line["detail"].startswith("shop.mail failed before it") for line in skips)
 
 
 def test_a_task_that_is_torn_down_is_told_as_any_other(stage: InProcessStage, caplog):
@@ -417,3 +435,15 @@ def test_an_alert_for_a_task_that_a_worker_calls(stage: InProcessStage):
     with pytest.raises(ValueError, match="boom"):
         asyncio.run(work())
     assert stage.did == ["mail fails", ("shop.mail", ValueError)]
+    assert stage.observer_errors("afterword") is None
+
+
+def test_a_response_s_own_background_replaces_the_injected_tasks(stage: InProcessStage):
+    """The injected tasks of a response with a background of its own are abandoned for that."""
+
+    async def endpoint(tasks: BackgroundTasks) -> JSONResponse:
+        tasks.add_task(stage.works("mail"))
+        return JSONResponse({}, background=BackgroundTask(stage.works("audit")))
+
+    ask(stage.app(endpoint))
+    stage.assert_story(succeeded("audit"), abandoned("mail", "response_replaced"))

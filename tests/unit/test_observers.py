@@ -270,8 +270,13 @@ def test_a_faulty_observer_in_a_worker_thread(stage: InProcessStage):
 @pytest.mark.parametrize("transition", TRANSITIONS)
 def test_an_exit_passes(stage: InProcessStage, transition, error):
     """What ends the process is not held back; should the process live on, the account is still true."""
-    observer = Faulty(transition, error)
-    app = stage.app_with(stage.works("mail"), observers=[observer], metrics_path=None)
+    observer, inside = Faulty(transition, error), []
+
+    class Looks(TaskObserver):
+        def ended(self, run) -> None:
+            inside.append(current())
+
+    app = stage.app_with(stage.works("mail"), observers=[observer, Looks()], metrics_path=None)
     with pytest.raises(error):
         ask(app)
     assert current() is None
@@ -280,6 +285,10 @@ def test_an_exit_passes(stage: InProcessStage, transition, error):
     assert stage.did[-1:] == ["mail"]
     assert ledger.pending() == ledger.running() == []
     stage.accounts.prometheus.assert_law()
+    if transition == "started":
+        run, _ = stage.accounts.recorder.ended_runs
+        assert run.error_type == error.__name__
+        assert inside[0] is run  # also for what hears of such an end
 
 
 @pytest.mark.parametrize("error", [OSError, CancelledError, Odd])

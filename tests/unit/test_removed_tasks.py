@@ -221,6 +221,24 @@ def test_a_task_that_an_earlier_one_takes_out(stage: InProcessStage, take_out, f
     stage.assert_story(cleaned, succeeded("mail") if ran else abandoned("mail", "removed"))
 
 
+def test_a_task_that_is_passed_over_has_not_run(stage: InProcessStage):
+    """A task that takes itself out makes its batch pass over the next one, which is not said to have run."""
+    batches: list[BackgroundTasks] = []
+
+    @named("cleaner")
+    async def cleaner() -> None:
+        batches.pop().tasks.pop(0)
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        batches.append(tasks)
+        tasks.add_task(cleaner)
+        tasks.add_task(stage.works("mail"))
+
+    ask(stage.app(endpoint))
+    assert stage.did == []
+    assert [(run.name, run.outcome) for run in stage.ended] == [("cleaner", "succeeded"), ("mail", "abandoned")]
+
+
 def test_a_task_that_something_foreign_takes_out_has_not_run(stage: InProcessStage):
     """A member without a run that empties the batch does not make its tasks succeed."""
 

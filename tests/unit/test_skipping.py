@@ -5,6 +5,7 @@ import gc
 import traceback
 
 import pytest
+from fastapi import BackgroundTasks as FastAPITasks
 from starlette.background import BackgroundTasks
 from starlette.responses import Response
 
@@ -67,6 +68,20 @@ def test_a_skipped_task_says_what_stopped_its_batch(stage: InProcessStage, cls, 
     assert f"shop.mail {said}" in detail
     assert advised in detail
     assert ("catch" in detail) == (error is ValueError)
+
+
+def test_a_task_in_a_batch_inside_stops_those_around_it(stage: InProcessStage):
+    """What comes behind a batch in a batch says which task in there has failed."""
+
+    async def endpoint(tasks: FastAPITasks) -> None:
+        inner = BackgroundTasks()
+        inner.add_task(stage.fails("mail"))
+        tasks.add_task(inner)
+        tasks.add_task(stage.works("audit"))
+
+    ask(stage.app(endpoint))
+    stage.assert_story(failed("mail"), skipped("audit"))
+    assert stage.accounts.recorder.run("audit").detail.startswith("shop.mail failed before it with ValueError")
 
 
 def test_a_failing_alert_stops_no_batch(stage: InProcessStage):

@@ -22,7 +22,7 @@ from .batch import BatchExecution, claim_planned_run, current_batch, note_failur
 from .callbacks import task_failed
 from .patching import MethodPatch
 from .request_errors import is_cancellation
-from .scheduling import OpenRun, is_observable, open_run_at_call
+from .scheduling import OpenRun, is_container, open_run_at_call
 from .state import RequestState, TaskRecord, current_request, find_task
 from .task_proxy import TaskProxy, never_awaited, stand_in_for
 
@@ -201,7 +201,7 @@ def _begin(
     """Start the run of a task; ``None`` if it has none, or after an internal error."""
     try:
         run = None if record is None else record.run
-        if run is not None and is_pending(run) and (batch is None or not (batch.planned or batch.outer)):
+        if run is not None and is_pending(run):
             call = TaskExecution(task, run, record, caller, batch)  # type: ignore[arg-type]
         else:
             opened = _open(task, record, caller, batch)
@@ -229,19 +229,11 @@ def _begin(
 def _open(
     task: BackgroundTask, record: TaskRecord | None, caller: RequestState | None, batch: BatchExecution | None
 ) -> OpenRun | None:
-    """Return the run of a call: the one its batch planned, the one opened at creation, or a new one."""
+    """Return the run of a call that has none from its creation: the one its batch planned, or a new one."""
     if isinstance(task, TaskProxy):
         return None
-    if batch is not None and (batch.planned or batch.outer is not None):
-        planned = claim_planned_run(batch, task)
-        if planned is not None:
-            return planned
-    if record is not None and record.run is not None and is_pending(record.run):
-        return record.run, record
-    if not isinstance(task, BackgroundTask) or not hasattr(task, "func"):
-        return None
-    if record is None and caller is None:
-        return None
-    if not is_observable(task) and isinstance(task.func, BackgroundTask):
+    if batch is not None and (planned := claim_planned_run(batch, task)) is not None:
+        return planned
+    if not isinstance(task, BackgroundTask) or not hasattr(task, "func") or is_container(task):
         return None
     return open_run_at_call(task, record, caller)
