@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from .._common import forks, semconv
 from .._common.faults import EXITS
 from .._common.model import TaskObserver, TaskRun
+from .journal.journal import Journal
 from .runs import Ledger
 
 TaskFailureCallback: TypeAlias = Callable[[TaskRun, BaseException | None], object]
@@ -40,6 +41,7 @@ class Settings:
     on_task_failure: tuple[TaskFailureCallback, ...] = ()
     observers: tuple[TaskObserver, ...] = ()
     new_trace: bool = False
+    journal: str | None = None
     path_given: bool = False
     """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
 
@@ -70,7 +72,18 @@ class Instrumentation:
     """One application's instrumentation. The application refers to it, so both are collected together."""
 
     __slots__ = (
-        *("__weakref__", "asks_at", "closed", "doubles", "late", "ledger", "route", "settings", "stack"),
+        *(
+            "__weakref__",
+            "asks_at",
+            "closed",
+            "doubles",
+            "journal",
+            "late",
+            "ledger",
+            "route",
+            "settings",
+            "stack",
+        ),
         "traces_requests",
     )
 
@@ -89,6 +102,8 @@ class Instrumentation:
         self.late: LateObserver | None = None
         """An observer that is told of nothing until it has somebody to tell."""
         self.asks_at = 0.0
+        self.journal: Journal | None = None
+        """Where its runs are written down, if they are."""
         self.traces_requests = False
         """We called OpenTelemetry contrib, and must take it out again."""
         with _lock:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import anyio
 from opentelemetry import _logs, metrics, trace
 
-from .._common.faults import EXITS
+from .._common.faults import EXITS, contained
 from .._common.log import log_fault
 from .runs import has_open_runs
 
@@ -72,6 +72,26 @@ async def flush() -> None:
     deadline = monotonic() + _seconds()
     while any(thread.is_alive() for thread in threads) and monotonic() < deadline:  # noqa: ASYNC110  threads' end
         await anyio.sleep(_LOOK_SECONDS)
+
+
+async def in_thread(work: Callable[[], object]) -> None:
+    """Do something in a thread. Wait no longer than for what was cancelled."""
+    try:
+        thread = threading.Thread(target=_contained, args=(work,), name="afterword-last", daemon=True)
+        thread.start()
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001  no thread is to be had
+        log_fault("the last look at the journal failed", fault)
+        return
+    deadline = monotonic() + CLEAN_UP_SECONDS
+    while thread.is_alive() and monotonic() < deadline:  # noqa: ASYNC110  a thread's end
+        await anyio.sleep(_LOOK_SECONDS)
+
+
+def _contained(work: Callable[[], object]) -> None:
+    with contained():
+        work()
 
 
 def _flush(provider: object) -> None:

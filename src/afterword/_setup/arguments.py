@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,6 +26,7 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
         on_task_failure=_checked_functions("on_task_failure", arguments["on_task_failure"]),
         observers=_checked_observers(arguments["observers"]),
         new_trace=arguments["new_trace"],
+        journal=_checked_directory("journal", arguments["journal"]),
         path_given=path_given,
     )
 
@@ -49,6 +51,17 @@ def _checked_path(path: Any) -> str | None:
         raise TypeError(f"metrics_path: a string or None is needed, not {path!r}")
     if not path.startswith("/"):
         raise ValueError(f"metrics_path: {path!r} must start with a slash")
+    return path
+
+
+def _checked_directory(argument: str, directory: Any) -> str | None:
+    if directory is None:
+        return None
+    path = os.fspath(directory) if isinstance(directory, os.PathLike) else directory
+    if not isinstance(path, str):
+        raise TypeError(f"{argument}: the path of a directory or None is needed, not {directory!r}")
+    if not path or "\0" in path:
+        raise ValueError(f"{argument}: {directory!r} is not the path of a directory")
     return path
 
 

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY
 
-from .._common.variables import flag, read
+from .._common.variables import flag, positive, read
 from .._ledger.instrumentation import Settings
+from .._ledger.journal.retention import Limits
 from .._signals.otel_logs import OpenTelemetryLogs
 from .arguments import checked
 
@@ -25,6 +26,7 @@ def from_environment(**arguments: Any) -> Settings:
         "metrics": flag("AFTERWORD_METRICS", default=True),
         "logs": flag("AFTERWORD_LOGS", default=True),
         "new_trace": flag("AFTERWORD_NEW_TRACE", default=False),
+        "journal": None,
         "metrics_path": _metrics_path(),
         "tracer_provider": None,
         "meter_provider": None,
@@ -37,6 +39,22 @@ def from_environment(**arguments: Any) -> Settings:
     if flag("AFTERWORD_OTEL_LOGS", default=False):
         settings = replace(settings, observers=(*settings.observers, OpenTelemetryLogs()))
     return settings
+
+
+def journal_directory() -> str | None:
+    """Return the directory that ``AFTERWORD_JOURNAL`` names, with or without code."""
+    default: str | None = None
+    return read("AFTERWORD_JOURNAL", default, str, "a directory")
+
+
+def journal_limits() -> Limits:
+    """Return how much of the journal is kept: ``AFTERWORD_JOURNAL_RUNS``, ``_HOURS`` and ``_MB``."""
+    usual = Limits()
+    return Limits(
+        runs=positive("AFTERWORD_JOURNAL_RUNS", usual.runs),
+        seconds=positive("AFTERWORD_JOURNAL_HOURS", int(usual.seconds) // 3600) * 3600.0,
+        size=positive("AFTERWORD_JOURNAL_MB", usual.size >> 20) << 20,
+    )
 
 
 def is_disabled() -> bool:

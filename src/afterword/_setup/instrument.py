@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,6 +23,8 @@ from .._ledger.instrumentation import (
     get_instrumentation,
     set_instrumentation,
 )
+from .._ledger.journal.journal import Journal
+from .._ledger.journal.observers import with_journal
 from .._ledger.runs import Ledger, oldest_age
 from .._signals.logs import Logs
 from .._signals.missing_sdk import is_set_up
@@ -41,6 +44,7 @@ from .._starlette.patches import hooks
 from . import metrics_endpoint
 from .arguments import checked
 from .environment import DEFAULT_PATH, is_disabled
+from .journal import connect, journal_of
 from .occupied_path import is_taken
 from .worker_siblings import warn_of_siblings
 
@@ -69,6 +73,7 @@ def instrument(
     on_task_failure: Iterable[TaskFailureCallback] = (),
     observers: Iterable[TaskObserver] = (),
     new_trace: bool = False,
+    journal: str | os.PathLike[str] | None = None,
 ) -> None:
     """Instrument every background task of a FastAPI or Starlette application.
 
@@ -93,10 +98,13 @@ def instrument(
             if the task raised none (``never_awaited``); see ``TaskFailureCallback``.
         observers: called for every transition, in addition to the built-in signals.
         new_trace: start a new trace for every task, linked to the request's trace.
+        journal: a directory in which every run is written down, so that whoever comes after a crash can tell what
+            was lost. By default that of ``AFTERWORD_JOURNAL``, or none. Applications and processes of one machine
+            may share it. If it cannot be used, an error is logged and counted, and there is no journal.
 
     Raises:
         TypeError: an argument is of the wrong kind; the message names it.
-        ValueError: ``metrics_path`` has no leading slash or is taken by a route.
+        ValueError: ``metrics_path`` has no leading slash or is taken by a route, or ``journal`` is no path.
     """
     _check_app(app)
     path_given = not isinstance(metrics_path, _Default)
@@ -113,6 +121,7 @@ def instrument(
         on_task_failure=on_task_failure,
         observers=observers,
         new_trace=new_trace,
+        journal=journal,
     )
     known = get_instrumentation(app)
     if not switched_off() and (known is None or known.settings != settings):
@@ -137,10 +146,13 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     taken = path is not None and is_taken(app.router.routes, path)
     if taken and settings.path_given:
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
-    instrumentation = Instrumentation(settings, Ledger(_observers(settings)))
+    journal = journal_of(settings)
+    instrumentation = Instrumentation(settings, Ledger(_observers(settings, journal)))
     if settings.metrics:
         with _signal("OpenTelemetry metrics"):
             _add_otel_metrics(instrumentation)
+    if journal is not None:
+        instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
     uninstrument(app)
     if settings.metrics and settings.registry is not None and path is not None and not taken:
         instrumentation.route = instrumentation.failsafe(
@@ -179,19 +191,21 @@ def uninstrument(app: Starlette) -> None:
     hooks.uninstall(app)
 
 
-def _observers(settings: Settings) -> list[TaskObserver]:
+def _observers(settings: Settings, journal: Journal | None) -> list[TaskObserver]:
     """Return the observers of an application. Tracing comes first: the others use its ids."""
+    traces: list[TaskObserver] = []
     observers: list[TaskObserver] = []
     if settings.traces:
         with _signal("traces"):
-            observers.append(Traces(recognise_task_span, settings.tracer_provider, new_trace=settings.new_trace))
+            traces.append(Traces(recognise_task_span, settings.tracer_provider, new_trace=settings.new_trace))
     if settings.metrics and settings.registry is not None and not exported_by_opentelemetry(settings.registry):
         with _signal("Prometheus series"):
             observers.append(_prepared(prometheus(settings.registry, oldest_age)))
     if settings.logs:
         with _signal("logs"):
             observers.append(Logs())
-    return [*observers, *settings.observers]
+    others = [*observers, *settings.observers]
+    return [*traces, *others] if journal is None else with_journal(journal, traces, others)
 
 
 def _add_otel_metrics(instrumentation: Instrumentation) -> None:

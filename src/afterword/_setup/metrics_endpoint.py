@@ -25,6 +25,7 @@ from .._common.log import emit
 from .._common.model import full_name
 from .._ledger.deferred import drain
 from .._ledger.instrumentation import MetricsRoute, get_instrumentation
+from .._ledger.journal.journal import Journal
 from .._signals.multiprocess import directory
 from .._signals.multiprocess.all_processes import AllProcesses
 from .._signals.process_gauges import sample
@@ -71,13 +72,13 @@ async def metrics(request: Request) -> Response:
     sample()
     instrumentation = get_instrumentation(request.app)
     registry = instrumentation.settings.registry if instrumentation is not None else None
-    if registry is None:  # uninstrumented a moment ago
+    if instrumentation is None or registry is None:  # uninstrumented a moment ago
         return Response(status_code=404)
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
     # render off the event loop, so that no request waits for many series
     body, headers = await anyio.to_thread.run_sync(
-        _render, registry, accept, encoding, wanted, limiter=_own_thread()
+        _render, registry, instrumentation.journal, accept, encoding, wanted, limiter=_own_thread()
     )
     return Response(body, headers=headers)
 
@@ -129,9 +130,11 @@ def remove_route(app: Starlette, route: MetricsRoute) -> None:
 
 
 def _render(
-    registry: CollectorRegistry, accept: str, encoding: str, wanted: list[str]
+    registry: CollectorRegistry, journal: Journal | None, accept: str, encoding: str, wanted: list[str]
 ) -> tuple[bytes, dict[str, str]]:
     encode, content_type = _encoder(accept)
+    if journal is not None:
+        journal.recover()  # so that what has died by now is counted
     path = directory.directory()
     try:
         if path is not None and directory.several_processes() and directory.problem_with(path) is None:

@@ -10,8 +10,9 @@ import threading
 from bisect import bisect_left
 
 from .._common import semconv
-from .._common.cardinality import ERROR_TYPES
+from .._common.cardinality import ERROR_TYPES, TASK_NAMES
 from .._common.model import Outcome, TaskObserver, TaskRun
+from .lost import DeadProcess
 from .worker_threads import note_limiter
 
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
@@ -62,6 +63,7 @@ class Tally:
         "ended",
         "failures",
         "lock",
+        "lost",
         "name",
         "never_started",
         "scheduled",
@@ -82,6 +84,7 @@ class Tally:
         # start all outcomes at 0, so that rate() sees the first failure
         self.ended: dict[str, int] = {str(outcome): 0 for outcome in Outcome}
         self.failures: dict[str, int] = {}
+        self.lost = 0
         self.wait = Histogram()
         self.thread_wait: Histogram | None = None
         self.durations: dict[str, Histogram] = {}
@@ -94,14 +97,14 @@ class Tally:
     @property
     def running(self) -> int:
         """How many runs have started and not ended."""
-        return self.started + self.never_started - sum(self.ended.values())
+        return self.started + self.never_started - sum(self.ended.values()) - self.lost
 
     def copy(self) -> Tally:
         """Return a copy in which the law holds."""
         twin = Tally(self.name, timed=self.timed)
         with self.lock:
             twin.scheduled, twin.started = self.scheduled, self.started
-            twin.never_started = self.never_started
+            twin.never_started, twin.lost = self.never_started, self.lost
             twin.ended, twin.failures = dict(self.ended), dict(self.failures)
             twin.wait = self.wait.copy()
             twin.thread_wait = self.thread_wait.copy() if self.thread_wait is not None else None
@@ -140,6 +143,15 @@ class TallyingObserver(TaskObserver):
     def prepare(self, name: str) -> None:
         """Start all outcomes of a task at 0, so that a rate sees its first failure."""
         self._tallies[name]  # created on access
+
+    def count_dead(self, dead: DeadProcess) -> None:
+        """Count what a dead process has lost; as scheduled, too, since those numbers died with it."""
+        for run in dead.lost:
+            tally = self._tallies[TASK_NAMES.admit(run.task)]
+            with tally.lock:
+                tally.scheduled += 1
+                tally.never_started += 1
+                tally.lost += 1
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run."""

@@ -54,6 +54,7 @@ class OtelMetrics(TallyingObserver):
             semconv.FAILURES,
             lambda t: [(count, {semconv.ERROR_TYPE: kind}) for kind, count in t.failures.items()],
         )
+        observe(meter.create_observable_counter, semconv.LOST, lambda t: [(t.lost, {})])
         observe(meter.create_observable_up_down_counter, semconv.PENDING, lambda t: [(t.pending, {})])
         observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
         _observe_process(meter, oldest_age)

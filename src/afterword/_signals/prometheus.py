@@ -62,7 +62,7 @@ class Series:
         self.tasks = Tallies(timed=True)
         registry.register(TallyCollector(self.tasks))
         registry.register(GaugeCollector(self._oldest_age))
-        for metric in (semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
+        for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
         Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)

@@ -45,6 +45,7 @@ class _Families:
         self.started = _counter(semconv.STARTED)
         self.ended = _counter(semconv.ENDED)
         self.failures = _counter(semconv.FAILURES)
+        self.lost = _counter(semconv.LOST)
         self.pending = _gauge(semconv.PENDING)
         self.running = _gauge(semconv.RUNNING)
         self.wait = _histogram(semconv.WAIT)
@@ -64,6 +65,7 @@ class _Families:
             self.ended.add_metric([name, outcome], count)
         for kind, count in tally.failures.items():
             self.failures.add_metric([name, kind], count)
+        self.lost.add_metric([name], tally.lost)
         _add(self.wait, [name], tally.wait)
         if tally.thread_wait is not None:
             _add(self.thread_wait, [name], tally.thread_wait)

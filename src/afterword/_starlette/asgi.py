@@ -16,7 +16,8 @@ from .._common.context import reported_exception, run_in
 from .._common.faults import EXITS
 from .._ledger.deferred import defer, drain
 from .._ledger.instrumentation import ATTRIBUTE, Instrumentation, MetricsRoute
-from .._ledger.shutdown import flush, let_cancelled_end
+from .._ledger.journal.journal import Journal
+from .._ledger.shutdown import flush, in_thread, let_cancelled_end
 from .callbacks import finish, tell_waiting
 from .patching import Function, MethodPatch
 from .request_errors import is_error, record_escaped_error, unwrapped
@@ -74,7 +75,7 @@ def calling(patch: MethodPatch, original: Function, installed: Installed) -> Fun
         installed.check()
         kind, route = scope["type"], instrumentation.route
         if kind == "lifespan":
-            await _unaccounted(self, scope, receive, _telling_last(send), original)
+            await _unaccounted(self, scope, receive, _telling_last(send, _started(instrumentation)), original)
         elif kind not in ("http", "websocket") or (route is not None and _is_scrape(route, scope)):
             await _unaccounted(self, scope, receive, send, original)
         else:
@@ -121,13 +122,23 @@ async def _unaccounted(app: Starlette, scope: Scope, receive: Receive, send: Sen
     drain()
 
 
-def _telling_last(send: Send) -> Send:
+def _started(instrumentation: Instrumentation) -> Journal | None:
+    """Let the journal look for what the dead have left, while the application starts; return it."""
+    journal = instrumentation.journal
+    if journal is not None:
+        instrumentation.failsafe("opening the journal", journal.start_up)
+    return journal
+
+
+def _telling_last(send: Send, journal: Journal | None) -> Send:
     """Report what is left before the server hears of the end, after which it may end the process at once."""
 
     async def send_last(message: Message) -> None:
         if message["type"] in _LAST_MESSAGES:
             await let_cancelled_end(_concerns_us)
             drain()
+            if journal is not None:
+                await in_thread(journal.recover)
             await flush()
         await send(message)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -71,6 +72,14 @@ class Journal:
                 action()
 
     # --- in the thread ------------------------------------------------------------------------------------------
+
+    def start_up(self) -> None:
+        """Open this process's files and look for the dead, in a thread: the application starts meanwhile."""
+        threading.Thread(target=self._start_up, name="afterword-journal-start", daemon=True).start()
+
+    def _start_up(self) -> None:
+        if self.open() is not None:
+            self.recover()
 
     def look_after(self) -> None:
         """Make room ahead, give a sign of life, delete what is too old, close the accounts of the dead."""

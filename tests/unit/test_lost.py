@@ -1,0 +1,379 @@
+"""What the dead have left is told in every signal of the application that finds it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import BackgroundTasks
+from prometheus_client import CollectorRegistry
+
+import afterword
+from afterword import TaskObserver, TaskRun
+from afterword._common.model import RequestInfo
+from afterword._ledger.journal import journal as journals
+from afterword._ledger.journal.journal import Journal, journal_at
+from afterword._ledger.runs import Ledger
+from afterword._setup.environment import journal_limits
+from tests.support.asgi import ask
+from tests.support.in_process import InProcessStage
+from tests.support.journals import (
+    REQUEST_SPAN,
+    TRACE,
+    Ids,
+    ended,
+    give_up,
+    history_of,
+    ledger_of,
+    new_run,
+    scheduled,
+    started,
+    write_live,
+)
+from tests.support.story import succeeded
+
+Numbers = dict[tuple[str, ...], float]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Provide the directory of a journal, which is closed afterwards."""
+    directory = tmp_path / "journal"
+    yield directory
+    for journal in list(journals._journals.values()):
+        journal.close()
+
+
+@pytest.fixture
+def left(directory: Path) -> Iterator[Callable[..., list[TaskRun]]]:
+    """Provide a function that dies with what others do in its ledger."""
+    alive: list[tuple[Ledger, list[TaskRun]]] = []
+
+    def die(*acts: Callable[[Ledger], TaskRun]) -> list[TaskRun]:
+        journal = journal_at(str(directory))
+        ledger = ledger_of(journal, traces=[Ids()])
+        runs = [act(ledger) for act in acts]
+        journal.close()
+        alive.append((ledger, runs))
+        return runs
+
+    yield die
+    for ledger, runs in alive:
+        give_up(ledger, *runs)
+
+
+def numbers(stage: InProcessStage, of: str) -> dict[str, list[dict[str, float]]]:
+    """Return what Prometheus and OpenTelemetry say of a metric, by task."""
+    accounts = (stage.accounts.prometheus, stage.accounts.meter)
+    return {
+        type(account).__name__: [
+            {labels["background_task_name"]: value} for name, labels, value in account.samples() if name == of
+        ]
+        for account in accounts
+    }
+
+
+def both(value: list[dict[str, float]]) -> dict[str, list[dict[str, float]]]:
+    """Return what is expected of both."""
+    return {"PrometheusAccount": value, "MeterAccount": value}
+
+
+def find(app: Any) -> None:
+    """Look for the dead, as an application does when it starts."""
+    journal = afterword._ledger.instrumentation.get_instrumentation(app).journal  # type: ignore[attr-defined]
+    journal.recover()
+
+
+def test_it_is_off_unless_it_is_asked_for(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """Without a directory there is no observer more, and no journal."""
+    app = stage.app_with(stage.works("mail"))
+    kept = afterword._ledger.instrumentation.get_instrumentation(app)  # type: ignore[attr-defined]
+    assert kept.journal is None
+    assert not [seen for seen in kept.ledger.observers if "journal" in type(seen).__module__]
+
+
+@pytest.mark.parametrize("way", ["argument", "path", "variable"])
+def test_every_run_is_written_down(
+    way: str, stage: InProcessStage, directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With a directory, as an argument or a variable, each run is in the history, and told as ever."""
+    if way == "variable":
+        monkeypatch.setenv("AFTERWORD_JOURNAL", str(directory))
+    options: dict[str, Any] = {"argument": {"journal": str(directory)}, "path": {"journal": directory}}.get(
+        way, {}
+    )
+    app = stage.app_with(stage.works("mail"), **options)
+    assert ask(app).status == 200
+    [record] = history_of(directory)
+    assert (record.run, record.outcome) == (stage.accounts.recorder.run("mail").id, "succeeded")
+    stage.assert_story(succeeded("mail"))
+
+
+def test_without_code_as_with_it(stage: InProcessStage, directory: Path, monkeypatch: pytest.MonkeyPatch):
+    """`opentelemetry-instrument` takes the directory from the variable, too."""
+    monkeypatch.setenv("AFTERWORD_JOURNAL", str(directory))
+    app = stage.fastapi()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+
+    from afterword.instrumentor import BackgroundTaskInstrumentor
+
+    BackgroundTaskInstrumentor.instrument_app(app, registry=CollectorRegistry(), metrics_path=None)
+    try:
+        assert ask(app).status == 200
+    finally:
+        afterword.uninstrument(app)
+    assert [record.outcome for record in history_of(directory)] == ["succeeded"]
+
+
+def test_the_bounds_are_variables(monkeypatch: pytest.MonkeyPatch):
+    """How much is kept is read from the environment, in runs, hours and MiB."""
+    for name, value in (("RUNS", "5"), ("HOURS", "2"), ("MB", "3")):
+        monkeypatch.setenv(f"AFTERWORD_JOURNAL_{name}", value)
+    limits = journal_limits()
+    assert (limits.runs, limits.seconds, limits.size) == (5, 7200.0, 3 << 20)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [(7, TypeError), (b"x", TypeError), ("", ValueError), ("a\0", ValueError)]
+)
+def test_a_bad_path_is_an_error_of_the_caller(path: Any, error: type[Exception], stage: InProcessStage):
+    """What is no path is an error that names the argument."""
+    with pytest.raises(error, match=r"^journal: "):
+        afterword.instrument(stage.fastapi(), journal=path)
+
+
+def test_what_was_lost_is_logged(stage: InProcessStage, directory: Path, left: Any):
+    """A line for each lost run says which, how old, how far it came, whose request, and what to do."""
+    pending, running = left(scheduled, started)
+    find(stage.app(journal=directory, traces=False))
+    lines = {line["task_run"]: line for line in stage.lines("background_task.lost")}
+    assert lines.keys() == {pending.id, running.id}
+    for run, state in ((pending, "pending"), (running, "running")):
+        line = lines[run.id]
+        assert (line["log_level"], line["task"], line["state"], line["pid"]) == (
+            "warning",
+            "mail",
+            state,
+            os.getpid(),
+        )
+        told = (line["http_method"], line["http_route"], line["request_id"], line["trace_id"])
+        assert told == ("POST", "/orders/{number}", "r-1", TRACE)
+        assert 0 <= line["age_s"] < 60
+        assert "use a queue" in line["detail"]
+    assert "nothing of it was done" in lines[pending.id]["detail"]
+    assert "nobody knows how far it came" in lines[running.id]["detail"]
+
+
+def test_what_was_lost_has_a_span_in_its_own_trace(stage: InProcessStage, directory: Path, left: Any):
+    """The span is a child of the one that scheduled it, an error, from its beginning until it was found."""
+    pending, running = left(scheduled, started)
+    find(stage.app(journal=directory))
+    spans = {span.attributes["background_task.run.id"]: span for span in stage.accounts.spans.of_runs()}
+    assert spans.keys() == {pending.id, running.id}
+    for run, begin in ((pending, pending.scheduled_at), (running, running.started_at)):
+        span = spans[run.id]
+        assert span.name == "background_task mail"
+        assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, REQUEST_SPAN)
+        assert abs(span.start_time / 1e9 - begin) < 0.001
+        assert begin <= span.end_time / 1e9 <= time.time() + 1
+        assert span.status.status_code.name == "ERROR"
+        attributes = dict(span.attributes)
+        assert (attributes["background_task.outcome"], attributes["error.type"]) == ("lost", "lost")
+        assert "background_task.recovered" not in attributes
+        [line] = [line for line in stage.lines("background_task.lost") if line["task_run"] == run.id]
+        assert line["span_id"] == f"{span.context.span_id:016x}"
+
+
+def test_a_new_trace_is_linked(stage: InProcessStage, directory: Path, left: Any):
+    """Where each task has a trace of its own, that of a lost one has a link to the request's."""
+    left(started)
+    find(stage.app(journal=directory, new_trace=True))
+    [span] = stage.accounts.spans.of_runs()
+    assert span.parent is None
+    assert [f"{link.context.trace_id:032x}" for link in span.links] == [TRACE]
+
+
+def test_what_was_lost_is_counted_once(stage: InProcessStage, directory: Path, left: Any):
+    """Prometheus and OpenTelemetry count each lost run once, and the law holds with it."""
+    left(scheduled, started)
+    app = stage.app(journal=directory)
+    find(app)
+    find(app)
+    assert numbers(stage, "background_task_lost_total") == both([{"mail": 2.0}])
+    for name, value in (("scheduled_total", 2.0), ("pending", 0.0), ("running", 0.0)):
+        assert numbers(stage, f"background_task_{name}") == both([{"mail": value}])
+
+
+def test_lost_starts_at_zero(stage: InProcessStage):
+    """The first loss of a known task is an increase, journal or not."""
+    app = stage.app_with(stage.works("mail"))
+    ask(app)
+    [[[name, value]]] = [
+        list(each.items()) for each in numbers(stage, "background_task_lost_total")["MeterAccount"]
+    ]
+    assert name.endswith("mail")
+    assert value == 0
+    assert numbers(stage, "background_task_lost_total") == both([{name: 0.0}])
+
+
+class Dies(TaskObserver):
+    """Ends the telling of an end, as a process that dies in the middle of it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+
+    def ended(self, run: TaskRun) -> None:
+        self.journal.close()
+
+
+def test_an_end_that_was_not_told_is_told_again(stage: InProcessStage, directory: Path):
+    """A run whose end was written has its own event, with all that is known, marked as recovered."""
+    journal = journal_at(str(directory))
+    ledger = ledger_of(journal, Dies(journal), traces=[Ids()])
+    # its Told comes after the journal is closed
+    observers = [seen for seen in ledger.observers if type(seen).__name__ != "Told"]
+    ledger.set_observers(observers)
+    run = ended(ledger, exc=ValueError("no such mailbox"))
+    find(stage.app(journal=directory))
+
+    [line] = stage.lines("background_task.failed")
+    assert line["recovered"] is True
+    assert (line["log_level"], line["task_run"], line["error_type"]) == ("error", run.id, "ValueError")
+    assert line["error_text"] == "no such mailbox"
+    assert "ValueError: no such mailbox" in line["traceback"]
+    [span] = stage.accounts.spans.of_runs()
+    attributes = dict(span.attributes)
+    assert (attributes["background_task.outcome"], attributes["background_task.recovered"]) == ("failed", True)
+    assert [event.attributes["exception.type"] for event in span.events] == ["ValueError"]
+    assert stage.lines("background_task.lost") == []
+    assert [record.outcome for record in history_of(directory)] == ["failed"]
+
+
+def test_a_signal_that_is_off_tells_nothing(stage: InProcessStage, directory: Path, left: Any):
+    """Without logs, traces or metrics, the others tell."""
+    left(started)
+    find(stage.app(journal=directory, logs=False, traces=False))
+    assert stage.lines("background_task.lost") == []
+    assert stage.accounts.spans.of_runs() == []
+    assert numbers(stage, "background_task_lost_total") == both([{"mail": 1.0}])
+
+
+def test_a_signal_that_fails_spares_the_others(stage: InProcessStage, directory: Path, left: Any):
+    """If no span can be made, the line and the numbers are there, and the fault is counted."""
+    left(started)
+
+    class Broken:
+        def get_tracer(self, *_: object, **__: object) -> Any:
+            class Tracer:
+                def start_span(self, *_: object, **__: object) -> Any:
+                    raise RuntimeError("no tracer")
+
+            return Tracer()
+
+    find(stage.app(journal=directory, tracer_provider=Broken()))
+    assert len(stage.lines("background_task.lost")) == 1
+    assert numbers(stage, "background_task_lost_total") == both([{"mail": 1.0}])
+    counted = dict(errors_of(stage))
+    assert counted["LostRuns"] == 1.0
+
+
+def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
+    """Return whose errors were counted."""
+    samples = stage.accounts.prometheus.samples()
+    return [(s[1]["afterword_observer"], s[2]) for s in samples if s[0] == "afterword_observer_errors_total"]
+
+
+# --- a directory that cannot be used ------------------------------------------------------------------------------
+
+
+def unwritable(path: Path) -> None:
+    """Make a directory that nobody may write to."""
+    path.mkdir()
+    path.chmod(0o500)
+
+
+def a_file(path: Path) -> None:
+    """Make a file."""
+    path.write_text("mine")
+
+
+def a_pipe(path: Path) -> None:
+    """Make a named pipe, which would block whoever opens it."""
+    os.mkfifo(path)
+
+
+def a_link_to_a_file(path: Path) -> None:
+    """Make a link that leads elsewhere."""
+    path.symlink_to("/etc/passwd")
+
+
+def a_link_to_itself(path: Path) -> None:
+    """Make a link that leads nowhere."""
+    path.symlink_to(path)
+
+
+BAD = [a_file, a_pipe, a_link_to_a_file, a_link_to_itself]
+if os.geteuid():  # root may write anywhere
+    BAD.append(unwritable)
+
+
+@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
+def test_a_directory_that_cannot_be_used(
+    make: Callable[[Path], None], stage: InProcessStage, directory: Path, caplog: pytest.LogCaptureFixture
+):
+    """One error line, one counted error, and the application and its other signals are as before."""
+    make(directory)
+    app = stage.app_with(stage.works("mail"), journal=directory)
+    with caplog.at_level(logging.ERROR, "afterword"):
+        for _ in range(3):
+            assert ask(app).status == 200
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "is off" in caplog.text
+    assert errors_of(stage) == [("Journal", 1.0)]
+    stage.assert_story(*[succeeded("mail")] * 3)
+    directory.chmod(0o700, follow_symlinks=False) if stat.S_ISDIR(os.lstat(directory).st_mode) else None
+
+
+def test_a_directory_with_garbage(
+    stage: InProcessStage, directory: Path, left: Any, caplog: pytest.LogCaptureFixture
+):
+    """What is none of ours is left alone and said once; the rest is told."""
+    left(started)
+    (directory / ("0" * 20 + ".live")).write_bytes(os.urandom(10_000))
+    write_live(directory, off=True)
+    (directory / "notes.txt").write_text("mine")
+    app = stage.app(journal=directory)
+    with caplog.at_level(logging.ERROR, "afterword"):
+        find(app)
+        find(app)
+    assert len(stage.lines("background_task.lost")) == 1
+    assert (directory / "notes.txt").read_text() == "mine"
+    assert len(caplog.records) == 1
+
+
+def test_a_request_is_not_needed(stage: InProcessStage, directory: Path, left: Any):
+    """A lost run of which little is known has a line with what there is."""
+    run = TaskRun("mail", "shop.mail", RequestInfo(), 0, is_async=True)
+    left(lambda ledger: scheduled(ledger, run))
+    find(stage.app(journal=directory))
+    [line] = stage.lines("background_task.lost")
+    assert line.keys().isdisjoint({"http_route", "http_method", "request_id"})
+
+
+def test_many_names_of_the_dead_are_bounded(
+    stage: InProcessStage, directory: Path, left: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Names that only the dead had cannot make more series than the bound."""
+    monkeypatch.setenv("AFTERWORD_MAX_TASK_NAMES", "3")
+    left(*(lambda ledger, n=n: scheduled(ledger, new_run(f"mail{n}")) for n in range(6)))
+    find(stage.app(journal=directory))
+    assert len(numbers(stage, "background_task_lost_total")["PrometheusAccount"]) <= 101
