@@ -6,6 +6,7 @@ Where an ignored error would be none, both say so: what must not pass is held as
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, assert_type
 
 from fastapi import FastAPI, Request
@@ -115,6 +116,11 @@ audit: Callable[[int], None] = write_audit
 write_audit("one")  # type: ignore[arg-type]
 
 afterword.instrument(Starlette(), registry=CollectorRegistry(), metrics_path=None, traces=False, new_trace=True)
+afterword.instrument(app, journal="journal")
+afterword.instrument(app, journal=Path("journal"))
+afterword.instrument(app, journal=None)
+afterword.instrument(app, journal=b"journal")  # type: ignore[arg-type]
+afterword.instrument(app, journal=7)  # type: ignore[arg-type]
 afterword.uninstrument(app)
 afterword.configure("orders", json_logs=True)
 assert_type(afterword.current(), TaskRun | None)

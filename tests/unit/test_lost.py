@@ -292,7 +292,7 @@ def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
     return [(s[1]["afterword_observer"], s[2]) for s in samples if s[0] == "afterword_observer_errors_total"]
 
 
-# --- a directory that cannot be used ------------------------------------------------------------------------------
+# --- a directory that cannot be used --------------------------------------------------------------------
 
 
 def unwritable(path: Path) -> None:

@@ -116,6 +116,6 @@ def keys_of(record: Record) -> dict[str, Any]:
         lines.FUNCTION: record.function,
         lines.PID: record.pid,
         "process": record.process,
-        "recovered": record.recovered or None,
+        semconv.KEY_RECOVERED: record.recovered or None,
         lines.TRACEBACK: record.traceback,
     }

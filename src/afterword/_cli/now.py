@@ -60,7 +60,7 @@ def _state_and_age(record: Record, now: float) -> dict[str, Any]:
     seconds = age(record, now)
     return {
         lines.STATE: state(record),
-        "age_s": None if seconds is None else round(seconds, 3),
+        semconv.KEY_AGE: None if seconds is None else round(seconds, 3),
     }
 
 
