@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from . import account, evidence, report
+from afterword._cli.account import Account, broken, read
+
+from . import evidence, report
 from .mailserver import Mailroom, serve
 from .process import ShopProcess, free_port
 from .traffic import Traffic
@@ -89,12 +91,13 @@ class Demo:
             self._say(f"[red]unexpected, {count} times:[/] {surprise}")
         return traffic.surprises.total()
 
-    async def _settled(self, shop: ShopProcess) -> dict[str, account.Account]:
+    async def _settled(self, shop: ShopProcess) -> dict[str, Account]:
         """Read the account when nothing is in flight any more, or after a while as it is."""
         deadline = time.monotonic() + _SETTLE_SECONDS
         while True:
-            accounts = account.read(await shop.metrics())
-            if account.settled(accounts) or time.monotonic() > deadline:
+            accounts = read(await shop.metrics()) or {}
+            is_settled = not broken(accounts.values()) and not any(one.in_flight for one in accounts.values())
+            if is_settled or time.monotonic() > deadline:
                 return accounts
             await asyncio.sleep(0.2)
 

@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from .account import Account
+from afterword._cli.account import Account
+
 from .mailserver import Mailroom
 
 _OPERATOR = "operator@shop.example"

@@ -9,25 +9,24 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from . import samples, table
-from .account import Account
+from afterword._cli import account_view
+from afterword._cli.account import Account, broken
+from afterword._cli.output import Output
+
+from . import samples
 from .evidence import Finding
 
 Accounts = Mapping[str, Account]
+_PREFIX = "examples.shop.tasks."
 
 
 def verdict(console: Console, url: str, accounts: Accounts, findings: Iterable[Finding]) -> bool:
     """Print the account; tell whether it is consistent, by its law, and true, by what was found outside."""
     console.print()
-    table.show(console, accounts.values())
-    broken = [one.name for one in accounts.values() if not one.balanced]
-    if broken or not accounts:
-        right = False
-        _line(console, f"[bold red]✗ The law is broken[/] on {url}/metrics: {', '.join(broken) or 'no tasks'}.")
-    else:
-        right = True
-        law = f"The law holds for all {len(accounts)} tasks on {url}/metrics:"
-        console.print(f"[green]✓[/] {law} scheduled = in flight + the six outcomes.", highlight=False)
+    output, counts, wrong = Output(console=console), accounts.values(), broken(accounts.values())
+    account_view.show(output, counts, wrong, _PREFIX)
+    account_view.verdict(output, counts, wrong, f"{url}/metrics")
+    right = bool(accounts) and not wrong
     for finding in findings:
         right = right and finding.agrees
         mark = "[green]✓[/]" if finding.agrees else "[bold red]✗[/]"
@@ -38,7 +37,7 @@ def verdict(console: Console, url: str, accounts: Accounts, findings: Iterable[F
 def explain(console: Console, accounts: Accounts, log: Path) -> None:
     """Print what made tasks fail, and from the log one request that failed and one task that never ran."""
     causes = {
-        one.name.removeprefix(table.PREFIX): ", ".join(f"{n} × {kind}" for kind, n in one.failures.items())
+        one.name.removeprefix(_PREFIX): ", ".join(f"{n} × {kind}" for kind, n in one.failures.items())
         for one in accounts.values()
         if one.failures
     }

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from afterword._cli.account import read
 from dashboards.expressions import Expression, expressions, interpolate
 from dashboards.prometheus.server import RULES, Prometheus, configuration
-from examples.shop.account import read
 from examples.shop.mailserver import Mailroom
 from tests.support.waiting import wait_until
 
@@ -84,7 +84,7 @@ def _lose_and_cancel(server: Shop, aside: Any) -> None:
     """Kill the workers while their mails hang; then deploy, which cancels what hangs in the new ones."""
 
     def hanging() -> float:
-        return sum(account.running for account in read(server.get("/metrics")).values())
+        return sum(account.running for account in (read(server.get("/metrics")) or {}).values())
 
     for end in (server.kill_workers, server.deploy):
         aside.customers(server.url, 1, 4, only="order, slow").result(30)
@@ -96,7 +96,7 @@ def _lose_and_cancel(server: Shop, aside: Any) -> None:
 
 
 def _calm(one: Shop) -> bool:
-    return not any(account.in_flight for account in read(one.get("/metrics")).values())
+    return not any(account.in_flight for account in (read(one.get("/metrics")) or {}).values())
 
 
 def _given(prometheus: Prometheus, expression: str) -> Vector:

@@ -18,7 +18,7 @@ from .._common import semconv
 _TOTAL, _BUCKET, _BOUND = "_total", "_bucket", "le"
 _METRICS: Final = (
     *(semconv.SCHEDULED, semconv.PENDING, semconv.RUNNING, semconv.ENDED, semconv.LOST, semconv.FAILURES),
-    *(semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION),
+    *(semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION, semconv.INFO),
 )
 _NAMES: Final = "|".join(re.escape(metric.prometheus) for metric in _METRICS)
 _OURS: Final = re.compile(
@@ -35,6 +35,10 @@ class Histogram:
     """A histogram's cumulative buckets, summed over its other labels."""
 
     buckets: defaultdict[float, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, bound: str, count: float) -> None:
+        """Add the count of one bucket."""
+        self.buckets[float(bound)] += count
 
     def quantile(self, q: float) -> float | None:
         """Return what ``histogram_quantile`` returns: linear within the bucket that the rank falls into."""
@@ -130,7 +134,7 @@ def _add(account: Account, sample: Any) -> None:
             semconv.DURATION.prometheus + _BUCKET: account.duration,
         }.get(sample.name)
         if times is not None:
-            times.buckets[float(labels[_BOUND])] += value
+            times.add(labels[_BOUND], value)
 
 
 def broken(accounts: Collection[Account]) -> list[Account]:

@@ -31,6 +31,8 @@ STYLES: Final = {
     LOST: "bold red",
 }
 FAINT: Final = "dim"
+_ROOMY: Final = 145
+"""Columns of a terminal in which those of a table may stand a little apart."""
 
 
 def styled(outcome: str | None) -> tuple[str, str]:
@@ -53,7 +55,9 @@ class Column:
 class Output:
     """Writes an answer, as JSON, by a console of rich, or as plain text."""
 
-    def __init__(self, stream: TextIO | None, *, json: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self, stream: TextIO | None = None, *, json: bool = False, console: Console | None = None
+    ) -> None:
         self._stream = stream
         self.json = json
         self._console = console
@@ -92,7 +96,7 @@ class Output:
         table = Table(
             title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
         )
-        table.padding = (0, 1 if self._console.width >= 130 else 0, 0, 0)
+        table.padding = (0, 1 if self._console.width >= _ROOMY else 0, 0, 0)
         for column in columns:
             justify: Any = "right" if column.right else "left"
             table.add_column(Text(column.heading), justify=justify, no_wrap=not column.folds, overflow="fold")
