@@ -175,7 +175,7 @@ def test_a_lost_run_has_advice(journal: Journal, ledger: Ledger):
     journal.recover()
     [cause] = afterword("causes", journal.directory, "--outcome", "lost").objects
     assert cause["outcome"] == "lost"
-    assert "its process died" in cause["detail"]
+    assert "process 4711 died while it ran" in cause["detail"]
 
 
 # --- now --------------------------------------------------------------------------------------------------------

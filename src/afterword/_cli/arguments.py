@@ -11,16 +11,16 @@ from typing import Final
 
 from .._common import __version__
 from .._common.model import LOST, Outcome
+from .._common.variables import JOURNAL
 from . import account_view, causes, now, runs, show
 from .output import PROGRAM
 
-VARIABLE: Final = "AFTERWORD_JOURNAL"
 _UNITS: Final = dict(zip("smhd", (1, 60, 3600, 86_400), strict=True))
 
 _ABOUT: Final = f"""\
 Shows what the journal of Afterword holds, and checks the account that an application publishes.
 It only reads. A terminal gets a table, in local time; a pipe gets lines of JSON, in UTC.
-The journal is the directory DIR, or that of the variable {VARIABLE}.
+The journal is the directory DIR, or that of the variable {JOURNAL}.
 """
 _EXIT: Final = (
     "Exit codes: 0 done; 1 the law is broken, or there is no such run; 2 it cannot be read; 130 interrupted."
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
 
 def directory_of(arguments: argparse.Namespace) -> str | None:
     """Return the directory that a command is about; ``None`` if nobody has named one."""
-    directory: str = arguments.directory or os.environ.get(VARIABLE, "").strip()
+    directory: str = arguments.directory or os.environ.get(JOURNAL, "").strip()
     return directory or None
 
 
@@ -110,7 +110,7 @@ def _command(
 
 
 def _directory(command: argparse.ArgumentParser) -> None:
-    command.add_argument("directory", nargs="?", metavar="DIR", help=f"the journal (default: ${VARIABLE})")
+    command.add_argument("directory", nargs="?", metavar="DIR", help=f"the journal (default: ${JOURNAL})")
 
 
 def _filters(command: argparse.ArgumentParser) -> None:

@@ -5,20 +5,15 @@ from __future__ import annotations
 import argparse
 import itertools
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from .._common import semconv
-from .._common.model import LOST, Outcome, Reason
+from .._common.model import LOST, Outcome, Reason, lost_detail
 from .._ledger.journal import lines
 from .._ledger.journal.records import Record
 from . import formats
 from .output import FAINT, Output, styled
 from .selection import ended, note_nothing
-
-_NO_END: Final = (
-    "its process died before it ended: killed, out of memory, or crashed; the log of the server and of the system "
-    "says more; work that must not be lost belongs into a queue"
-)
 
 
 class Kind(NamedTuple):
@@ -72,7 +67,7 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
 def advice(record: Record) -> str:
     """Return what happened to a run and what to do about it."""
     if record.outcome == LOST:
-        return _NO_END
+        return lost_detail(record.state, record.pid)
     if record.reason == Reason.EXCEPTION:
         return f"it raised; `afterword show {formats.short(record.run)}` has the traceback"
     return record.detail or ""
@@ -115,6 +110,5 @@ def _tell(output: Output, causes: list[Cause]) -> None:
         first, last = formats.moment(cause.first), formats.moment(cause.last)
         times = last if first == last else f"{first} to {last}"
         output.line((f"    {times}, for example {formats.short(record.run)}", FAINT))
-        text = formats.one_line(advice(record), 2000)
-        if text:
-            output.line(f"    {text}")
+        output.paragraph(advice(record), indent=4)
+        output.line()

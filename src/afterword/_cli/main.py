@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from .arguments import VARIABLE, directory_of, parser
+from .._common.variables import JOURNAL
+from .arguments import directory_of, parser
 from .output import Output, output_for, say
 from .scrape import Unreadable
 
@@ -43,7 +44,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     if hasattr(chosen, "directory"):
         directory = directory_of(chosen)
         if directory is None:
-            say(f"which journal? Name its directory, or set {VARIABLE}")
+            say(f"which journal? Name its directory, or set {JOURNAL}")
             return UNREADABLE
         chosen.directory = directory
     output: Output = output_for(sys.stdout, chosen.form)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
@@ -31,6 +32,8 @@ STYLES: Final = {
     LOST: "bold red",
 }
 FAINT: Final = "dim"
+_READABLE: Final = 120
+_NARROWEST: Final = 30
 _ROOMY: Final = 145
 """Columns of a terminal in which those of a table may stand a little apart."""
 
@@ -80,6 +83,12 @@ class Output:
 
             text = Text.assemble(*((_plain(cell), _style(cell)) for cell in cells))
             self._console.print(text, soft_wrap=True, highlight=False)
+
+    def paragraph(self, text: str, indent: int) -> None:
+        """Write a text as lines that fit and are indented."""
+        room = max(_NARROWEST, min(self.width or _READABLE, _READABLE) - indent)
+        for line in textwrap.wrap(formats.one_line(text, 2000), room, break_long_words=False):
+            self.line(" " * indent + line)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title: str = "") -> None:
         """Write a table."""

@@ -110,6 +110,9 @@ def _tell(output: Output, record: Record) -> None:
     for name, value in _facts(record).items():
         if value:
             output.line((f"  {name:<14}", FAINT), value)
+    if what_to_do := record.detail or advice(record):
+        output.line()
+        output.paragraph(what_to_do, indent=2)
     for heading, text in ((lines.ERROR, record.error), (lines.TRACEBACK, record.traceback)):
         if text:
             output.line()
@@ -130,7 +133,6 @@ def _facts(record: Record) -> dict[str, str]:
     facts = {
         "was": formats.one_line(was),
         "why": why(record),
-        "what to do": formats.one_line(record.detail or advice(record), 2000),
         "function": formats.one_line(record.function),
         "request": formats.request_of(record),
         "request id": formats.one_line(record.request_id),

@@ -39,6 +39,14 @@ LOST: Final = "lost"
 """What became of a run that had not ended when its process died. No outcome: nobody saw it end."""
 
 
+def lost_detail(state: str | None, pid: int | None) -> str:
+    """Return what happened to a lost run, and what to do about it."""
+    advice = "nothing runs it again; if it must survive that, use a queue"
+    if state == STATE_PENDING:
+        return f"process {pid} died before it began, so nothing of it was done; {advice}"
+    return f"process {pid} died while it ran, and nobody knows how far it came; {advice}"
+
+
 class Reason(StrEnum):
     """Why a run did not succeed. A closed set, safe as a label or an attribute."""
 

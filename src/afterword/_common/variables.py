@@ -12,6 +12,9 @@ from typing import Any, Final, TypeVar
 
 from .log import once, warn
 
+JOURNAL: Final = "AFTERWORD_JOURNAL"
+"""The directory of the journal, for an application and for who reads it."""
+
 Value = TypeVar("Value")
 
 _NO: Final = ("false", "0", "no", "off")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prometheus_client import REGISTRY
 
-from .._common.variables import flag, positive, read
+from .._common.variables import JOURNAL, flag, positive, read
 from .._ledger.instrumentation import Settings
 from .._ledger.journal.retention import Limits
 from .._signals.otel_logs import OpenTelemetryLogs
@@ -44,7 +44,7 @@ def from_environment(**arguments: Any) -> Settings:
 def journal_directory() -> str | None:
     """Return the directory that ``AFTERWORD_JOURNAL`` names, with or without code."""
     default: str | None = None
-    return read("AFTERWORD_JOURNAL", default, str, "a directory")
+    return read(JOURNAL, default, str, "a directory")
 
 
 def journal_limits() -> Limits:

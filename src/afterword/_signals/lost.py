@@ -12,12 +12,11 @@ from .._common import __version__, semconv
 from .._common.context import context_of, hex_ids
 from .._common.faults import EXITS
 from .._common.log import emit
-from .._common.model import LOST, STATE_PENDING, Outcome
+from .._common.model import LOST, Outcome, lost_detail
 from .severity import LEVELS
 
 _NANOSECONDS: Final = 1_000_000_000
 _LOST_LEVEL: Final = "warning"
-_USE_A_QUEUE: Final = "nothing runs it again; if it must survive that, use a queue"
 
 
 class DeadRun(Protocol):
@@ -210,8 +209,4 @@ def _microseconds(seconds: float | None) -> float | None:
 
 def _detail(run: DeadRun) -> str | None:
     """Return what happened and what to do about it."""
-    if run.outcome != LOST:
-        return run.detail
-    if run.state == STATE_PENDING:
-        return f"process {run.pid} died before it began, so nothing of it was done; {_USE_A_QUEUE}"
-    return f"process {run.pid} died while it ran, and nobody knows how far it came; {_USE_A_QUEUE}"
+    return lost_detail(run.state, run.pid) if run.outcome == LOST else run.detail
