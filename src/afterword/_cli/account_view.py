@@ -64,14 +64,13 @@ def verdict(output: Output, accounts: Collection[Account], wrong: Collection[Acc
     """Write whether the law holds, and where it does not."""
     where = formats.one_line(url, 1000)
     if not wrong:
-        has_lost = any(account.lost for account in accounts)
-        law = f"scheduled = {STATE_PENDING} + {STATE_RUNNING} + the six outcomes{' + lost' if has_lost else ''}"
+        law = f"scheduled = {STATE_PENDING} + {STATE_RUNNING} + the six outcomes + {LOST}"
         tasks = "the one task" if len(accounts) == 1 else f"all {len(accounts)} tasks"
         output.line(("✓", "green"), f" The law holds for {tasks} on {where}: {law}.")
         return
     output.line(("✗ The law is broken", "bold red"), f" for {len(wrong)} of {len(accounts)} tasks on {where}:")
     for account in wrong:
-        accounted = account.scheduled - account.missing
+        accounted = account.in_flight + account.ended.total()
         output.line(
             f"    {formats.one_line(account.name)}: {account.scheduled} scheduled, "
             f"{accounted} in flight or ended, {account.lost} {LOST}"
