@@ -192,6 +192,6 @@ def test_an_account_that_cannot_be_closed_waits_until_it_can(tmp_path: Path):
         check=True,
         timeout=60,
     )
-    assert done.stdout.splitlines() == ["1.0 0 0.0"] * 3 + ["0 1.0 0.0"] * 3
+    assert done.stdout.splitlines() == ["1.0 0.0 0.0"] * 3 + ["0 1.0 0.0"] * 3
     assert done.stderr.count("stays open") == 1
     assert done.stderr.count("background_task.lost") == 1

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 from .._common.faults import contained
 from .._common.log import log_fault
 from .._ledger.instrumentation import Instrumentation, Settings
+from .._ledger.journal.history import pids
 from .._ledger.journal.journal import Journal, journal_at
 from .._signals.lost import CountsDead, LostRuns, SpansOfTheDead
+from .._signals.prometheus import PrometheusFiles
 from .environment import journal_directory, journal_limits
 
 _SOURCE = "Journal"
@@ -33,7 +36,19 @@ def connect(journal: Journal, instrumentation: Instrumentation) -> None:
     spans = SpansOfTheDead(settings.tracer_provider, new_trace=settings.new_trace) if settings.traces else None
     journal.teller = LostRuns(spans, logs=settings.logs, metrics=metrics, failed=_recording(known))
     journal.on_off.append(_counting(known))
+    for files in instrumentation.ledger.observers:
+        if isinstance(files, PrometheusFiles):
+            files.set_journaled(not journal.is_off)
+            journal.on_off.append(partial(files.set_journaled, False))
     instrumentation.journal = journal
+
+
+def pids_in(journal: Journal | None) -> set[int]:
+    """Return the processes whose accounts the journal closes, after closing those of the dead."""
+    if journal is None or journal.is_off:
+        return set()
+    journal.recover()
+    return pids(journal.directory)
 
 
 def _recording(known: weakref.ref[Instrumentation]) -> Callable[[str, str, BaseException], None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import anyio.to_thread
@@ -30,6 +31,7 @@ from .._signals.multiprocess import directory
 from .._signals.multiprocess.all_processes import AllProcesses
 from .._signals.process_gauges import sample
 from .._signals.worker_threads import note_limiter
+from .journal import pids_in
 from .occupied_path import Yielding, is_taken
 
 _NAME = "afterword_metrics"
@@ -138,7 +140,7 @@ def _render(
     path = directory.directory()
     try:
         if path is not None and directory.several_processes() and directory.problem_with(path) is None:
-            body = AllProcesses(path, wanted).encoded(encode)
+            body = AllProcesses(path, wanted, partial(pids_in, journal)).encoded(encode)
         else:
             body = encode(registry.restricted_registry(wanted) if wanted else registry)
     except (Exception, *EXITS):

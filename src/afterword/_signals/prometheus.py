@@ -13,6 +13,8 @@ from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .aggregation import Tallies, TallyingObserver
+from .lost import DeadProcess
+from .multiprocess.dead_processes import close_as_journaled
 from .multiprocess.directory import directory, problem_with, several_processes
 from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.task_series import ProcessSeries
@@ -195,6 +197,14 @@ class PrometheusFiles(_Common):
     def prepare(self, name: str) -> None:
         """Create the series of a task before it is first scheduled."""
         self._tasks[name]  # created on access
+
+    def count_dead(self, dead: DeadProcess) -> None:
+        """Make the files of a dead process agree with its journal."""
+        close_as_journaled(self._tasks.book.path, dead)
+
+    def set_journaled(self, journaled: bool) -> None:
+        """Say whether the runs of this process are written down."""
+        self._tasks.book.set_journaled(journaled)
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run."""

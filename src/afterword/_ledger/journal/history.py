@@ -15,6 +15,7 @@ from typing import Final
 
 from ..._common import semconv
 from . import files, holding, layout, lines
+from .locking import MACHINE
 from .records import Record, ended_among, is_whole, parse_line, parse_slot
 
 _DISORDER_SECONDS: Final = 60.0
@@ -129,6 +130,18 @@ def _ends_with(data: bytes, needles: list[bytes]) -> list[int]:
         while (found := data.find(needle, end)) >= 0 and (end := data.find(b"\n", found)) >= 0:
             ends.add(end)
     return sorted(ends)
+
+
+def pids(directory: str) -> set[int]:
+    """Return the pids of this machine's processes whose accounts are open, the living and the dead."""
+    found: set[int] = set()
+    with contextlib.suppress(OSError):
+        for process in layout.listing(directory).live:
+            with contextlib.suppress(OSError):
+                head = layout.parse_head(holding.head(os.path.join(directory, layout.live_file(process)), process))
+                if not isinstance(head, str) and head.machine == MACHINE:
+                    found.add(head.pid)
+    return found
 
 
 def in_flight(directory: str, wanted: Filter = Filter()) -> list[Record]:

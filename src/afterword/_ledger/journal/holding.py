@@ -10,6 +10,7 @@ import os
 
 from ..._common import forks
 from . import files, locking
+from .layout import HEAD_SIZE
 
 _lock = forks.lock()
 _held: dict[str, int] = {}
@@ -98,6 +99,19 @@ def look(path: str, process: str, times: int) -> tuple[list[bytes], bool | None]
         descriptor = files.open_ours(path)
         try:
             return [files.read_open(descriptor) for _ in range(times)], locking.is_locked(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def head(path: str, process: str) -> bytes:
+    """Read the beginning of a file, whoever holds it; raises ``OSError``."""
+    with _lock:
+        held = _held.get(process)
+        if held is not None:
+            return files.read_open(held, 0, HEAD_SIZE)
+        descriptor = files.open_ours(path)
+        try:
+            return files.read_open(descriptor, 0, HEAD_SIZE)
         finally:
             os.close(descriptor)
 

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from prometheus_client.metrics_core import METRIC_TYPES, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from .dead_processes import close_dead_accounts
+from .dead_processes import close_dead_accounts, dead_among
 from .directory import log_once
 from .shared_file import owner_of_live_file
 
 _TRIES = 3
 _NEWBORN_SECONDS, _A_MOMENT = 2.0, 0.05
+_CLOSING_SECONDS = 2.0
 
 
 class AllProcesses:
-    """A registry for one scrape: the files of all processes, optionally limited to some names."""
+    """A registry for one scrape: the files of all processes, optionally limited to some names.
 
-    def __init__(self, path: str, wanted: Iterable[str] = ()) -> None:
+    ``journaled`` returns the pids whose accounts are closed by those who read a journal.
+    """
+
+    def __init__(
+        self, path: str, wanted: Iterable[str] = (), journaled: Callable[[], Collection[int]] = tuple
+    ) -> None:
         self._path = path
+        self._journaled = journaled
         self._wanted = set(wanted)
         self._sound: Callable[[str], bool] = os.path.exists
 
@@ -53,8 +60,9 @@ class AllProcesses:
     def _merged(self) -> Iterable[Metric]:
         """Read the files of live processes and the closed accounts of dead ones, at one point in time."""
         for last in (*[False] * _TRIES, True):
+            self._let_others_close()
             files = _files(self._path)
-            if close_dead_accounts(self._path, files) and not last:
+            if close_dead_accounts(self._path, files, self._journaled()) and not last:
                 continue
             chosen = [file for file in files if self._sound(os.path.join(self._path, file))]
             try:
@@ -64,9 +72,21 @@ class AllProcesses:
                     raise
                 continue
             living = (file for file in chosen if owner_of_live_file(file) is not None)
-            if last or all(os.path.exists(os.path.join(self._path, file)) for file in living):
+            if last or (
+                not self._being_closed() and all(os.path.exists(os.path.join(self._path, file)) for file in living)
+            ):
                 return list(metrics)  # no account was closed meanwhile
         return []
+
+    def _being_closed(self) -> set[int]:
+        """Return the dead processes whose accounts somebody closes just now."""
+        journaled = set(self._journaled())
+        return dead_among(_files(self._path)) & journaled if journaled else set()
+
+    def _let_others_close(self) -> None:
+        end = time.monotonic() + _CLOSING_SECONDS
+        while self._being_closed() and time.monotonic() < end:
+            time.sleep(_A_MOMENT / 5)
 
 
 def _files(path: str) -> list[str]:

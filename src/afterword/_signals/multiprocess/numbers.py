@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from bisect import bisect_left
@@ -17,7 +18,18 @@ from ..._common import semconv
 from ..._common.forks import in_child
 from ..._common.log import emit
 from .dead_processes import close_own_account
-from .shared_file import COUNTER, HISTOGRAM, KINDS, LIVE_MAX, LIVE_SUM, TOTAL, SharedFile, file_of, key_of
+from .shared_file import (
+    COUNTER,
+    HISTOGRAM,
+    KINDS,
+    LIVE_MAX,
+    LIVE_SUM,
+    TOTAL,
+    SharedFile,
+    file_of,
+    journal_mark_of,
+    key_of,
+)
 
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
 _COUNTERS = (
@@ -105,6 +117,7 @@ class Book:
         self._files: dict[str, SharedFile] = {}
         self._slots: dict[tuple[Any, ...], Slot] = {}
         self._told = False
+        self._is_journaled = False
 
     def open(self) -> None:
         """Create the files of this process. If the disk is full, creates none and raises ``OSError``."""
@@ -127,6 +140,22 @@ class Book:
                         os.unlink(os.path.join(self.path, file_of(kind, os.getpid())))
                 raise
             self._files = files
+            self._mark()
+
+    def set_journaled(self, journaled: bool) -> None:
+        """Say whether this process writes its runs down, so that its account is closed by those who read that."""
+        with self._lock:
+            self._is_journaled = journaled
+            if self._files:
+                self._mark()
+
+    def _mark(self) -> None:
+        mark = os.path.join(self.path, journal_mark_of(os.getpid()))
+        with contextlib.suppress(OSError):  # then it is closed as if there were no journal
+            if self._is_journaled:
+                os.close(os.open(mark, os.O_CREAT | os.O_WRONLY, 0o666))
+            else:
+                os.unlink(mark)
 
     def ready(self) -> threading.RLock:
         """Return the lock for writing. A forked process first gets its own files, or counts nothing."""

@@ -8,9 +8,12 @@ byte.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
+import threading
+from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
@@ -41,6 +44,21 @@ def lost_file_of(pid: int) -> str:
     return f"{COUNTER}_{pid}.lost{_SUFFIX}"
 
 
+def corrections_file_of(pid: int, process: str) -> str:
+    """Return the name of the file with what a dead process's journal adds to its counters."""
+    return f"{COUNTER}_{pid}.{process}{_SUFFIX}"
+
+
+def is_corrections_file(file: str, pid: int) -> bool:
+    """Return whether a file has what the journals of dead processes with this pid add."""
+    return file.startswith(f"{COUNTER}_{pid}.") and file not in (file_of(COUNTER, pid), lost_file_of(pid))
+
+
+def journal_mark_of(pid: int) -> str:
+    """Return the name of the file that says of a process that it keeps a journal. No scrape reads it."""
+    return f"journal_{pid}.db.mark"
+
+
 def owner_of_live_file(file: str) -> int | None:
     """Return the pid of the process that a file of live gauges belongs to, prometheus_client's included."""
     found = _LIVE_FILE.match(file)
@@ -67,6 +85,23 @@ class SharedFile(_Untyped):  # type: ignore[misc]
             self._capacity *= 2
             self._m = mmap.mmap(self._f.fileno(), self._capacity)
         super()._init_value(key)
+
+
+def write_at_once(path: str, values: Mapping[str, float]) -> None:
+    """Write a file of counters completely or not at all; raises ``OSError``."""
+    draft = f"{path}.{os.getpid()}-{threading.get_ident()}"
+    try:
+        file = SharedFile(draft)
+        try:
+            for key, value in values.items():
+                file.write_value(key, value, 0.0)
+        finally:
+            file.close()
+        os.replace(draft, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
 
 
 def _make_room(path: str, size: int) -> bool:

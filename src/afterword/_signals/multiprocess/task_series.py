@@ -36,6 +36,7 @@ class TaskSeries:
         self._wait = book.histogram(semconv.WAIT, name)
         # start all outcomes at 0, so that rate() sees the first failure
         self._ended = {outcome: book.counter(semconv.ENDED, name, str(outcome)) for outcome in Outcome}
+        self._lost = book.counter(semconv.LOST, name)  # for the same reason; others count there
         self._durations: dict[Outcome, Times] = {}
         self._thread_wait: Times | None = None
         needed = (self._scheduled, self._started, self._pending, self._running, *self._ended.values())

@@ -1,0 +1,178 @@
+"""The files of a dead worker are made to agree with its journal: once, in one step, whatever it was doing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from afterword._common import semconv
+from afterword._ledger.journal import layout
+from afterword._ledger.journal.records import Record
+from afterword._ledger.journal.recovery import DeadProcess
+from afterword._signals.multiprocess import dead_processes
+from afterword._signals.multiprocess.shared_file import (
+    COUNTER,
+    LIVE_MAX,
+    LIVE_SUM,
+    TOTAL,
+    file_of,
+    journal_mark_of,
+    key_of,
+    write_at_once,
+)
+
+NAME = "mail"
+
+
+@pytest.fixture
+def pid() -> int:
+    """Return the pid of a process that is dead."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    return child
+
+
+def key(metric: semconv.Metric, *more: str) -> str:
+    """Return the key of one of the task's counters."""
+    return key_of(metric, TOTAL, metric.labels, (NAME, *more))
+
+
+def leave(path: Path, pid: int, scheduled: float, succeeded: float, *, gauges: bool = True) -> None:
+    """Write the files of a worker."""
+    counted = {key(semconv.SCHEDULED): scheduled, key(semconv.ENDED, "succeeded"): succeeded}
+    write_at_once(str(path / file_of(COUNTER, pid)), counted)
+    (path / journal_mark_of(pid)).touch()
+    for kind in (LIVE_SUM, LIVE_MAX) if gauges else ():
+        held = {key_of(semconv.PENDING, "", semconv.PENDING.labels, (NAME,)): scheduled - succeeded}
+        write_at_once(str(path / file_of(kind, pid)), held)
+
+
+def record(outcome: str) -> Record:
+    """Return a run that ended so."""
+    return Record(run=os.urandom(16).hex(), task=NAME, scheduled_at=1.0, process="", ended_at=2.0, outcome=outcome)
+
+
+def dead(pid: int, lost: int = 0, recovered: tuple[str, ...] = (), **more: bool) -> DeadProcess:
+    """Return what the journal says of a dead worker."""
+    return DeadProcess(
+        process=layout.new_id(),
+        pid=pid,
+        off=more.get("off", False),
+        lost=[record("lost") for _ in range(lost)],
+        recovered=[record(outcome) for outcome in recovered],
+    )
+
+
+def numbers(path: Path) -> dict[str, float]:
+    """Return what a scrape adds up."""
+    files = [str(path / file) for file in os.listdir(path) if file.endswith(".db")]
+    found: Counter[str] = Counter()
+    for metric in MultiProcessCollector.merge(files):
+        for sample in metric.samples:
+            name = sample.name.removeprefix("background_task_").removesuffix("_total")
+            found[sample.labels.get("background_task_outcome", name)] += sample.value
+    return {name: value for name, value in found.items() if value}
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "succeeded", "lost", "recovered", "expected"),
+    [
+        (5, 3, 2, (), {"scheduled": 5, "succeeded": 3, "lost": 2}),
+        # killed after a run was written down, before it was counted
+        (4, 3, 2, (), {"scheduled": 5, "succeeded": 3, "lost": 2}),
+        # killed after its end was written, before that was counted
+        (5, 3, 1, ("failed",), {"scheduled": 5, "succeeded": 3, "failed": 1, "lost": 1}),
+        # killed after its end was counted, before that was noted
+        (5, 4, 1, ("succeeded",), {"scheduled": 5, "succeeded": 4, "lost": 1}),
+        # of a part of the application that keeps no journal
+        (5, 3, 0, (), {"scheduled": 5, "succeeded": 3, "lost": 2}),
+        (5, 5, 0, (), {"scheduled": 5, "succeeded": 5}),
+    ],
+)
+def test_the_numbers_agree_with_the_journal(
+    scheduled: float,
+    succeeded: float,
+    lost: int,
+    recovered: tuple[str, ...],
+    expected: dict[str, float],
+    pid: int,
+    tmp_path: Path,
+):
+    """Whatever was counted when it was killed: what it lost is as many as are named, and the law holds."""
+    leave(tmp_path, pid, scheduled, succeeded)
+    found = dead(pid, lost, recovered)
+    dead_processes.close_as_journaled(str(tmp_path), found)
+    assert numbers(tmp_path) == expected
+    dead_processes.close_as_journaled(str(tmp_path), found)
+    assert numbers(tmp_path) == expected
+    assert not (tmp_path / journal_mark_of(pid)).exists()
+
+
+def test_files_that_were_cleared(pid: int, tmp_path: Path):
+    """Where a new server has cleared the directory, what was lost is counted as scheduled, too."""
+    dead_processes.close_as_journaled(str(tmp_path), dead(pid, 3))
+    assert numbers(tmp_path) == {"scheduled": 3, "lost": 3}
+
+
+def test_an_account_that_another_has_closed(pid: int, tmp_path: Path):
+    """If somebody who knows no journal was first, nothing is counted twice."""
+    leave(tmp_path, pid, 5, 3)
+    assert dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path))
+    dead_processes.close_as_journaled(str(tmp_path), dead(pid, 1, ("failed",)))
+    assert numbers(tmp_path) == {"scheduled": 5, "succeeded": 3, "failed": 1, "lost": 1}
+
+
+def test_the_account_of_a_living_process_is_left_alone(tmp_path: Path):
+    """A new process with the pid of the dead one has closed that account, and counts in its file."""
+    leave(tmp_path, os.getpid(), 5, 3)
+    before = sorted(os.listdir(tmp_path))
+    dead_processes.close_as_journaled(str(tmp_path), dead(os.getpid(), 7))
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_second_process_with_that_pid(pid: int, tmp_path: Path):
+    """Whoever dies with a pid that was used before has its own corrections."""
+    leave(tmp_path, pid, 5, 3)
+    dead_processes.close_as_journaled(str(tmp_path), dead(pid, 2))
+    leave(tmp_path, pid, 9, 4)  # it went on counting in the file
+    dead_processes.close_as_journaled(str(tmp_path), dead(pid, 3))
+    assert numbers(tmp_path) == {"scheduled": 9, "succeeded": 4, "lost": 5}
+
+
+def test_a_journal_that_was_off_says_nothing(pid: int, tmp_path: Path):
+    """Without a journal, what is lost is what was scheduled and has not ended."""
+    leave(tmp_path, pid, 5, 3)
+    dead_processes.close_as_journaled(str(tmp_path), dead(pid, off=True))
+    assert numbers(tmp_path) == {"scheduled": 5, "succeeded": 3, "lost": 2}
+
+
+def test_who_knows_no_journal_leaves_the_account_to_others(pid: int, tmp_path: Path):
+    """gunicorn's hook closes no account that a journal closes; a scrape closes it if no journal does."""
+    leave(tmp_path, pid, 5, 3)
+    assert not dead_processes.close_account(str(tmp_path), pid)
+    assert not dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path), {pid})
+    assert numbers(tmp_path)["pending"] == 2
+    assert dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path))
+    assert numbers(tmp_path) == {"scheduled": 5, "succeeded": 3, "lost": 2}
+
+
+def test_one_whose_end_nobody_has_asked_for_is_dead():
+    """A zombie does not live, though a signal can be sent to it."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    try:
+        end = time.monotonic() + 10
+        while dead_processes.is_alive(child) and time.monotonic() < end:
+            time.sleep(0.01)
+        os.kill(child, 0)
+        assert not dead_processes.is_alive(child)
+    finally:
+        os.waitpid(child, 0)
