@@ -5,13 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.exporter import prometheus as otel_prometheus
 from prometheus_client import CollectorRegistry
 
+from afterword import TaskRun
+from afterword._ledger.journal import journal as journals
+from afterword._ledger.journal.journal import journal_at
+from afterword._ledger.runs import Ledger
 from afterword.logs import ReportedFilter
+from tests.support.journals import Ids, give_up, ledger_of
 
 
 @pytest.fixture
@@ -48,3 +54,30 @@ def server_log() -> Iterator[list[logging.LogRecord]]:
     yield handler.records
     logger.removeHandler(handler)
     logger.removeFilter(news)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    """Provide the directory of a journal, which is closed afterwards."""
+    directory = tmp_path / "journal"
+    yield directory
+    for journal in list(journals._journals.values()):
+        journal.close()
+
+
+@pytest.fixture
+def left(directory: Path) -> Iterator[Callable[..., list[TaskRun]]]:
+    """Provide a function that dies with what others do in its ledger."""
+    alive: list[tuple[Ledger, list[TaskRun]]] = []
+
+    def die(*acts: Callable[[Ledger], TaskRun]) -> list[TaskRun]:
+        journal = journal_at(str(directory))
+        ledger = ledger_of(journal, traces=[Ids()])
+        runs = [act(ledger) for act in acts]
+        journal.close()
+        alive.append((ledger, runs))
+        return runs
+
+    yield die
+    for ledger, runs in alive:
+        give_up(ledger, *runs)

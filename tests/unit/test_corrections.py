@@ -44,14 +44,17 @@ def key(metric: semconv.Metric, *more: str) -> str:
     return key_of(metric, TOTAL, metric.labels, (NAME, *more))
 
 
-def leave(path: Path, pid: int, scheduled: float, succeeded: float, *, gauges: bool = True) -> None:
+def leave(path: Path, pid: int, scheduled: float, succeeded: float) -> None:
     """Write the files of a worker."""
     counted = {key(semconv.SCHEDULED): scheduled, key(semconv.ENDED, "succeeded"): succeeded}
     write_at_once(str(path / file_of(COUNTER, pid)), counted)
     (path / journal_mark_of(pid)).touch()
-    for kind in (LIVE_SUM, LIVE_MAX) if gauges else ():
-        held = {key_of(semconv.PENDING, "", semconv.PENDING.labels, (NAME,)): scheduled - succeeded}
-        write_at_once(str(path / file_of(kind, pid)), held)
+    now = {
+        LIVE_SUM: {key_of(semconv.PENDING, "", semconv.PENDING.labels, (NAME,)): scheduled - succeeded},
+        LIVE_MAX: {key_of(semconv.OLDEST_AGE, "", semconv.OLDEST_AGE.labels, (semconv.STATE_PENDING,)): 0.0},
+    }
+    for kind, gauges in now.items():
+        write_at_once(str(path / file_of(kind, pid)), gauges)
 
 
 def record(outcome: str) -> Record:

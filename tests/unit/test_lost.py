@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import stat
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi import BackgroundTasks
-from prometheus_client import CollectorRegistry
 
 import afterword
 from afterword import TaskObserver, TaskRun
 from afterword._common.model import RequestInfo
-from afterword._ledger.journal import journal as journals
 from afterword._ledger.journal.journal import Journal, journal_at
-from afterword._ledger.runs import Ledger
-from afterword._setup.environment import journal_limits
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 from tests.support.journals import (
@@ -28,44 +20,14 @@ from tests.support.journals import (
     TRACE,
     Ids,
     ended,
-    give_up,
     history_of,
     ledger_of,
     new_run,
     scheduled,
     started,
-    write_live,
 )
-from tests.support.story import succeeded
 
 Numbers = dict[tuple[str, ...], float]
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Iterator[Path]:
-    """Provide the directory of a journal, which is closed afterwards."""
-    directory = tmp_path / "journal"
-    yield directory
-    for journal in list(journals._journals.values()):
-        journal.close()
-
-
-@pytest.fixture
-def left(directory: Path) -> Iterator[Callable[..., list[TaskRun]]]:
-    """Provide a function that dies with what others do in its ledger."""
-    alive: list[tuple[Ledger, list[TaskRun]]] = []
-
-    def die(*acts: Callable[[Ledger], TaskRun]) -> list[TaskRun]:
-        journal = journal_at(str(directory))
-        ledger = ledger_of(journal, traces=[Ids()])
-        runs = [act(ledger) for act in acts]
-        journal.close()
-        alive.append((ledger, runs))
-        return runs
-
-    yield die
-    for ledger, runs in alive:
-        give_up(ledger, *runs)
 
 
 def numbers(stage: InProcessStage, of: str) -> dict[str, list[dict[str, float]]]:
@@ -90,65 +52,10 @@ def find(app: Any) -> None:
     journal.recover()
 
 
-def test_it_is_off_unless_it_is_asked_for(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
-    """Without a directory there is no observer more, and no journal."""
-    app = stage.app_with(stage.works("mail"))
-    kept = afterword._ledger.instrumentation.get_instrumentation(app)  # type: ignore[attr-defined]
-    assert kept.journal is None
-    assert not [seen for seen in kept.ledger.observers if "journal" in type(seen).__module__]
-
-
-@pytest.mark.parametrize("way", ["argument", "path", "variable"])
-def test_every_run_is_written_down(
-    way: str, stage: InProcessStage, directory: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """With a directory, as an argument or a variable, each run is in the history, and told as ever."""
-    if way == "variable":
-        monkeypatch.setenv("AFTERWORD_JOURNAL", str(directory))
-    options: dict[str, Any] = {"argument": {"journal": str(directory)}, "path": {"journal": directory}}.get(
-        way, {}
-    )
-    app = stage.app_with(stage.works("mail"), **options)
-    assert ask(app).status == 200
-    [record] = history_of(directory)
-    assert (record.run, record.outcome) == (stage.accounts.recorder.run("mail").id, "succeeded")
-    stage.assert_story(succeeded("mail"))
-
-
-def test_without_code_as_with_it(stage: InProcessStage, directory: Path, monkeypatch: pytest.MonkeyPatch):
-    """`opentelemetry-instrument` takes the directory from the variable, too."""
-    monkeypatch.setenv("AFTERWORD_JOURNAL", str(directory))
-    app = stage.fastapi()
-
-    @app.get("/")
-    async def endpoint(tasks: BackgroundTasks) -> None:
-        tasks.add_task(stage.works("mail"))
-
-    from afterword.instrumentor import BackgroundTaskInstrumentor
-
-    BackgroundTaskInstrumentor.instrument_app(app, registry=CollectorRegistry(), metrics_path=None)
-    try:
-        assert ask(app).status == 200
-    finally:
-        afterword.uninstrument(app)
-    assert [record.outcome for record in history_of(directory)] == ["succeeded"]
-
-
-def test_the_bounds_are_variables(monkeypatch: pytest.MonkeyPatch):
-    """How much is kept is read from the environment, in runs, hours and MiB."""
-    for name, value in (("RUNS", "5"), ("HOURS", "2"), ("MB", "3")):
-        monkeypatch.setenv(f"AFTERWORD_JOURNAL_{name}", value)
-    limits = journal_limits()
-    assert (limits.runs, limits.seconds, limits.size) == (5, 7200.0, 3 << 20)
-
-
-@pytest.mark.parametrize(
-    ("path", "error"), [(7, TypeError), (b"x", TypeError), ("", ValueError), ("a\0", ValueError)]
-)
-def test_a_bad_path_is_an_error_of_the_caller(path: Any, error: type[Exception], stage: InProcessStage):
-    """What is no path is an error that names the argument."""
-    with pytest.raises(error, match=r"^journal: "):
-        afterword.instrument(stage.fastapi(), journal=path)
+def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
+    """Return whose errors were counted."""
+    samples = stage.accounts.prometheus.samples()
+    return [(s[1]["afterword_observer"], s[2]) for s in samples if s[0] == "afterword_observer_errors_total"]
 
 
 def test_what_was_lost_is_logged(stage: InProcessStage, directory: Path, left: Any):
@@ -284,80 +191,6 @@ def test_a_signal_that_fails_spares_the_others(stage: InProcessStage, directory:
     assert numbers(stage, "background_task_lost_total") == both([{"mail": 1.0}])
     counted = dict(errors_of(stage))
     assert counted["LostRuns"] == 1.0
-
-
-def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
-    """Return whose errors were counted."""
-    samples = stage.accounts.prometheus.samples()
-    return [(s[1]["afterword_observer"], s[2]) for s in samples if s[0] == "afterword_observer_errors_total"]
-
-
-# --- a directory that cannot be used --------------------------------------------------------------------
-
-
-def unwritable(path: Path) -> None:
-    """Make a directory that nobody may write to."""
-    path.mkdir()
-    path.chmod(0o500)
-
-
-def a_file(path: Path) -> None:
-    """Make a file."""
-    path.write_text("mine")
-
-
-def a_pipe(path: Path) -> None:
-    """Make a named pipe, which would block whoever opens it."""
-    os.mkfifo(path)
-
-
-def a_link_to_a_file(path: Path) -> None:
-    """Make a link that leads elsewhere."""
-    path.symlink_to("/etc/passwd")
-
-
-def a_link_to_itself(path: Path) -> None:
-    """Make a link that leads nowhere."""
-    path.symlink_to(path)
-
-
-BAD = [a_file, a_pipe, a_link_to_a_file, a_link_to_itself]
-if os.geteuid():  # root may write anywhere
-    BAD.append(unwritable)
-
-
-@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
-def test_a_directory_that_cannot_be_used(
-    make: Callable[[Path], None], stage: InProcessStage, directory: Path, caplog: pytest.LogCaptureFixture
-):
-    """One error line, one counted error, and the application and its other signals are as before."""
-    make(directory)
-    app = stage.app_with(stage.works("mail"), journal=directory)
-    with caplog.at_level(logging.ERROR, "afterword"):
-        for _ in range(3):
-            assert ask(app).status == 200
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "is off" in caplog.text
-    assert errors_of(stage) == [("Journal", 1.0)]
-    stage.assert_story(*[succeeded("mail")] * 3)
-    directory.chmod(0o700, follow_symlinks=False) if stat.S_ISDIR(os.lstat(directory).st_mode) else None
-
-
-def test_a_directory_with_garbage(
-    stage: InProcessStage, directory: Path, left: Any, caplog: pytest.LogCaptureFixture
-):
-    """What is none of ours is left alone and said once; the rest is told."""
-    left(started)
-    (directory / ("0" * 20 + ".live")).write_bytes(os.urandom(10_000))
-    write_live(directory, off=True)
-    (directory / "notes.txt").write_text("mine")
-    app = stage.app(journal=directory)
-    with caplog.at_level(logging.ERROR, "afterword"):
-        find(app)
-        find(app)
-    assert len(stage.lines("background_task.lost")) == 1
-    assert (directory / "notes.txt").read_text() == "mine"
-    assert len(caplog.records) == 1
 
 
 def test_a_request_is_not_needed(stage: InProcessStage, directory: Path, left: Any):

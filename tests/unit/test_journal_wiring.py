@@ -1,0 +1,296 @@
+"""An application's journal: how it is switched on, what if it cannot be, when it looks, what it never stores."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import BackgroundTasks
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+
+import afterword
+from afterword._ledger.journal.journal import Journal
+from afterword._setup.environment import journal_limits
+from tests.support.asgi import ask
+from tests.support.in_process import InProcessStage
+from tests.support.journals import (
+    history_of,
+    started,
+    write_live,
+)
+from tests.support.story import succeeded
+from tests.support.waiting import wait_until_async
+
+
+def find(app: Any) -> None:
+    """Look for the dead, as an application does when it starts."""
+    journal = afterword._ledger.instrumentation.get_instrumentation(app).journal  # type: ignore[attr-defined]
+    journal.recover()
+
+
+def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
+    """Return whose errors were counted."""
+    samples = stage.accounts.prometheus.samples()
+    return [(s[1]["afterword_observer"], s[2]) for s in samples if s[0] == "afterword_observer_errors_total"]
+
+
+def test_it_is_off_unless_it_is_asked_for(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """Without a directory there is no observer more, and no journal."""
+    app = stage.app_with(stage.works("mail"))
+    kept = afterword._ledger.instrumentation.get_instrumentation(app)  # type: ignore[attr-defined]
+    assert kept.journal is None
+    assert not [seen for seen in kept.ledger.observers if "journal" in type(seen).__module__]
+
+
+@pytest.mark.parametrize("way", ["argument", "path", "variable"])
+def test_every_run_is_written_down(
+    way: str, stage: InProcessStage, directory: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """With a directory, as an argument or a variable, each run is in the history, and told as ever."""
+    if way == "variable":
+        monkeypatch.setenv("AFTERWORD_JOURNAL", str(directory))
+    options: dict[str, Any] = {"argument": {"journal": str(directory)}, "path": {"journal": directory}}.get(
+        way, {}
+    )
+    app = stage.app_with(stage.works("mail"), **options)
+    assert ask(app).status == 200
+    [record] = history_of(directory)
+    assert (record.run, record.outcome) == (stage.accounts.recorder.run("mail").id, "succeeded")
+    stage.assert_story(succeeded("mail"))
+
+
+def test_without_code_as_with_it(stage: InProcessStage, directory: Path, monkeypatch: pytest.MonkeyPatch):
+    """`opentelemetry-instrument` takes the directory from the variable, too."""
+    monkeypatch.setenv("AFTERWORD_JOURNAL", str(directory))
+    app = stage.fastapi()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+
+    from afterword.instrumentor import BackgroundTaskInstrumentor
+
+    BackgroundTaskInstrumentor.instrument_app(app, registry=CollectorRegistry(), metrics_path=None)
+    try:
+        assert ask(app).status == 200
+    finally:
+        afterword.uninstrument(app)
+    assert [record.outcome for record in history_of(directory)] == ["succeeded"]
+
+
+def test_the_bounds_are_variables(monkeypatch: pytest.MonkeyPatch):
+    """How much is kept is read from the environment, in runs, hours and MiB."""
+    for name, value in (("RUNS", "5"), ("HOURS", "2"), ("MB", "3")):
+        monkeypatch.setenv(f"AFTERWORD_JOURNAL_{name}", value)
+    limits = journal_limits()
+    assert (limits.runs, limits.seconds, limits.size) == (5, 7200.0, 3 << 20)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"), [(7, TypeError), (b"x", TypeError), ("", ValueError), ("a\0", ValueError)]
+)
+def test_a_bad_path_is_an_error_of_the_caller(path: Any, error: type[Exception], stage: InProcessStage):
+    """What is no path is an error that names the argument."""
+    with pytest.raises(error, match=r"^journal: "):
+        afterword.instrument(stage.fastapi(), journal=path)
+
+
+# --- a directory that cannot be used --------------------------------------------------------------------
+
+
+def unwritable(path: Path) -> None:
+    """Make a directory that nobody may write to."""
+    path.mkdir()
+    path.chmod(0o500)
+
+
+def a_file(path: Path) -> None:
+    """Make a file."""
+    path.write_text("mine")
+
+
+def a_pipe(path: Path) -> None:
+    """Make a named pipe, which would block whoever opens it."""
+    os.mkfifo(path)
+
+
+def a_link_to_a_file(path: Path) -> None:
+    """Make a link that leads elsewhere."""
+    path.symlink_to("/etc/passwd")
+
+
+def a_link_to_itself(path: Path) -> None:
+    """Make a link that leads nowhere."""
+    path.symlink_to(path)
+
+
+BAD = [a_file, a_pipe, a_link_to_a_file, a_link_to_itself]
+if os.geteuid():  # root may write anywhere
+    BAD.append(unwritable)
+
+
+@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
+def test_a_directory_that_cannot_be_used(
+    make: Callable[[Path], None], stage: InProcessStage, directory: Path, caplog: pytest.LogCaptureFixture
+):
+    """One error line, one counted error, and the application and its other signals are as before."""
+    make(directory)
+    app = stage.app_with(stage.works("mail"), journal=directory)
+    with caplog.at_level(logging.ERROR, "afterword"):
+        for _ in range(3):
+            assert ask(app).status == 200
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "is off" in caplog.text
+    assert errors_of(stage) == [("Journal", 1.0)]
+    stage.assert_story(*[succeeded("mail")] * 3)
+    directory.chmod(0o700, follow_symlinks=False) if stat.S_ISDIR(os.lstat(directory).st_mode) else None
+
+
+def test_a_directory_with_garbage(
+    stage: InProcessStage, directory: Path, left: Any, caplog: pytest.LogCaptureFixture
+):
+    """What is none of ours is left alone and said once; the rest is told."""
+    left(started)
+    (directory / ("0" * 20 + ".live")).write_bytes(os.urandom(10_000))
+    write_live(directory, off=True)
+    (directory / "notes.txt").write_text("mine")
+    app = stage.app(journal=directory)
+    with caplog.at_level(logging.ERROR, "afterword"):
+        find(app)
+        find(app)
+    assert len(stage.lines("background_task.lost")) == 1
+    assert (directory / "notes.txt").read_text() == "mine"
+    assert len(caplog.records) == 1
+
+
+# --- when it is looked for ---------------------------------------------------------------------------------------
+
+
+async def live(app: Any, at_work: Callable[[], Any]) -> None:
+    """Play a lifespan, as a server does, and do something between its start and its end."""
+    received = asyncio.Queue[dict[str, str]]()
+    answered = asyncio.Queue[str]()
+
+    async def send(message: Any) -> None:
+        await answered.put(message["type"])
+
+    lifespan = asyncio.create_task(app({"type": "lifespan", "state": {}}, received.get, send))
+    await received.put({"type": "lifespan.startup"})
+    assert await answered.get() == "lifespan.startup.complete"
+    await at_work()
+    await received.put({"type": "lifespan.shutdown"})
+    assert await answered.get() == "lifespan.shutdown.complete"
+    await lifespan
+
+
+def test_the_dead_are_told_of_at_the_start(stage: InProcessStage, directory: Path, left: Any):
+    """An application that starts again tells what its former life has lost, before anybody asks for anything."""
+    [run] = left(started)
+    app = stage.app(journal=directory)
+
+    async def wait() -> None:
+        await asyncio.wait_for(wait_until_async(lambda: stage.lines("background_task.lost")), 20)
+
+    asyncio.run(live(app, wait))
+    assert [line["task_run"] for line in stage.lines("background_task.lost")] == [run.id]
+
+
+def test_the_dead_are_told_of_before_the_end(
+    stage: InProcessStage, directory: Path, left: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """What died a moment before the end of the lifespan is told by then, and in time for the last flush."""
+    monkeypatch.setattr(Journal, "start_up", lambda _: None)  # nobody else finds it
+    [run] = left(started)
+    app = stage.app(journal=directory)
+
+    async def nothing() -> None: ...
+
+    asyncio.run(live(app, nothing))
+    assert [line["task_run"] for line in stage.lines("background_task.lost")] == [run.id]
+    assert len(stage.accounts.spans.of_runs()) == 1
+
+
+def test_a_scrape_finds_the_dead_first(stage: InProcessStage, directory: Path, left: Any):
+    """The numbers of a scrape have what died before it."""
+    left(started)
+    app = stage.app(journal=directory)
+    assert 'background_task_lost_total{background_task_name="mail"} 1.0' in ask(app, "/metrics").text
+
+
+# --- what is not stored ------------------------------------------------------------------------------------------
+
+SECRET = "-".join(["hush"] * 3)  # as it stands in no line of source, which a traceback may quote
+
+
+class Order(BaseModel):
+    """A body that is validated."""
+
+    number: int
+
+
+def written(directory: Path) -> bytes:
+    """Return all that is in the journal's files."""
+    return b"".join(file.read_bytes() for file in directory.iterdir())
+
+
+def test_no_secret_is_in_any_file(stage: InProcessStage, directory: Path):
+    """Arguments, local variables, the input of a validation, headers, a query: none is in the journal's files."""
+    app = stage.fastapi()
+
+    def charge(card: str) -> None:
+        pin = f"{SECRET}-local-{card[-1]}"
+        Order.model_validate({"number": pin + SECRET})
+
+    async def mail(address: str, *, password: str) -> None:
+        token = "secret-token"
+        raise RuntimeError(f"refused after {len(address + password + token)} characters")
+
+    async def held(card: str) -> None:
+        await asyncio.sleep(0)
+
+    @app.post("/orders/{number}")
+    async def order(number: str, body: Order, tasks: BackgroundTasks) -> None:
+        tasks.add_task(charge, f"{SECRET}-7")
+
+    @app.post("/mails")
+    async def mails(tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail, SECRET, password=SECRET)
+        tasks.add_task(held, SECRET)
+
+    stage.instrument(app, journal=directory)
+    headers = [(b"authorization", f"Bearer {SECRET}".encode()), (b"cookie", f"session={SECRET}".encode())]
+    json = [*headers, (b"content-type", b"application/json")]
+    visit = partial(ask, app, method="POST", headers=json)
+    visit(f"/orders/{SECRET}?key={SECRET}", body=f'{{"number": 1, "note": "{SECRET}"}}'.encode())
+    visit("/orders/7", body=f'{{"number": "{SECRET}"}}'.encode())
+    visit("/mails", body=b"{}")
+    assert {record.outcome for record in history_of(directory)} == {"failed", "skipped"}
+    assert b"refused after" in written(directory)
+    assert SECRET.encode() not in written(directory)
+
+
+def test_a_secret_in_flight_is_in_no_file(stage: InProcessStage, directory: Path):
+    """A slot has no argument, either, while the task runs."""
+    seen: list[bytes] = []
+
+    async def mail(address: str) -> None:
+        seen.append(written(directory))
+
+    app = stage.fastapi()
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail, SECRET)
+
+    stage.instrument(app, journal=directory)
+    ask(app, f"/?key={SECRET}")
+    assert b"mail" in seen[0]
+    assert SECRET.encode() not in seen[0]
