@@ -54,22 +54,27 @@ class DeadProcess(Protocol):
     @property
     def process(self) -> str:
         """Its id, which no other process has."""
+        ...
 
     @property
     def pid(self) -> int:
         """Its pid, which another process may have by now."""
+        ...
 
     @property
     def off(self) -> bool:
         """Whether it had stopped writing, so that nothing is known of what it had in flight."""
+        ...
 
     @property
     def lost(self) -> Sequence[DeadRun]:
         """What it had in flight."""
+        ...
 
     @property
     def recovered(self) -> Sequence[DeadRun]:
         """What had ended, but perhaps was not counted."""
+        ...
 
 
 @runtime_checkable

@@ -53,6 +53,7 @@ class Installed(Protocol):
     @property
     def check(self) -> Callable[[], None]:
         """Call it to see that the hook of a task's call is still in place."""
+        ...
 
     def remove_when_idle(self) -> None:
         """Remove the patches, if nobody needs them any more."""

@@ -58,10 +58,10 @@ class DeadProcess:
 class Teller(Protocol):
     """What the journal tells of the dead. An error in it is logged, and the rest is told."""
 
-    def tell(self, record: Record) -> None:
+    def tell(self, record: Record, /) -> None:
         """Tell a run's end. ``record.recovered``: its line was there, so it may have been told before."""
 
-    def count(self, dead: DeadProcess) -> None:
+    def count(self, dead: DeadProcess, /) -> None:
         """Make the metrics agree. Called once for each process, unless the claimer dies while it counts."""
 
 
