@@ -10,10 +10,10 @@ from fastapi import BackgroundTasks
 from starlette.background import BackgroundTask
 from starlette.responses import Response
 
-from tests.support.asgi import ask
+from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
 from tests.support.stage import named
-from tests.support.story import failed, succeeded
+from tests.support.story import abandoned, failed, request_error, skipped, succeeded
 
 
 class TriesTwice(BackgroundTask):
@@ -43,6 +43,67 @@ def test_a_task_that_a_worker_calls_again(stage: InProcessStage):
     stage.assert_story(succeeded("mail"), succeeded("mail"))
     assert [run.request.route for run in stage.accounts.recorder.ended_runs] == ["/", "/"]
     assert stage.observer_errors("afterword") is None
+
+
+def test_a_batch_that_a_worker_runs(stage: InProcessStage):
+    """A batch that is run outside of any request stops at its first error, as in a request."""
+    kept: list[BackgroundTasks] = []
+
+    async def endpoint() -> None:
+        batch = BackgroundTasks()
+        batch.add_task(stage.works("mail"))
+        batch.add_task(stage.fails("report"))
+        batch.add_task(stage.works("audit"))
+        kept.append(batch)
+
+    ask(stage.app(endpoint))
+    with pytest.raises(ValueError, match="boom"):
+        asyncio.run(kept[0]())
+    stage.assert_story(succeeded("mail"), failed("report"), skipped("audit"))
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["", "failing"])
+def test_a_batch_that_somebody_has_run_is_over(stage: InProcessStage, fails: bool):
+    """What is added behind its end is told at the end of the request, also if the batch is kept."""
+    kept: list[BackgroundTasks] = []
+
+    async def endpoint() -> None:
+        kept.append(BackgroundTasks())
+        kept[0].add_task((stage.fails if fails else stage.works)("mail"))
+        with suppress(ValueError):
+            await kept[0]()
+        kept[0].add_task(stage.works("audit"))
+
+    ask(stage.app(endpoint))
+    late = skipped("audit") if fails else abandoned("audit", "added_too_late")
+    stage.assert_story(failed("mail") if fails else succeeded("mail"), late)
+
+
+def test_a_batch_that_runs_beside_its_request(stage: InProcessStage):
+    """Its tasks may run although the request has failed meanwhile; none is given up before its turn."""
+
+    async def scenario() -> None:
+        go_on, running = asyncio.Event(), []
+
+        @named("mail")
+        async def mail() -> None:
+            await go_on.wait()
+
+        async def endpoint() -> None:
+            batch = BackgroundTasks()
+            batch.add_task(mail)
+            batch.add_task(stage.works("audit"))
+            running.append(asyncio.create_task(batch()))
+            await asyncio.sleep(0)
+            raise LookupError("boom")
+
+        answer = await call(stage.app(endpoint))
+        assert answer.status == 500
+        go_on.set()
+        await running[0]
+
+    asyncio.run(scenario())
+    stage.assert_story(succeeded("mail"), succeeded("audit"), request_error(500, "LookupError"))
 
 
 def test_a_task_that_calls_itself_again(stage: InProcessStage):

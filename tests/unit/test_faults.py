@@ -238,13 +238,14 @@ def test_a_fault_at_the_end_costs_only_the_account(stage: InProcessStage, monkey
     assert app_account.ledger.finish(left, Outcome.SUCCEEDED)
 
 
-def test_a_fault_at_the_end_of_a_request(stage: InProcessStage, monkeypatch, broken):
+def test_a_fault_at_the_end_of_a_request(stage: InProcessStage, monkeypatch, caplog, broken):
     """If we fail when a request is settled, its answer is out and the next request is served."""
     app = stage.app_with(stage.works("mail"), metrics_path=None)
     monkeypatch.setattr(asgi, "settle", broken)
     for _ in range(2):
         assert (ask(app).status, stage.did) == (200, ["mail"] * len(stage.did))
     assert stage.observer_errors("afterword") == 2
+    assert len(faults(caplog)) == 1
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, SystemExit, Odd])

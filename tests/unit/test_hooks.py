@@ -230,6 +230,21 @@ def test_a_patch_that_was_removed_is_never_resurrected(stage: InProcessStage):
     assert notes == []
 
 
+def test_a_worker_s_batch_whose_tasks_nobody_saw(stage: InProcessStage):
+    """Tasks that ran outside of any request while another tool had taken out our hook have run all the same."""
+    kept: list[BackgroundTasks] = []
+
+    async def endpoint() -> None:
+        kept.append(BackgroundTasks())
+        kept[0].add_task(stage.works("mail"))
+
+    ask(stage.app(endpoint))
+    BackgroundTask.__call__ = original_of(BackgroundTask.__call__)
+    asyncio.run(kept[0]())
+    assert stage.did == ["mail"]
+    stage.assert_story(succeeded("mail"))
+
+
 def test_a_task_behind_one_that_takes_everything_out(stage: InProcessStage):
     """When contrib's patch and ours are taken out while a task runs, the one behind it is still accounted for."""
 

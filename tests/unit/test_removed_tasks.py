@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI, WebSocket
@@ -62,6 +63,43 @@ def test_a_task_that_is_taken_out(stage: InProcessStage, take_out):
     assert_told_so(stage)
 
 
+def fail() -> None:
+    """Raise."""
+    raise LookupError("boom")
+
+
+def is_torn_down() -> None:
+    """Raise what a generator does that is closed."""
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize("first", [None, dict, fail, is_torn_down])
+def test_a_task_that_is_taken_out_and_outlives_its_batch(stage: InProcessStage, first):
+    """It was removed, whatever becomes of the batch that it was taken out of."""
+    kept: list[BackgroundTask] = []
+
+    @named("audit")
+    async def audit() -> None:
+        first()
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        if first is not None:
+            tasks.add_task(audit)
+        tasks.add_task(stage.works("mail"))
+        kept.append(tasks.tasks.pop())
+
+    with suppress(GeneratorExit):
+        ask(stage.app(endpoint, logs=False))
+    deferred.drain()
+    stage.accounts.recorder.exceptions.clear()  # their frames, and the batch with them
+    gc.collect()
+    kept.clear()
+    gc.collect()
+    deferred.drain()
+    told = [(run.outcome, run.reason) for run in stage.ended if run.name == "mail"]
+    assert told == [("abandoned", "removed")]
+
+
 def test_a_task_that_is_taken_out_and_kept(stage: InProcessStage):
     """A task that somebody keeps who took it out is abandoned when it is let go of; if he runs it, it succeeds."""
     kept: list[BackgroundTask] = []
@@ -110,11 +148,6 @@ def test_a_task_that_is_taken_out_of_a_replaced_batch(stage: InProcessStage, tak
     background = BackgroundTask(print)
     ask(app_that_takes_out(stage, take_out, lambda: JSONResponse({}, background=background)))
     assert [(run.outcome, run.reason) for run in stage.ended if run.name == "mail"] == [("abandoned", "removed")]
-
-
-def fail() -> None:
-    """Raise."""
-    raise LookupError("boom")
 
 
 @WAYS

@@ -78,7 +78,7 @@ def running(patch: MethodPatch, original: Function, on_missed: Callable[[], None
         execution = BatchExecution(self, _current.get())
         request = caller if caller is not None else record.request  # type: ignore[union-attr]
         failsafe = request.instrumentation.failsafe
-        if execution.outer is not None or record is None or not _is_as_created(self, record):
+        if record is None or not _is_as_created(self, record):
             failsafe("planning a batch", _plan_members, execution, self, record, caller)
         token = _current.set(execution)
         if record is not None:
