@@ -156,6 +156,15 @@ def test_a_transition_in_progress_breaks_no_law():
     assert len(asked) == 2
 
 
+def test_only_what_is_broken_each_time_is_broken():
+    """Two tasks that are one apart at different moments are both in order, and shown as they balanced."""
+    other = SOUND.replace("shop.mail", "shop.audit")
+    with serving(BROKEN + other, SOUND + BROKEN.replace("shop.mail", "shop.audit")) as (url, _):
+        answer = afterword("account", url)
+    assert answer.code == 0
+    assert [task["succeeded"] for task in answer.objects] == [4, 4]
+
+
 def test_what_is_lost_is_part_of_the_balance():
     """Runs that are lost are accounted for, but not twice."""
     with serving(LOST) as (url, _):

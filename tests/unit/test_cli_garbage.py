@@ -1,5 +1,6 @@
 """Whatever is in the directory, the command line answers without a traceback."""
 
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -42,8 +43,6 @@ KEYS = (
 @st.composite
 def written(draw: st.DrawFn) -> bytes:
     """Return a line as the journal writes it, with any values, or one that is damaged."""
-    import json
-
     sound = {"task_run": RUN, "task": "mail", "scheduled_us": 1, "ended_us": 2, "outcome": "failed"}
     keys = sound | draw(st.dictionaries(st.sampled_from(KEYS), values, max_size=5))
     text = lines.LINE_BEGINS + json.dumps(keys).encode()[1:] + b"\n"
@@ -124,3 +123,30 @@ def test_a_directory_that_cannot_be_read_is_one_line(tmp_path: Path, monkeypatch
     for answer in ask_all(tmp_path):
         assert (answer.code, answer.out) == (2, "")
         assert answer.err == f"afterword: {tmp_path}: Permission denied\n"
+
+
+def test_what_a_file_says_cannot_move_the_cursor(tmp_path: Path):
+    """A line that somebody else wrote, with control characters and times of no calendar, is shown escaped."""
+    keys = {"task_run": RUN, "task": "a\x1b[2J", "scheduled_us": 10**18, "ended_us": 10**18, "duration_us": 10**18}
+    evil = {
+        "outcome": "failed",
+        "error": "b\x1b[2J\x9b\nnext",
+        "traceback": "c\x1b[2J\r\x9b",
+        "parent": "\x1b-\x1b",
+    }
+    line = lines.LINE_BEGINS + json.dumps(keys | evil).encode()[1:] + b"\n"
+    (tmp_path / layout.segment_file(ID, 0)).write_bytes(line)
+    shown = [answer.out for answer in ask_all(tmp_path)]
+    assert sum(r"a\x1b[2J" in out for out in shown) >= 4
+    assert not any("\x1b" in out or "\x9b" in out or "\r" in out for out in shown)
+
+
+def test_a_dead_process_without_a_time_has_no_age(tmp_path: Path):
+    """A head whose last sign of life is no number leads to no age, and to no traceback."""
+    text = lines.LINE_BEGINS + f'"task_run":"{RUN}","task":"mail","scheduled_us":1'.encode()
+    slot = b"\1".ljust(layout.TEXT_AT, b"\0") + text + b"\n"
+    made = head(process=ID, alive=float("nan")).packed().ljust(layout.HEAD_SIZE, b"\0")
+    (tmp_path / layout.live_file(ID)).write_bytes(made + slot.ljust(layout.SLOT_SIZE, b"\0"))
+    [lost] = afterword("now", tmp_path, "--json").objects
+    assert (lost["state"], "age_s" in lost) == ("lost", False)
+    ask_all(tmp_path)
