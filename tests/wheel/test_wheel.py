@@ -48,7 +48,7 @@ def test_what_is_in_the_wheel(wheel: Path):
 
 
 def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path):
-    """Installed into an empty environment, an application has its account, and zero code finds its entry point."""
+    """Installed into an empty environment, the account, the entry point and the shell's command are there."""
     environment = tmp_path / "environment"
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=tmp_path)
     python = environment / "bin" / "python"
@@ -62,3 +62,4 @@ def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path):
     assert Path(found["installed at"]).is_relative_to(environment)
     assert found["entry points"] == ["BackgroundTaskInstrumentor"]
     assert found["version"]
+    assert run(environment / "bin" / "afterword", "--version", cwd=tmp_path).startswith("afterword ")

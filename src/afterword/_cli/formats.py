@@ -6,7 +6,6 @@ Every text comes from a file or a server, where anything may stand: here it is m
 from __future__ import annotations
 
 import json
-import math
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -67,8 +66,6 @@ def span(seconds: float | None) -> str:
     """Return a length of time with the unit that suits it."""
     if seconds is None:
         return ""
-    if not math.isfinite(seconds):
-        return "?"
     if seconds < 0.001:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
