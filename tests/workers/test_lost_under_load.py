@@ -24,7 +24,7 @@ from tests.support import ROOT
 from tests.support.journals import history_of, in_flight_of
 from tests.support.threads import repeating
 from tests.support.waiting import wait_until
-from tests.workers.servers import balance, is_up, lost, scrape
+from tests.workers.servers import Samples, balance, is_up, lost, scrape
 
 pytestmark = pytest.mark.timeout(600)
 APP = "tests.workers.journal_app:app"
@@ -136,6 +136,16 @@ def at_rest(address: str) -> bool:
     return False
 
 
+def counted(samples: Samples) -> Counter[str]:
+    """Return what the numbers say: how many were scheduled, ended in each way, and were lost."""
+    found = Counter({"lost": int(lost(samples, "quick"))})
+    for (series, task), value in samples.items():
+        name, _, outcome = series.removeprefix("background_task_").partition(" ")
+        if task == "quick" and name in ("scheduled_total", "ended_total"):
+            found[outcome or "scheduled"] += int(value)
+    return +found
+
+
 def kill_under_load(served: Served, number: int) -> None:
     """Kill one process while it works; now and then, all that there are."""
     with load(served.address) as answered:
@@ -174,6 +184,8 @@ def test_each_run_has_one_end_and_the_numbers_balance(served: Served):
     # what is noted by nobody was written down, and its process died before the witness could say so
     assert {outcomes[run] for run in ends.keys() - served.scheduled()} <= {"lost"}
     assert "lost" in outcomes.values()
+    if served.command == uvicorn(served.port):  # nothing clears its files: they have every life
+        assert counted(samples) == Counter(outcomes.values()) | Counter(scheduled=len(history))
 
     told: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for line in served.lines():
