@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -62,6 +63,30 @@ def unbounded_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
 def unsaid() -> None:
     """Let every test hear what is said once a process."""
     once.forget()
+
+
+class Faults(logging.Handler):
+    """Keeps what Afterword logs as a fault of its own, or of an observer."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith("afterword: "):
+            self.messages.append(message)
+
+
+@pytest.fixture(autouse=True)
+def faultless(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test in which a part of ours fails: it is contained, so the test alone would not notice."""
+    logger, faults = logging.getLogger("afterword"), Faults()
+    logger.addHandler(faults)
+    yield
+    logger.removeHandler(faults)
+    if request.node.get_closest_marker("faults") is None:
+        assert not faults.messages
 
 
 @pytest.fixture

@@ -316,6 +316,7 @@ def test_two_instrumentors_do_not_end_each_other(stage: InProcessStage, instrume
 
 
 @pytest.mark.parametrize("fault", [ZeroDivisionError, asyncio.CancelledError])
+@pytest.mark.faults
 def test_an_application_that_cannot_be_seen(
     fault: type[BaseException],
     stage: InProcessStage,

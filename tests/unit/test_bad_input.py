@@ -60,6 +60,7 @@ FAULTS = pytest.mark.parametrize("fault", [OSError, CancelledError, Odd])
 
 
 @FAULTS
+@pytest.mark.faults
 def test_a_structlog_processor_that_raises(stage: InProcessStage, caplog, fault):
     """A broken logging configuration costs the lines, not the tasks; it is counted and said once."""
 
@@ -101,6 +102,7 @@ def broken_stdlib_log(request: pytest.FixtureRequest) -> Iterator[None]:
     logger.setLevel(level)
 
 
+@pytest.mark.faults
 def test_a_stdlib_handler_that_raises(stage: InProcessStage, broken_stdlib_log):
     """A log handler that raises disturbs neither the task nor the response."""
     answer = ask(stage.app_with(stage.works("mail"), metrics_path=None))
@@ -167,6 +169,7 @@ def provider_with(processor: SpanProcessor) -> TracerProvider:
     ],
     ids=["exporter", "on_start", "on_end", "on_start cancelled", "on_end odd"],
 )
+@pytest.mark.faults
 def test_broken_tracing_costs_no_task(stage: InProcessStage, processor):
     """An exporter or a span processor that raises costs spans, never a task or another signal."""
 
@@ -184,6 +187,7 @@ def test_broken_tracing_costs_no_task(stage: InProcessStage, processor):
 
 
 @FAULTS
+@pytest.mark.faults
 def test_tasks_run_although_every_signal_is_broken(stage: InProcessStage, monkeypatch, fault):
     """If all of our own observers raise all the time, the application's behaviour is still its own."""
     from afterword._signals.prometheus import Prometheus
@@ -202,6 +206,7 @@ def test_tasks_run_although_every_signal_is_broken(stage: InProcessStage, monkey
 
 
 @FAULTS
+@pytest.mark.faults
 def test_a_story_survives_a_fault_of_our_own_parts(stage: InProcessStage, monkeypatch, caplog, fault):
     """A fault in finding the route is counted as ours, said once, and costs the route only."""
     from afterword._starlette import http_route

@@ -32,6 +32,8 @@ from tests.support.stage import Odd
 from tests.support.story import succeeded
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(params=[RuntimeError, CancelledError, GeneratorExit, Odd])
 def broken(request: pytest.FixtureRequest) -> Callable[..., None]:

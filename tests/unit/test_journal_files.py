@@ -31,6 +31,8 @@ from tests.support.journals import (
 )
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.faults
+
 Errors = list[logging.LogRecord]
 
 

@@ -132,6 +132,7 @@ def test_what_was_counted_is_all_that_was_left(journal: Journal, tmp_path: Path)
     give_up(ledger, *runs)
 
 
+@pytest.mark.faults
 def test_a_teller_that_fails_loses_nothing(journal: Journal, tmp_path: Path):
     """What cannot be told is in the history all the same, and the account is closed."""
     ledger = ledger_of(journal)
@@ -199,6 +200,7 @@ def test_a_pid_that_came_back(journal: Journal, tmp_path: Path):
     give_up(ledger, run)
 
 
+@pytest.mark.faults
 def test_a_process_that_was_off_has_lost_nothing(journal: Journal, tmp_path: Path):
     """What was in flight when a journal was switched off may have ended since: nobody tells it as lost."""
     ledger = ledger_of(journal)

@@ -138,6 +138,7 @@ if os.geteuid():  # root may write anywhere
 
 
 @pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
+@pytest.mark.faults
 def test_a_directory_that_cannot_be_used(
     make: Callable[[Path], None], stage: InProcessStage, directory: Path, caplog: pytest.LogCaptureFixture
 ):
@@ -154,6 +155,7 @@ def test_a_directory_that_cannot_be_used(
     directory.chmod(0o700, follow_symlinks=False) if stat.S_ISDIR(os.lstat(directory).st_mode) else None
 
 
+@pytest.mark.faults
 def test_a_directory_with_garbage(
     stage: InProcessStage, directory: Path, left: Any, caplog: pytest.LogCaptureFixture
 ):

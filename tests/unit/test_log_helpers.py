@@ -148,6 +148,7 @@ def too_late(*_):
     [(drop,), (too_late,), (structlog.processors.JSONRenderer(),)],
     ids=["dropped", "faulty", "without traceback"],
 )
+@pytest.mark.faults
 def test_a_line_that_did_not_go_out_reports_nothing(stage: InProcessStage, server_log, what, renderers):
     """If our line was dropped, could not be written or had no traceback, the server's traceback stays."""
     stage.render(*renderers)

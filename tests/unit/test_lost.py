@@ -174,6 +174,7 @@ def test_a_signal_that_is_off_tells_nothing(stage: InProcessStage, directory: Pa
     assert numbers(stage, "background_task_lost_total") == both([{"mail": 1.0}])
 
 
+@pytest.mark.faults
 def test_a_signal_that_fails_spares_the_others(stage: InProcessStage, directory: Path, left: Any):
     """If no span can be made, the line and the numbers are there, and the fault is counted."""
     left(started)

@@ -146,6 +146,7 @@ EXITS = [KeyboardInterrupt, SystemExit]
 @pytest.mark.parametrize("error", FAULTS)
 @pytest.mark.parametrize("transition", TRANSITIONS)
 @pytest.mark.parametrize("kind", [Faulty, FaultyTwice])
+@pytest.mark.faults
 def test_a_faulty_observer_disturbs_nobody(stage: InProcessStage, caplog, transition, kind, error):
     """Whatever it raises, the task runs, the others are told, every fault is counted, and the first is logged."""
     later = Recorder()
@@ -162,6 +163,7 @@ def test_a_faulty_observer_disturbs_nobody(stage: InProcessStage, caplog, transi
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
+@pytest.mark.faults
 def test_a_faulty_observer_need_not_have_methods(stage: InProcessStage, caplog, transition):
     """An observer's method may be any callable, such as a test double's; its fault is still only its own."""
     ask(stage.app_with(stage.works("mail"), observers=[patched_faulty(transition)]))
@@ -172,6 +174,7 @@ def test_a_faulty_observer_need_not_have_methods(stage: InProcessStage, caplog, 
 
 
 @pytest.mark.parametrize("error", FAULTS)
+@pytest.mark.faults
 def test_a_faulty_observer_of_failed_requests(stage: InProcessStage, caplog, error):
     """The error response is sent and reported although an observer raises when it is told of it."""
 
@@ -194,6 +197,7 @@ def test_tasks_of_an_observer_are_not_accounted(stage: InProcessStage):
 
 
 @pytest.mark.parametrize("error", FAULTS)
+@pytest.mark.faults
 def test_a_task_that_fails_while_an_observer_is_faulty(stage: InProcessStage, error):
     """The user's exception comes out unchanged, not the observer's."""
     answer = ask(stage.app_with(stage.fails("mail"), observers=[Faulty("ended", error)]))
@@ -203,6 +207,7 @@ def test_a_task_that_fails_while_an_observer_is_faulty(stage: InProcessStage, er
 
 
 @pytest.mark.parametrize("error", FAULTS)
+@pytest.mark.faults
 def test_a_faulty_observer_of_a_task_that_never_runs(stage: InProcessStage, error):
     """A dropped task is told to everybody else although an observer raises, and the answer is the same."""
 
@@ -255,6 +260,7 @@ def test_an_observer_at_work_hides_no_task_of_another_thread(stage: InProcessSta
     stage.assert_story(succeeded("mail"), succeeded("mail"))
 
 
+@pytest.mark.faults
 def test_a_faulty_observer_in_a_worker_thread(stage: InProcessStage):
     """A `def` endpoint schedules in a thread; what an observer raises there reaches nobody either."""
 
@@ -292,6 +298,7 @@ def test_an_exit_passes(stage: InProcessStage, transition, error):
 
 
 @pytest.mark.parametrize("error", [OSError, CancelledError, Odd])
+@pytest.mark.faults
 def test_a_broken_log_handler_disturbs_nothing(stage: InProcessStage, error):
     """If even logging the fault raises, the task still runs."""
 

@@ -506,6 +506,7 @@ def test_an_error_that_cannot_be_written_is_told(stage: InProcessStage, kept_log
     assert stage.observer_errors("Logs") is None
 
 
+@pytest.mark.faults
 def test_a_fault_that_cannot_be_written_is_told(stage: InProcessStage, caplog):
     """A fault of an observer is told with the frames, and without the input that it quotes."""
 
