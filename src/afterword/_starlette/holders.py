@@ -12,22 +12,24 @@ import gc
 import itertools
 import sys
 import types
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.responses import Response
-from starlette.types import Scope
 
 from .state import RequestFailure, TaskRecord, batches_of, members_of
 
 _MOST_ERRORS: Final = 10
 _MOST_FRAMES: Final = 200
-_MOST_VALUES: Final = 1000
+_MOST_VALUES: Final = 10_000  # that a layer of objects refers to; more would hold up the event loop
 _DEPTH: Final = 5
-_HOLDERS: Final = (functools.partial, types.CellType, BackgroundTask, Response)
-_MODULES: Final = ("fastapi.dependencies.utils", "fastapi.telemetry")
 _WRAPPING: Final = 8
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
+_HOLDERS: Final = (dict, list, tuple, functools.partial, types.CellType, BackgroundTask, Response)
+_MODULES: Final = ("fastapi.dependencies.utils", "fastapi.telemetry")
 _NO_HOLDERS: Final = (type, types.ModuleType, types.FrameType, types.CodeType)
 
 # --- its batch --------------------------------------------------------------------------------------------------
@@ -49,32 +51,20 @@ def leads_to(batch: BackgroundTasks, task: BackgroundTask) -> bool:
     members = members_of(batch)
     if any(member is task for member in members):
         return True
-    seen: set[int] = set()
-    kept: list[Any] = []  # once an object is gone, another may have its identity
-    layer: list[Any] = list(members)
-    for _ in range(_WRAPPING):
-        kept.append(layer)
-        seen.update(map(id, layer))
-        found = gc.get_referents(*layer)
-        if any(value is task for value in found):
-            return True
-        unseen = {id(value): value for value in found if id(value) not in seen and _may_wrap(value)}
-        layer = list(unseen.values())
-        if not layer or len(seen) > _MOST_VALUES:
-            break
-    return False
+    return any(value is task for found in _referred_to(members, _WRAPPING, _may_wrap) for value in found)
 
 
 def _may_wrap(value: object) -> bool:
     """Return whether a value may belong to a member. The globals of its function do not."""
-    return not isinstance(value, _NO_HOLDERS) and not (isinstance(value, dict) and "__builtins__" in value)
+    cls = type(value)
+    return not issubclass(cls, _NO_HOLDERS) and not (cls is dict and "__builtins__" in value)  # type: ignore[operator]
 
 
 # --- others -----------------------------------------------------------------------------------------------------
 
 
-def is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope | None) -> bool:
-    """Return whether anything but a failure's frames and the request's ASGI scope holds a task or its batch.
+def is_held_elsewhere(record: TaskRecord, failure: RequestFailure) -> bool:
+    """Return whether anything but the frames of a failure holds a task or its batch.
 
     References to a batch that FastAPI made do not count: an idle worker thread keeps the arguments of the last
     function it called.
@@ -82,22 +72,16 @@ def is_held_elsewhere(record: TaskRecord, failure: RequestFailure, scope: Scope 
     batch = record.batch
     held = [found for found in (record(), batch() if batch and not batch.injected else None) if found is not None]
     missing = {id(held[place]): _references(held, place) for place in range(len(held))}
-    if len(held) == 1 and batch and _references(held, 0) <= 1:
-        return False  # the batch's own list
-    seen: set[int] = set()
-    kept: list[Any] = []  # once an object is gone, another may have its identity
-    layer: list[Any] = [*_frames(failure.reached, failure.traceback), *held, batch and batch(), scope]
-    for _ in range(_DEPTH):
-        kept.append(layer)
-        seen.update(map(id, layer))
-        found = gc.get_referents(*layer)
+    of_fastapi = batch() if batch and batch.injected else None
+    if of_fastapi is not None and all(count <= 1 for count in missing.values()):
+        return False  # its own list
+    first = [*_frames(failure.reached, failure.traceback), *held, of_fastapi]
+    for found in _referred_to(first, _DEPTH, _is_looked_into):
         for value in found:
             if id(value) in missing:
                 missing[id(value)] -= 1
-        if max(missing.values(), default=0) <= 0:
+        if all(count <= 0 for count in missing.values()):
             return False
-        unseen = {id(value): value for value in found if id(value) not in seen and _is_looked_into(value)}
-        layer = list(unseen.values())
     return True
 
 
@@ -112,9 +96,9 @@ _COUNTING = _references([object()], 0)
 
 def _frames(exc: BaseException | None, first: TracebackType | None) -> list[types.FrameType]:
     """Return the frames that an exception and its causes went through."""
-    tracebacks = [first]
-    errors: list[BaseException | None] = [exc]
-    for error in itertools.islice(errors, _MOST_ERRORS):  # it grows meanwhile
+    tracebacks, errors = [first], deque([exc])
+    for _ in range(_MOST_ERRORS):
+        error = errors.popleft() if errors else None
         if error is not None:
             tracebacks.append(error.__traceback__)
             errors += [error.__cause__, error.__context__]
@@ -131,6 +115,39 @@ def _frames(exc: BaseException | None, first: TracebackType | None) -> list[type
 
 def _is_looked_into(value: object) -> bool:
     """Return whether a value is of a kind in which Python, FastAPI and Starlette keep arguments."""
-    if isinstance(value, dict | list | tuple):
-        return len(value) <= _MOST_VALUES
-    return isinstance(value, _HOLDERS) or type(value).__module__.startswith(_MODULES)
+    cls = type(value)
+    return issubclass(cls, _HOLDERS) or str(cls.__module__).startswith(_MODULES)
+
+
+# --- what refers to what ----------------------------------------------------------------------------------------
+
+
+def _referred_to(
+    objects: Iterable[object], depth: int, is_looked_into: Callable[[object], bool]
+) -> Iterator[list[object]]:
+    """Yield what some objects refer to, then what that refers to, and so on, looking into each object once.
+
+    No object is asked for anything, not even its class: it may be a proxy, or the user's own kind of list.
+    """
+    known: dict[int, object] = {}  # with the objects: once one is gone, another may have its identity
+    layer = list(objects)
+    for _ in range(depth):
+        known.update((id(value), value) for value in layer)
+        found = gc.get_referents(*layer)
+        yield found
+        unseen = {id(value): value for value in found if id(value) not in known and is_looked_into(value)}
+        layer = _smallest(unseen.values())
+
+
+def _smallest(objects: Iterable[object]) -> list[object]:
+    """Return the smallest of some objects, as many as can be looked into at once: the large ones are data."""
+    in_order = sorted(objects, key=_size)
+    sizes = itertools.accumulate(map(_size, in_order))
+    return [value for value, size in zip(in_order, sizes, strict=True) if size <= _MOST_VALUES]
+
+
+def _size(value: object) -> int:
+    for kind in _CONTAINERS:
+        if issubclass(type(value), kind):
+            return kind.__len__(value)  # type: ignore[arg-type]
+    return 1

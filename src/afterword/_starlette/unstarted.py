@@ -76,16 +76,17 @@ def on_task_collected(record: TaskRecord) -> None:
     """Note that a task object is gone. A weak reference calls this, so the judgement is only deferred."""
     if find_task(record.key) is record:  # else it was made for one call only
         forget_task(record.key, None)
-    if record.run is not None and record.run.outcome is None:
+    run = record.run
+    if run is not None and run.outcome is None:
         if record.batch is not None and record.batch() is not None:
             record.removed = True  # otherwise the batch would hold it
-        defer(_judge_collected, record)
+        defer(_judge_collected, run, record)
 
 
-def _judge_collected(record: TaskRecord) -> None:
+def _judge_collected(run: TaskRun, record: TaskRecord) -> None:
     """Give up the run of a task object that is gone, if it never started: nothing can call it any more."""
-    run, request = record.run, record.request
-    if run is None or not is_pending(run):
+    request = record.request
+    if not is_pending(run):
         return
     if request.over or run not in request.runs or request.kind == "websocket" or _shows_why(request, record):
         give_up(request, run, record)
@@ -120,9 +121,7 @@ def _may_be_called(request: RequestState, record: TaskRecord) -> bool:
     if request.inside or (batch is not None and batch.called and not batch.finished):
         return True  # the endpoint goes on behind a middleware's answer, or other code is running the batch
     if record.failure is not None:
-        return isinstance(record.failure, FailureSummary) or is_held_elsewhere(
-            record, record.failure, request.scope
-        )
+        return isinstance(record.failure, FailureSummary) or is_held_elsewhere(record, record.failure)
     if was_removed(record):
         return True
     return not record.on_error_response and (batch is None or not batch.finished)
