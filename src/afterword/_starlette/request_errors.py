@@ -152,8 +152,9 @@ def _known_failure(request: RequestState, exc: BaseException, kind: str) -> Requ
     known = [failure for failure in request.failures if _same_error(exc, failure.known)]
     if kind == ERROR:
         cancelled = [failure for failure in known or request.failures if failure.kind == CANCELLED]
-        for failure in cancelled[:1]:
+        if cancelled:
             # what cancelled the application, or what the cancellation became: a task group's error, a timeout
+            failure = cancelled[0]
             failure.supersede(exc)
             failure.kind, failure.logged = kind, False
             return failure
@@ -215,9 +216,10 @@ def report(request: RequestState, failure: RequestFailure) -> None:
     if failure.reported:
         return
     failure.reported = True
-    if request.parent is not None:
+    is_told = is_request_error(request, failure)
+    if request.parent is not None and (is_told or failure.kind != CANCELLED):  # else: who cancelled it answers
         request.parent.reported_inside = (*request.parent.reported_inside, failure)
-    if not is_request_error(request, failure):
+    if not is_told:
         return
     locate(request)
     known = request.info
