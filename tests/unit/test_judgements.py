@@ -399,6 +399,32 @@ def test_a_member_that_is_no_task_stops_its_batch(stage: InProcessStage):
     assert "an earlier member of its batch failed before it with LookupError" in line["detail"]
 
 
+@pytest.mark.parametrize("torn_down", [False, True], ids=["cancelled", "torn down"])
+def test_a_member_that_is_no_task_is_cancelled(stage: InProcessStage, torn_down):
+    """What is behind a member without a run that was cancelled was skipped for that, and not for an error."""
+    waits = asyncio.Event()
+
+    class InItsOwnWay(BackgroundTask):
+        async def __call__(self) -> None:
+            if torn_down:
+                raise GeneratorExit
+            waits.set()
+            await asyncio.Event().wait()
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.tasks.append(InItsOwnWay(print))
+        tasks.add_task(stage.works("audit"))
+
+    app = stage.app(endpoint)
+    if torn_down:
+        with pytest.raises(GeneratorExit):
+            ask(app)
+        lifetimes.drain()
+    else:
+        cancelled_while(app, waits)
+    stage.assert_story(skipped("audit", "earlier_task_cancelled"))
+
+
 HELD: list[BackgroundTask] = []
 """A queue of a worker's, which nothing of a request leads to."""
 

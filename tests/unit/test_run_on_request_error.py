@@ -194,6 +194,7 @@ def test_advice_never_repeats_what_was_done(stage: InProcessStage, exc):
     assert [run.outcome for run in stage.ended] == ["dropped"]
     assert MARK not in detail(stage)
     assert "marked" in detail(stage)
+    assert "later attempt" not in detail(stage)
 
 
 def test_a_task_that_was_let_go_before_the_error_is_told_so(stage: InProcessStage):
@@ -223,6 +224,7 @@ def test_a_response_that_broke_off_is_not_said_never_to_have_been_built(stage: I
     ask(stage.app(endpoint))
     stage.assert_story(dropped("mail"), request_error(200, "LookupError"))
     assert "the response broke off with LookupError" in detail(stage)
+    assert "it is marked" not in detail(stage)
     assert "never built" not in detail(stage)
 
 
