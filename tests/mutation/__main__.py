@@ -43,13 +43,13 @@ def main() -> int:
         print(f"[tool.mutmut] names what is not there: {', '.join(missing)}")
         return 1
     stale = explained().stale({Path(path).stem: Path(path).read_text() for path in settings["only_mutate"]})
-    if stale:
-        print("equivalent.toml explains what is not there:", *stale, sep="\n  ")
-        return 1
     if arguments.anew or not REACH.exists():
         run_in_fork(prepare, arguments.children)
     run_in_fork(attempt, arguments)
-    return tell(*survivors())
+    code = tell(*survivors())
+    if stale:
+        print("\nequivalent.toml explains what is not there:", *stale, sep="\n  ")
+    return 1 if stale else code
 
 
 def prepare(children: int) -> int:
