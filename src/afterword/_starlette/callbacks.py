@@ -11,7 +11,8 @@ from starlette.requests import HTTPConnection, Request
 from starlette.types import Scope
 
 from .._common.faults import EXITS
-from .._common.model import TaskRun
+from .._common.model import Outcome, Reason, TaskRun
+from .._ledger.deferred import defer
 from .batch import enter_batch, leave_batch
 from .request_errors import is_cancellation, is_error, is_request_error, report, runs_marked_tasks
 from .state import (
@@ -23,7 +24,7 @@ from .state import (
     leave_destroyed_request,
     leave_request,
 )
-from .unstarted import settle_rest
+from .unstarted import settle_rest, why_skipped
 
 RequestErrorCallback: TypeAlias = Callable[[HTTPConnection, BaseException], object]
 """A function for ``on_request_error``, sync or async: ``function(request, exc)``.
@@ -54,7 +55,7 @@ async def task_failed(
 
 def _is_answering(request: RequestState) -> bool:
     """Return whether a response has begun, the application's or that of a middleware."""
-    return request.started or request.complete or request.status is not None
+    return request.started or request.status is not None
 
 
 async def tell_waiting(request: RequestState) -> None:
@@ -76,10 +77,22 @@ async def run_quietly(request: RequestState, functions: tuple[Callable[..., obje
         tasks = [BackgroundTask(function, *args) for function in functions]
     finally:
         leave_request(token)
-    for record in map(find_task, map(id, tasks)):
-        if record is not None:
-            record.no_alert = True
-    await run_each(request, tasks)
+    records = [record for record in map(find_task, map(id, tasks)) if record is not None]
+    for record in records:
+        record.no_alert = True
+    try:
+        await run_each(request, tasks)
+    except BaseException as exc:  # it was cancelled, destroyed, or ends the process
+        defer(_skip, records, *why_skipped(None, exc))
+        raise
+
+
+def _skip(records: list[TaskRecord], reason: Reason, detail: str) -> None:
+    """Skip the callbacks that have not started."""
+    for record in records:
+        if record.run is not None:
+            record.request.instrumentation.ledger.end_unstarted(record.run, Outcome.SKIPPED, reason, detail)
+            record.request.runs.pop(record.run, None)
 
 
 async def run_each(request: RequestState, tasks: list[BackgroundTask]) -> None:
