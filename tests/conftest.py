@@ -66,7 +66,7 @@ def unsaid() -> None:
 
 
 class Faults(logging.Handler):
-    """Keeps what Afterword logs as a fault of its own, or of an observer."""
+    """Keeps what Afterword logs as a fault of its own, or of an observer, or OpenTelemetry of its context."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -74,17 +74,19 @@ class Faults(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if message.startswith("afterword: "):
+        if record.name == "opentelemetry.context" or message.startswith("afterword: "):
             self.messages.append(message)
 
 
 @pytest.fixture(autouse=True)
 def faultless(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail a test in which a part of ours fails: it is contained, so the test alone would not notice."""
-    logger, faults = logging.getLogger("afterword"), Faults()
-    logger.addHandler(faults)
+    loggers, faults = [logging.getLogger("afterword"), logging.getLogger("opentelemetry.context")], Faults()
+    for logger in loggers:
+        logger.addHandler(faults)
     yield
-    logger.removeHandler(faults)
+    for logger in loggers:
+        logger.removeHandler(faults)
     if request.node.get_closest_marker("faults") is None:
         assert not faults.messages
 
