@@ -61,8 +61,7 @@ class _Sweeper:
     its workers never forks this thread.
     """
 
-    def __init__(self) -> None:
-        self.started = False
+    started = False
 
     def start(self) -> None:
         """Start the thread, unless it is running."""
