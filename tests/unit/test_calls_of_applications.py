@@ -11,10 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fastapi import BackgroundTasks, Request
-from fastapi.responses import StreamingResponse
+from fastapi import BackgroundTasks, Request, WebSocket, WebSocketDisconnect
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
+from afterword import task
 from afterword._common.context import enter_run
 from afterword._ledger import deferred
 from afterword._ledger.instrumentation import get_instrumentation
@@ -23,7 +24,7 @@ from tests.support.accounts import Recorder
 from tests.support.asgi import Answer, ask, call, http_scope
 from tests.support.in_process import InProcessStage
 from tests.support.stage import named
-from tests.support.story import ANY, abandoned, cancelled, request_error, succeeded
+from tests.support.story import ANY, abandoned, cancelled, dropped, failed, request_error, succeeded
 
 
 async def length_of(request: Request) -> int:
@@ -254,9 +255,8 @@ ENDS: dict[Any, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("traces", [False, True])
-def test_a_response_that_breaks_off(stage: InProcessStage, traces: bool):
-    """A response that began and was not completed is why its task never ran; so, too, without a middleware."""
+def test_a_response_that_breaks_off(stage: InProcessStage):
+    """A response that began and was not completed is why its task never ran: of a first request, and of others."""
 
     async def body() -> AsyncIterator[bytes]:
         yield b"begun"
@@ -265,10 +265,11 @@ def test_a_response_that_breaks_off(stage: InProcessStage, traces: bool):
     async def endpoint() -> StreamingResponse:
         return StreamingResponse(body(), background=BackgroundTask(stage.works("mail")))
 
-    ask(stage.app(endpoint, traces=traces))
-    detail = stage.accounts.recorder.run("mail").detail
-    assert detail is not None
-    assert detail.startswith("the response broke off with")
+    app = stage.app(endpoint, traces=False)  # where nothing lies around, it is watched only on its way out
+    ask(app)
+    ask(app)
+    details = [run.detail or "" for run in stage.accounts.recorder.ended_runs]
+    assert [detail.partition(" with ")[0] for detail in details] == ["the response broke off"] * 2
 
 
 @pytest.mark.parametrize("mounted", [False, True])
@@ -312,3 +313,110 @@ def test_a_middleware_that_answers_first(stage: InProcessStage, mounted: bool):
     detail = stage.accounts.recorder.run("mail").detail
     assert detail is not None
     assert "so the response that would run the task was never built" in detail
+
+
+def test_a_marked_task_of_what_goes_on_behind_an_error_runs_once(stage: InProcessStage):
+    """A middleware raises while its application works: what is scheduled in there runs there."""
+    at_work, answered, working = asyncio.Event(), asyncio.Event(), []
+    audit = task(run_on_request_error=True)(stage.works("audit"))
+
+    class Raises:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def nowhere(message: Any) -> None: ...
+
+            working.append(asyncio.create_task(self.app(scope, receive, nowhere)))
+            await at_work.wait()
+            raise LookupError("boom")
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(audit)
+        at_work.set()
+        await answered.wait()
+
+    app = stage.fastapi()
+    app.get("/")(endpoint)
+    app.add_middleware(Raises)
+    app.add_exception_handler(Exception, lambda request, exc: PlainTextResponse("no", 500))
+    stage.instrument(app)
+
+    async def scenario() -> None:
+        assert (await call(app)).status == 500
+        assert stage.did == []
+        answered.set()
+        await working[0]
+
+    asyncio.run(scenario())
+    assert stage.did == ["audit"]
+    stage.assert_story(succeeded("audit"), request_error(500, "LookupError", ANY))
+
+
+def visited(app: Any, sent: list[str], gone: type[Exception] | None = None) -> BaseException | None:
+    """Open a WebSocket that is gone when something is sent to it, perhaps; return what comes out."""
+
+    async def receive() -> dict[str, str]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["type"])
+        if gone is not None and message["type"] == "websocket.send":
+            raise gone
+
+    async def visit() -> None:
+        await app(http_scope("/ws") | {"type": "websocket", "scheme": "ws", "subprotocols": []}, receive, send)
+
+    try:
+        asyncio.run(visit())
+    except Exception as exc:
+        return exc
+    return None
+
+
+def test_a_task_behind_the_refusal_of_a_websocket(stage: InProcessStage):
+    """A middleware has refused a WebSocket with a response: what its task raises is no error of the request."""
+
+    class Refuses:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+            await BackgroundTask(stage.fails("mail"))()
+
+    app = stage.fastapi()
+    app.add_middleware(Refuses)
+    stage.instrument(app)
+    assert type(visited(app, [])) is ValueError
+    stage.assert_story(failed("mail"))
+
+
+def test_a_task_that_a_websocket_awaits(stage: InProcessStage):
+    """What an endpoint of a WebSocket awaits and does not catch is an error of its request."""
+    app = stage.fastapi()
+
+    @app.websocket("/ws")
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        await BackgroundTask(stage.fails("mail"))()
+
+    assert type(visited(stage.instrument(app), [])) is ValueError
+    assert len(stage.lines("request.failed")) == 1
+
+
+def test_a_websocket_whose_client_is_gone(stage: InProcessStage):
+    """What the server raises because nobody listens is no error: the task is dropped, and nothing is reported."""
+    app = stage.fastapi()
+
+    @app.websocket("/ws")
+    async def talk(socket: WebSocket, tasks: BackgroundTasks) -> None:
+        await socket.accept()
+        tasks.add_task(stage.works("mail"))
+        with pytest.raises((OSError, WebSocketDisconnect)) as caught:
+            await socket.send_text("hello")
+        raise caught.value.__context__ or caught.value  # what an older Starlette lets through
+
+    visited(stage.instrument(app), [], gone=OSError)
+    stage.assert_story(dropped("mail", "client_disconnected"))

@@ -274,6 +274,15 @@ def test_a_fault_in_wrapping_handlers(stage: InProcessStage, monkeypatch, broken
     assert stage.observer_errors("afterword") == 2
 
 
+def test_a_fault_in_attaching_the_reporter(stage: InProcessStage, monkeypatch, caplog, broken):
+    """If nothing can be attached to an error's response, it is sent as the handler made it."""
+    app = busy_app(stage)
+    app.add_exception_handler(KeyError, lambda request, exc: PlainTextResponse(f"no {exc}", 500))
+    monkeypatch.setattr(errors, "_with_reporter", broken)
+    assert ask(app, "/fails").text == "no 'boom'"
+    assert len(faults(caplog)) == 1
+
+
 def new_run() -> TaskRun:
     """Make a run that belongs to no request."""
     return TaskRun("shop.mail", "shop.mail", None, 0, is_async=True)
