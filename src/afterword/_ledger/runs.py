@@ -21,6 +21,7 @@ from .._common.context import capture_context
 from .._common.faults import EXITS, contained
 from .._common.log import log_fault
 from .._common.model import STATE_PENDING, Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+from .deferred import defer
 
 _TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "tearing_down")
 
@@ -168,13 +169,24 @@ class Ledger:
         return True
 
     def tear_down(self, run: TaskRun) -> None:
-        """Tell the observers that cannot wait that a task is being destroyed. Errors here cannot be logged."""
+        """Tell the observers that cannot wait that a task is being destroyed.
+
+        A lock may be held here, so errors are counted and logged later.
+        """
         for listener in self._tearing_down:
-            with contained():
+            try:
                 listener(run)
+            except EXITS:
+                raise
+            except BaseException as fault:  # noqa: BLE001
+                defer(self.record_internal_error, *self._names_of(listener), fault)
         if run._captured is not None and not run.torn_down:
-            with contained():
+            try:
                 run._captured.detach()
+            except EXITS:
+                raise
+            except BaseException as fault:  # noqa: BLE001
+                defer(self.record_internal_error, semconv.SCOPE, "following the context", fault)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Tell the observers of a request that failed."""
