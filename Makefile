@@ -6,12 +6,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 NEWEST := .venv
 OLDEST := .venv-oldest
 PYTEST_ARGS ?=
+SOAK_MINUTES ?= 10
+export SOAK_MINUTES
 QUICK := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick test test-newest test-oldest lint format clean help
+.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick soak test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -51,6 +53,10 @@ coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: whic
 
 bench: $(NEWEST)/bench.stamp  ## what it costs, against bare, hand-written and the peers (some minutes)
 	$(NEWEST)/bin/python -m tests.benchmarks
+
+# three runs of so many minutes: make soak SOAK_MINUTES=2
+soak: $(NEWEST)/test.stamp  ## ten minutes at full speed on two workers, three times: memory flat, account exact
+	$(NEWEST)/bin/python -m tests.soak
 
 # a part of it: make matrix CELLS=logfire,trio
 matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environments of their own (a quarter of an hour)

@@ -1,0 +1,74 @@
+"""What a request of the walk does: its tasks, how each is made and placed, and how the request ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+NAMES = ("mail", "report", "audit")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One task: ``held`` ones wait at a gate until the walk opens it."""
+
+    name: str
+    in_thread: bool
+    ending: str
+    held: bool
+    placing: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request."""
+
+    in_thread: bool
+    jobs: tuple[Job, ...]
+    ending: str
+
+
+ENDINGS_OF_TASKS = ("returns", "returns", "raises", "returns an awaitable")
+PLACINGS = (
+    "added",
+    "added",
+    "added",
+    "removed",
+    "twice",
+    "nested",
+    "merged",
+    "module-level",
+    "forgotten",
+    "kept",
+    "awaited",
+    "destroyed",
+)
+ENDINGS = ("answered", "answered", "answered", "replaced", "refused", "redirected", "handled", "broken")
+
+
+def _jobs(held: st.SearchStrategy[bool]) -> st.SearchStrategy[Job]:
+    return st.builds(
+        Job,
+        name=st.sampled_from(NAMES),
+        in_thread=st.booleans(),
+        ending=st.sampled_from(ENDINGS_OF_TASKS),
+        held=held,
+        placing=st.sampled_from(PLACINGS),
+    )
+
+
+def _plans(held: st.SearchStrategy[bool]) -> st.SearchStrategy[Plan]:
+    return st.builds(
+        Plan,
+        in_thread=st.booleans(),
+        jobs=st.lists(_jobs(held), max_size=3).map(tuple),
+        ending=st.sampled_from(ENDINGS),
+    )
+
+
+plans = _plans(st.booleans())
+"""Requests, perhaps with tasks that wait."""
+
+quick_plans = _plans(st.just(False))
+"""Requests that end by themselves."""
