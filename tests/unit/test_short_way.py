@@ -89,13 +89,13 @@ def test_a_task_passes_few_functions(app: FastAPI):
 
 def test_a_batch_that_is_as_it_was_made_is_not_looked_through(app: FastAPI):
     """Its members are looked for, before and after, only if something was done to it behind our back."""
-    passed = functions_passed(app, "/2")
-    assert (passed["batch.py:_plan_members"], passed["batch.py:_close"]) == (0, 0)
+    passed = [name for name in functions_passed(app, "/2") if name.startswith("batch.py")]
+    assert not [name for name in passed if "_plan_members" in name or "_close" in name]
 
 
 def test_the_middleware_is_looked_through_once(app: FastAPI):
     """What lies around the endpoints is known from the first request on."""
-    assert functions_passed(app, "/0")["asgi.py:_innermost"] == 0
+    assert not [name for name in functions_passed(app, "/0") if "_innermost" in name]
 
 
 def test_a_request_without_tasks_passes_few_functions(app: FastAPI):
