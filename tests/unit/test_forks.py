@@ -17,6 +17,7 @@ PROGRAM = """
 import asyncio, atexit, gc, json, os, signal, sys, threading, warnings
 import structlog
 from fastapi import BackgroundTasks
+from fastapi.responses import JSONResponse
 import afterword
 from afterword import task
 from afterword._ledger import runs as ledger
@@ -240,6 +241,60 @@ def test_a_child_that_exits_through_the_request(where: str):
     assert child == [0] * 6
     assert outcomes == [["mail", "succeeded"], ["last", "succeeded"]]
     assert (told[:4], told[5]) == ([2, 2, 2, 0], 2)
+
+
+def test_a_child_destroys_nothing_of_its_parent():
+    """What was bound where a parent's tasks were scheduled lives on in a child that lets go of the tasks."""
+    program = """
+    class Connection:
+        def __init__(self, of):
+            self.of = of
+
+        def __del__(self):
+            closed.append(self.of)
+
+    closed = []
+
+    def held(of, function):
+        structlog.contextvars.bind_contextvars(connection=Connection(of))
+        batch = BackgroundTasks()
+        batch.add_task(function)
+        structlog.contextvars.unbind_contextvars("connection")
+        return batch
+
+    async def forks():
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            def say():
+                batches.clear()
+                gc.collect()
+                lifetimes.drain()
+                os.write(writer, json.dumps(closed).encode())
+                os._exit(0)
+            atexit.register(say)
+            sys.exit()
+        os.close(writer)
+        with open(reader, "rb") as pipe:
+            said["child"] = json.loads(pipe.read())
+        os.wait()
+
+    app = stage.fastapi()
+
+    @app.get("/")
+    async def endpoint():
+        batches.append(held("pending", stage.works("mail")))
+        return JSONResponse({}, background=held("running", forks))
+
+    afterword.instrument(app, traces=False, metrics=False, logs=False)
+    asyncio.run(call(app))
+    batches.clear()
+    gc.collect()
+    lifetimes.drain()
+    print(json.dumps([said["child"], sorted(closed)]))
+    """
+    child, parent = run(program)
+    assert child == []
+    assert parent == ["pending", "running"]
 
 
 def test_a_fork_while_threads_hold_our_locks():

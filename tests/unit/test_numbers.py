@@ -15,8 +15,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 import afterword
+from afterword import TaskRun
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
+from afterword._ledger import runs
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
@@ -101,6 +103,44 @@ def test_the_oldest_age_is_of_the_oldest(stage: InProcessStage):
     for (before, age, after), oldest in zip(looked, ("mail", "audit"), strict=True):
         scheduled = stage.accounts.recorder.run(oldest)._scheduled_tick
         assert before - scheduled <= age <= after - scheduled
+
+
+def test_the_age_of_a_running_task_is_of_its_start(stage: InProcessStage):
+    """A running task is as old as its running, without its wait, although others wait for longer."""
+    looked: list[tuple[float, float, float]] = []
+
+    async def looks() -> None:
+        before = perf_counter()
+        age = stage.sample("background_task_oldest_age_seconds", background_task_state="running")
+        looked.append((before, age, perf_counter()))
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(looks)
+        background.add_task(stage.works("mail"))
+        await asyncio.sleep(0.01)
+
+    ask(stage.app(endpoint))
+    [(before, age, after)] = looked
+    started = stage.accounts.recorder.run("looks")._started_tick
+    assert before - started <= age <= after - started
+
+
+def test_an_age_is_found_while_another_thread_schedules(monkeypatch: pytest.MonkeyPatch):
+    """A task that is scheduled in the middle of the look for the oldest does not spoil the answer."""
+
+    class Busy(dict[TaskRun, None]):
+        """Runs to which another thread adds one, the first time somebody goes through them."""
+
+        def __iter__(self) -> Iterator[TaskRun]:
+            found = super().__iter__()
+            if len(self) == 1:
+                self[TaskRun("audit", "audit", None, 1, is_async=True)] = None
+            return found
+
+    oldest = TaskRun("mail", "mail", None, 0, is_async=True)
+    oldest._scheduled_tick = perf_counter() - 60
+    monkeypatch.setattr(runs, "_pending", Busy({oldest: None}))
+    assert 60 <= runs.oldest_age("pending") < 120
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import logging
 import threading
 from asyncio import CancelledError
+from collections.abc import Callable
 
 import pytest
 from fastapi import BackgroundTasks, HTTPException
@@ -11,6 +12,7 @@ from starlette.background import BackgroundTask
 from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current
 from afterword._ledger import runs as ledger
 from afterword._ledger.deferred import drain
+from afterword._ledger.instrumentation import unwatch, watch
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
@@ -160,6 +162,40 @@ def test_a_faulty_observer_disturbs_nobody(stage: InProcessStage, caplog, transi
     [record] = faults(caplog)
     assert f"{kind.__name__}.{transition}" in record.getMessage()
     assert f"faulty {transition}" in str(record.exc_info[1])
+
+
+class Leaves(Faulty):
+    """Has left by the time it raises: `unwatch` in another thread, while this one is told."""
+
+    def _told(self, transition: str) -> None:
+        unwatch(self)
+        super()._told(transition)
+
+
+class Double:
+    """A test double: neither a method nor a function."""
+
+    def __init__(self, act: Callable[[TaskRun], None]) -> None:
+        self.act = act
+
+    def __call__(self, run: TaskRun) -> None:
+        self.act(run)
+
+
+@pytest.mark.parametrize(("double", "names"), [(False, "Leaves.scheduled"), (True, "Double.call")])
+@pytest.mark.faults
+def test_an_observer_that_leaves_while_it_is_told(stage: InProcessStage, caplog, double, names):
+    """The fault of an observer that is removed in the meantime is still counted and logged under its own name."""
+    leaves = Leaves("scheduled")
+    if double:
+        leaves.scheduled = Double(leaves.scheduled)
+    app = stage.app_with(stage.works("mail"))
+    watch(leaves)
+    ask(app)
+    stage.assert_story(succeeded("mail"))
+    assert stage.observer_errors(names.partition(".")[0]) == 1
+    [record] = faults(caplog)
+    assert f" {names} failed" in record.getMessage()
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from fastapi import BackgroundTasks
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
 import afterword
@@ -31,6 +32,19 @@ def test_contrib_traces_the_requests_of_an_old_fastapi(stage: InProcessStage):
     assert request_spans(stage) == ["GET /"]
     assert len({span.context.trace_id for span in stage.accounts.spans.all()}) == 1
     stage.assert_story(succeeded("mail"))
+
+
+def test_a_task_is_a_child_of_its_request(stage: InProcessStage):
+    """A task's span is a child of the request's, also where the endpoint has a span of its own open."""
+    tracer = stage.settings["tracer_provider"].get_tracer("mine")
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        with tracer.start_as_current_span("ordering"):
+            background.add_task(stage.works("mail"))
+
+    ask(stage.app(endpoint))
+    of_request = next(span for span in stage.accounts.spans.all() if span.parent is None)
+    assert stage.accounts.spans.of("mail").parent.span_id == of_request.context.span_id
 
 
 def test_contrib_goes_with_us(stage: InProcessStage):

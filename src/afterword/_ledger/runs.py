@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from threading import get_ident
 from time import perf_counter, time
+from types import MethodType
 from typing import Final
 
 from opentelemetry.context import Context
@@ -111,7 +112,7 @@ class Ledger:
 
     def schedule(self, run: TaskRun, around: Context | None = None) -> None:
         """Open a new run. ``around`` is OpenTelemetry's context of the request that it belongs to."""
-        run.id = _random_bits(128).to_bytes(16, "big").hex()
+        run.id = _random_bits(128).to_bytes(16).hex()
         run.scheduled_at = time()
         run._scheduled_tick = perf_counter()
         run._captured = capture_context()
@@ -119,7 +120,8 @@ class Ledger:
         if around:
             run._around = around
             self._notify(self._scheduled, run)
-            run._around = None  # whatever keeps the run must not keep the application's values in it
+            # whatever keeps the run must not keep the application's values in it
+            run._around = None
         elif self._scheduled:
             self._notify(self._scheduled, run)
 
@@ -153,7 +155,7 @@ class Ledger:
         except KeyError:
             return False
         if run.duration is None:
-            run.duration = perf_counter() - run._started_tick - (run.thread_wait or 0.0)
+            run.duration = perf_counter() - run._started_tick
         self._end(run, outcome, reason, detail, exc)
         return True
 
@@ -253,7 +255,9 @@ class Ledger:
             for transition in _TRANSITIONS:
                 if getattr(observer, transition) == listener:
                     return type(observer).__name__, transition
-        return type(listener).__name__, "call"  # the observers have been replaced meanwhile
+        # the observers have been replaced meanwhile
+        owner = listener.__self__ if isinstance(listener, MethodType) else listener
+        return type(owner).__name__, getattr(listener, "__name__", "call")
 
     def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
         """Count an error of an observer or of our own code, and log it the first time."""
