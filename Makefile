@@ -41,10 +41,11 @@ test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the new
 test-newest: debian $(NEWEST)/test.stamp
 	$(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
 
-# dashboards, benchmarks and the wheel depend on no version of FastAPI: once is enough
+# What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache \
-		--ignore=tests/dashboards --ignore=tests/benchmarks --ignore=tests/wheel $(PYTEST_ARGS)
+		--ignore=tests/dashboards --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
+		--ignore=tests/fire --ignore=tests/workers/test_lost_under_load.py $(PYTEST_ARGS)
 
 coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: which lines and branches they reach
 	@rm -f .coverage .coverage.*

@@ -46,7 +46,7 @@ from tests.support.in_process import InProcessStage
 from tests.support.stage import Odd, Stage
 from tests.support.story import Story, assert_same, story_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 CASES = [
     pytest.param(transition, part, kind, id=f"{transition}-{part.name}-{kind}")
