@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.story import dropped, request_error
+from tests.support.story import abandoned, dropped, failed, request_error
 from tests.support.versions import NATIVE_TELEMETRY
 from tests.unit.test_error_path import app_that_raises, notifiers
 
@@ -75,3 +75,33 @@ def test_the_debug_page_is_kept(stage: InProcessStage, accept):
     assert "Traceback" in answer.text
     assert "afterword/probe" not in answer.text
     stage.assert_story(dropped("mail"), request_error(500, "KeyError"))
+
+
+def test_a_response_class_finds_a_background_to_await(stage: InProcessStage):
+    """A response of the user's own kind that asks how to call its background gets it run, and what it carries."""
+
+    class Careful(JSONResponse):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            background, self.background = self.background, None
+            await super().__call__(scope, receive, send)
+            assert background is not None
+            stage.did.append("awaits" if background.is_async else "calls in a thread")
+            await background()
+
+    app = app_that_raises(stage, KeyError("boom"))
+    app.add_exception_handler(
+        KeyError, lambda request, exc: Careful({}, 500, background=BackgroundTask(stage.works("own")))
+    )
+    stage.instrument(app)
+    assert ask(app).status == 500
+    assert stage.did == ["awaits", "own"]
+
+
+def test_a_task_on_an_answer_that_came_too_late(stage: InProcessStage):
+    """The answer to a task's error comes behind the response: what it carries is told not to have been sent."""
+    app = stage.app_with(stage.fails("mail"))
+    app.add_exception_handler(
+        Exception, lambda request, exc: JSONResponse({}, 500, background=BackgroundTask(stage.works("report")))
+    )
+    assert ask(app).status == 200
+    stage.assert_story(failed("mail"), abandoned("report", "response_replaced"))

@@ -60,7 +60,7 @@ class Handler:
             response = await self.handler(connection, exc)
         else:
             response = await run_in_threadpool(self.handler, connection, exc)
-        if request is None or failure is None:
+        if request is None:
             return response
         reporting = request.instrumentation.failsafe(
             "attaching the reporter", _with_reporter, request, failure, connection, response
@@ -242,15 +242,17 @@ class _ErrorPath(BackgroundTask):
 
 
 def _with_reporter(
-    request: RequestState, failure: RequestFailure, connection: HTTPConnection, response: object
+    request: RequestState, failure: RequestFailure | None, connection: HTTPConnection, response: object
 ) -> object:
     if not isinstance(response, Response):
         return response  # not a Response but another ASGI application: the error is reported at the request's end
+    _mark_unsent(response.background)
+    if failure is None:
+        return response  # to the error of a task: it comes too late for what has been answered
     if request.kind == "websocket" and request.status is None:
         request.status = response.status_code  # what was meant: an older Starlette sends nothing of it
     double = copy.copy(response)
     double.background = _ErrorPath(request, failure, connection, response.background)
-    _mark_unsent(response.background)
     return double
 
 
