@@ -97,7 +97,10 @@ def _change(name: str, diff: str) -> Change:
     module, _, function = name.rpartition(".")
     function = function.partition("__mutmut_")[0].removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
     lines = [line for line in diff.splitlines() if not line.startswith(("---", "+++"))]
-    was, becomes = (" ".join(line[1:].strip() for line in lines if line.startswith(sign)) for sign in ("-", "+"))
+    was, becomes = (
+        " ".join(word for line in lines if line.startswith(sign) for word in line[1:].split())
+        for sign in ("-", "+")
+    )
     return Change(f"{module.rpartition('.')[2]}.{function}", was, becomes)
 
 

@@ -142,6 +142,46 @@ def test_what_is_lost_is_told_before_the_lifespan_ends(stage: InProcessStage):
     stage.assert_story(abandoned("mail"))
 
 
+def test_the_end_of_a_lifespan_waits_for_what_is_cancelled(stage: InProcessStage):
+    """A task that is cancelled at shutdown cleans up, and is told, before the server hears that all is over."""
+    told: list[Any] = []
+
+    async def serve() -> None:
+        at_work, may_end, stopping = asyncio.Event(), asyncio.Event(), False
+
+        @named("mail")
+        async def mail() -> None:
+            at_work.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await may_end.wait()
+
+        serving = asyncio.create_task(call(stage.app_with(mail)))
+        await at_work.wait()
+
+        async def receive() -> dict[str, str]:
+            nonlocal stopping
+            if not stopping:
+                stopping = True
+                return {"type": "lifespan.startup"}
+            serving.cancel()
+            asyncio.get_running_loop().call_later(0.2, may_end.set)
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: dict[str, str]) -> None:
+            told.append((message["type"], stage.outcomes))
+
+        [app] = stage.instrumented
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+        with suppress(asyncio.CancelledError):
+            await serving
+
+    asyncio.run(serve())
+    assert told[-1] == ("lifespan.shutdown.complete", [("mail", "cancelled")])
+    stage.assert_story(cancelled("mail"))
+
+
 def test_the_end_of_a_lifespan_waits_for_our_tasks_alone():
     """A task of the loop is waited for if a run of its context, or of its request, has not ended."""
 
@@ -391,6 +431,52 @@ def test_a_task_behind_the_refusal_of_a_websocket(stage: InProcessStage):
     stage.instrument(app)
     assert type(visited(app, [])) is ValueError
     stage.assert_story(failed("mail"))
+
+
+class Denies:
+    """Answers a WebSocket with a 503 where the application raises."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except LookupError:
+            await send({"type": "websocket.http.response.start", "status": 503, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+
+
+class Closes:
+    """Closes a WebSocket instead of what it is denied with, for a server that knows no other way."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def without(message: Any) -> None:
+            if message["type"] == "websocket.http.response.start":
+                await send({"type": "websocket.close", "code": 1008})
+            elif message["type"] != "websocket.http.response.body":
+                await send(message)
+
+        await self.app(scope, receive, without)
+
+
+@pytest.mark.parametrize(("middleware", "status"), [(Denies, 503), (Closes, 418)])
+def test_the_status_of_a_denied_websocket(stage: InProcessStage, middleware: Any, status: int):
+    """A WebSocket that was denied is told with the status it was denied with, or that a handler meant it to be."""
+    app = stage.fastapi()
+
+    @app.websocket("/ws")
+    async def talk(socket: WebSocket) -> None:
+        raise LookupError("boom")
+
+    if middleware is Closes:
+        app.add_exception_handler(LookupError, lambda socket, exc: PlainTextResponse("no", status))
+    app.add_middleware(middleware)
+    visited(stage.instrument(app), [])
+    assert [line["http_status"] for line in stage.lines("request.failed")] == [status]
 
 
 def test_a_task_that_a_websocket_awaits(stage: InProcessStage):

@@ -68,7 +68,12 @@ async def broken_off(tasks: BackgroundTasks) -> StreamingResponse:
     return StreamingResponse(body())
 
 
-@pytest.mark.parametrize("first", [unavailable, broken_off])
+async def handled(tasks: BackgroundTasks) -> None:
+    """Raise what a handler answers."""
+    raise KeyError
+
+
+@pytest.mark.parametrize("first", [unavailable, broken_off, handled])
 def test_a_second_attempt_has_not_begun_to_answer(stage: InProcessStage, first):
     """An alert of a task that a second attempt awaits comes after the response, as in a first one."""
 
@@ -82,7 +87,9 @@ def test_a_second_attempt_has_not_begun_to_answer(stage: InProcessStage, first):
         stage.did.append("caught")
         return {}
 
-    assert ask(retried(stage, first, second, on_task_failure=[alert])).status == 200
+    app = retried(stage, first, second, on_task_failure=[alert])
+    app.add_exception_handler(KeyError, lambda request, exc: JSONResponse({}, 503))
+    assert ask(app).status == 200
     assert stage.did == ["mail fails", "caught", "alert"]
 
 
@@ -322,8 +329,10 @@ def test_a_lost_task_is_told_before_the_next_one_runs(stage: InProcessStage):
     assert ("lost", "abandoned") in told
 
 
-def test_an_error_task_gets_the_request_that_the_handler_got(stage: InProcessStage):
-    """What a handler has read or noted on its request is there in `on_request_error`."""
+@pytest.mark.parametrize("kind", [KeyError, Exception], ids=["inside", "outermost"])
+@pytest.mark.parametrize("its_own", ["works", "fails"])
+def test_an_error_task_gets_the_request_that_the_handler_got(stage: InProcessStage, its_own: str, kind):
+    """What a handler has read or noted on its request is there in `on_request_error`, whatever its task does."""
     seen: list = []
 
     async def endpoint() -> None:
@@ -331,11 +340,11 @@ def test_an_error_task_gets_the_request_that_the_handler_got(stage: InProcessSta
 
     def handler(request, exc) -> JSONResponse:
         seen.append(request)
-        return JSONResponse({}, 500)
+        return JSONResponse({}, 500, background=BackgroundTask(getattr(stage, its_own)("mail")))
 
     app = stage.app(endpoint, on_request_error=[lambda request, exc: seen.append(request)])
-    app.add_exception_handler(KeyError, handler)
-    assert ask(app).error is None
+    app.add_exception_handler(kind, handler)
+    ask(app)
     first, second = seen
     assert first is second
 

@@ -323,3 +323,118 @@ def test_what_an_endpoint_that_goes_on_forgets_was_dropped(stage: InProcessStage
     stage.assert_story(dropped("mail"), dropped("audit"), request_error(500, "LookupError"))
     details = [line["detail"] for line in stage.lines("background_task.dropped")]
     assert all("LookupError" in detail for detail in details)
+
+
+class Hurried:
+    """Answers with a 504 when the endpoint has got to some point, and lets it go on."""
+
+    def __init__(self, app, began: asyncio.Event) -> None:
+        self.app = app
+        self.began = began
+
+    async def __call__(self, scope, receive, send) -> None:
+        async def lose(message) -> None: ...
+
+        beside.append(asyncio.create_task(self.app(scope, receive, lose)))
+        await self.began.wait()
+        await Response(status_code=504)(scope, receive, send)
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "did"),
+    [(None, ["mail"]), (LookupError, ["notify"]), (asyncio.CancelledError, [])],
+    ids=["its return", "an error", "a cancellation"],
+)
+def test_how_an_endpoint_ends_behind_the_answer(stage: InProcessStage, ends_with, did):
+    """It ends as without us, and its tasks or callbacks run; a cancellation is not held up by any."""
+    began, ends = asyncio.Event(), asyncio.Event()
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+        began.set()
+        await ends.wait()
+        if ends_with is not None:
+            raise ends_with
+
+    app = stage.app(endpoint, on_request_error=[stage.works("notify")])
+    app.add_middleware(Hurried, began=began)
+
+    async def scenario() -> None:
+        assert (await call(app)).status == 504
+        going_on = beside.pop()
+        if ends_with is asyncio.CancelledError:
+            going_on.cancel()
+        else:
+            ends.set()
+        [raised] = await asyncio.gather(going_on, return_exceptions=True)
+        assert type(raised) is (ends_with or type(None))
+
+    asyncio.run(scenario())
+    assert stage.did == did
+    assert ("mail", "succeeded" if ends_with is None else "dropped") in stage.outcomes
+
+
+def test_what_is_torn_down_behind_the_answer_is_settled(stage: InProcessStage):
+    """An endpoint that is destroyed after its request had been answered leaves no task untold."""
+
+    class TearsDown:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            driven = self.app(scope, receive, send)
+            driven.send(None)
+            beside.append(driven)
+            await Response(status_code=202)(scope, receive, send)
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("mail"))
+        await forever()
+
+    app = stage.app(endpoint)
+    app.add_middleware(TearsDown)
+
+    async def scenario() -> None:
+        assert (await call(app)).status == 202
+        assert stage.ended == []
+        beside.pop().close()
+
+    asyncio.run(scenario())
+    deferred.drain()
+    assert stage.outcomes == [("mail", "abandoned")]
+
+
+def test_a_marked_task_of_another_attempt_runs_once(stage: InProcessStage):
+    """Of two attempts at once, the one that raises does not take the other one's tasks for its own."""
+    began = [asyncio.Event(), asyncio.Event()]
+    ends = [asyncio.Event(), asyncio.Event()]
+    attempts = iter(range(2))
+
+    class Hedges:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            going_on = []
+            for event in began:
+                going_on.append(asyncio.create_task(self.app(dict(scope), receive, send)))
+                await event.wait()
+            for attempt, event in zip(going_on, ends, strict=True):
+                event.set()
+                with suppress(LookupError):
+                    await attempt
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        attempt = next(attempts)
+        if attempt == 1:
+            tasks.add_task(afterword.task(run_on_request_error=True)(stage.works("audit")))
+        began[attempt].set()
+        await ends[attempt].wait()
+        if attempt == 0:
+            raise LookupError
+
+    app = stage.app(endpoint)
+    app.add_middleware(Hedges)
+    assert ask(app).status == 200
+    assert stage.did == ["audit"]
+    stage.assert_story(succeeded("audit"))

@@ -26,7 +26,7 @@ from afterword._signals.traces import Traces
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
 from tests.support.stage import named
-from tests.support.story import abandoned, failed, succeeded
+from tests.support.story import abandoned, failed, skipped, succeeded
 
 REMOVED: list[BackgroundTask] = []
 """Tasks that were taken out of their batch; not in a member's closure, through which it could call them."""
@@ -109,6 +109,18 @@ def test_tasks_kept_in_another_container(stage: InProcessStage, container: type)
     assert ask(stage.app(endpoint)).status == 200
     assert sorted(stage.did) == ["mail", "report"]
     stage.assert_story(succeeded("mail"), succeeded("report"))
+
+
+def test_a_task_that_is_twice_in_another_container(stage: InProcessStage):
+    """A failing task that an odd container has twice fails once, and is skipped once, as in a list."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.tasks = deque()  # type: ignore[assignment]
+        background.add_task(stage.fails("mail"))
+        background.tasks.append(background.tasks[0])
+
+    ask(stage.app(endpoint))
+    stage.assert_story(failed("mail"), skipped("mail"))
 
 
 def test_tasks_that_can_be_walked_once(stage: InProcessStage):
@@ -411,6 +423,7 @@ def test_a_middleware_made_of_another_one_in_a_request(stage: InProcessStage):
     assert ask(app).status == 500
     assert len(told) == 1
     assert not isinstance(made[0].handler.handler, type(made[0].handler))
+    assert app.middleware_stack.handler is handler  # outside of any request it is the user's own
 
 
 def test_deleting_the_handler(stage: InProcessStage):
