@@ -6,6 +6,7 @@ import inspect
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import structlog
@@ -28,8 +29,8 @@ from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 from tests.support.originals import original_of
-from tests.support.stage import Odd
-from tests.support.story import succeeded
+from tests.support.stage import Odd, named
+from tests.support.story import cancelled, succeeded
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.faults
@@ -210,6 +211,32 @@ def test_a_context_that_cannot_be_followed_costs_only_that(
     assert ask(stage.app(endpoint)).error is None
     assert stage.did == ["mail"]
     stage.assert_story(succeeded("mail"))
+    assert stage.observer_errors("afterword") == 1
+    [fault] = faults(caplog)
+    assert "afterword.following the context failed" in fault
+
+
+def test_a_context_that_a_destroyed_task_cannot_leave(stage: InProcessStage, monkeypatch, caplog):
+    """If what was bound for a task that is torn down cannot be taken back, a fault says so; its end is told."""
+    detach = context.CapturedContext.detach
+
+    def broken_once(captured: context.CapturedContext) -> None:
+        monkeypatch.setattr(context.CapturedContext, "detach", detach)
+        raise RuntimeError("broken once")
+
+    @named("mail")
+    async def mail() -> None:
+        raise GeneratorExit
+
+    async def endpoint() -> None:
+        structlog.contextvars.bind_contextvars(user="ada")
+        with suppress(GeneratorExit):
+            await BackgroundTask(mail)()
+
+    monkeypatch.setattr(context.CapturedContext, "detach", broken_once)
+    ask(stage.app(endpoint))
+    lifetimes.drain()
+    stage.assert_story(cancelled("mail"))
     assert stage.observer_errors("afterword") == 1
     [fault] = faults(caplog)
     assert "afterword.following the context failed" in fault

@@ -4,6 +4,7 @@ import logging
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from fastapi import BackgroundTasks, HTTPException
@@ -16,8 +17,8 @@ from afterword._ledger.instrumentation import unwatch, watch
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.stage import Odd
-from tests.support.story import dropped, failed, request_error, succeeded
+from tests.support.stage import Odd, named
+from tests.support.story import cancelled, dropped, failed, request_error, succeeded
 
 TRANSITIONS = ("scheduled", "started", "ended")
 
@@ -196,6 +197,40 @@ def test_an_observer_that_leaves_while_it_is_told(stage: InProcessStage, caplog,
     assert stage.observer_errors(names.partition(".")[0]) == 1
     [record] = faults(caplog)
     assert f" {names} failed" in record.getMessage()
+
+
+@pytest.mark.parametrize("error", FAULTS)
+@pytest.mark.faults
+def test_a_faulty_observer_of_a_task_that_is_torn_down(stage: InProcessStage, caplog, error):
+    """What an observer raises while a task is destroyed is counted and logged under its name, but later."""
+    counted = []
+
+    class Broken(TaskObserver):
+        def tearing_down(self, run: TaskRun) -> None:
+            raise error("faulty tearing_down")
+
+    class Counts(TaskObserver):
+        def tearing_down(self, run: TaskRun) -> None:
+            counted.append(stage.observer_errors("Broken"))
+
+    @named("mail")
+    async def mail() -> None:
+        raise GeneratorExit
+
+    async def endpoint() -> None:
+        with suppress(GeneratorExit):
+            await BackgroundTask(mail)()
+
+    app = stage.app(endpoint, observers=[Broken(), Counts()])
+    for _ in range(2):
+        ask(app)
+        drain()
+    assert counted == [None, 1]
+    stage.assert_story(*[cancelled("mail")] * 2)
+    assert stage.observer_errors("Broken") == 2
+    [record] = faults(caplog)
+    assert " Broken.tearing_down failed" in record.getMessage()
+    assert str(record.exc_info[1]) == "faulty tearing_down"
 
 
 @pytest.mark.parametrize("transition", TRANSITIONS)
