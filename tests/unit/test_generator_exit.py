@@ -202,7 +202,8 @@ def test_a_request_that_is_closed_in_a_user_s_hook(stage: InProcessStage, hook: 
         if hook == "on_request_error":
             raise KeyError("boom")
 
-    app = stage.app(endpoint, **{hook: [waits]})
+    # contrib detaches its context in the wrong one: without it on an older FastAPI
+    app = stage.app(endpoint, traces=NATIVE_TELEMETRY, **{hook: [waits]})
 
     async def scenario() -> None:
         driven = call(app)
