@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from typing import Any
 from fastapi import FastAPI
 
 import afterword
+from afterword._ledger import runs as ledger
+from afterword._ledger.deferred import drain
 from tests.support.accounts import Accounts, restored_structlog
 from tests.support.originals import assert_originals_are_back
 from tests.support.stage import Stage
@@ -155,10 +158,18 @@ class Comparison:
 
     def close(self) -> None:
         """Take every instrumentation away; nothing of it may be left in anybody's classes."""
+        # a worker thread of a loop that has ended lets go of its last arguments in its own time
+        wait_until(_nothing_is_open, why=lambda: f"never ended: {[*ledger.pending(), *ledger.running()]}")
         for app in reversed(self._apps):
             self.telemetry_mode.undo(lambda app=app: afterword.uninstrument(app), app)
         self.accounts.shutdown()
         assert_originals_are_back()
+
+
+def _nothing_is_open() -> bool:
+    gc.collect()
+    drain()
+    return not ledger.has_open_runs()
 
 
 @contextlib.contextmanager

@@ -29,12 +29,17 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 @contextlib.contextmanager
 def command(*arguments: str, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a command; it is over when the test is."""
+    """Start a command as a terminal does, which lets Ctrl-C through; it is over when the test is."""
+
+    def hear_ctrl_c() -> None:  # a test run in the background ignores it, and its children would, too
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "afterword", *arguments],
         env=plain_environment(),
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
         **{"stdout": subprocess.PIPE} | options,  # type: ignore[call-overload]
     )
     try:
