@@ -39,7 +39,7 @@ def command(*arguments: str, **options: object) -> Iterator[subprocess.Popen[str
         env=plain_environment(),
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_ctrl_c,
+        preexec_fn=hear_ctrl_c,  # noqa: PLW1509  no thread of ours holds a lock here
         **{"stdout": subprocess.PIPE} | options,  # type: ignore[call-overload]
     )
     try:
