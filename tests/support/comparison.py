@@ -158,7 +158,7 @@ class Comparison:
 
     def close(self) -> None:
         """Take every instrumentation away; nothing of it may be left in anybody's classes."""
-        # a worker thread of a loop that has ended lets go of its last arguments in its own time
+        # a thread may be about to let go of its last arguments
         wait_until(_nothing_is_open, why=lambda: f"never ended: {[*ledger.pending(), *ledger.running()]}")
         for app in reversed(self._apps):
             self.telemetry_mode.undo(lambda app=app: afterword.uninstrument(app), app)

@@ -301,7 +301,7 @@ def test_the_exception_is_not_kept(stage: InProcessStage):
         held.append(weakref.ref(error))
         raise error
 
-    # only the async one: an idle worker thread of an older anyio keeps what it ran last
+    # only the async one: a worker thread may be about to let go of its last arguments
     app = stage.app(endpoint, on_request_error=notifiers(stage)[:1], logs=False)
     assert type(ask(app).error) is Boom
     gc.collect()
