@@ -21,10 +21,11 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.utils.file_utils import change_cwd, setup_source_paths, walk_mutatable_files
 from mutmut.workers.isolation import run_in_fork
 
-from tests.mutation.survivors import Survivor, changes, explained, is_prose, survivors
+from tests.mutation.survivors import changes, explained, fates_by_module, is_living, is_prose
 from tests.mutation.trials import Reach, Trials
 
 REACH = Path("mutants/reach.json")
+_QUICKEST = 15.0  # seconds of tests for one mutant, at first; what outlives them is tried with all
 
 
 def main() -> int:
@@ -32,10 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation")
     parser.add_argument("names", nargs="*", help="for example 'afterword._ledger.runs.*'; tried again in any case")
     parser.add_argument("--children", type=int, default=2, help="how many are tried at once")
-    parser.add_argument("--most-seconds", type=float, default=1e9, help="of tests for one mutant, the quickest")
-    parser.add_argument(
-        "--anew", action="store_true", help="write the mutants anew: the source or a test has changed"
-    )
+    parser.add_argument("--anew", action="store_true", help="write them anew: the source or a test has changed")
     arguments = parser.parse_args()
     settings = tomllib.loads(Path("pyproject.toml").read_text())["tool"]["mutmut"]
     missing = [path for path in settings["only_mutate"] if not Path(path).exists()]
@@ -45,8 +43,9 @@ def main() -> int:
     stale = explained().stale({Path(path).stem: Path(path).read_text() for path in settings["only_mutate"]})
     if arguments.anew or not REACH.exists():
         run_in_fork(prepare, arguments.children)
-    run_in_fork(attempt, arguments)
-    code = tell(*survivors())
+    for most_seconds in (_QUICKEST, None):
+        run_in_fork(attempt, arguments.names, arguments.children, most_seconds)
+    code = tell()
     if stale:
         print("\nequivalent.toml explains what is not there:", *stale, sep="\n  ")
     return 1 if stale else code
@@ -76,8 +75,8 @@ def run_pytest(mutant: str, plugin: object) -> int:
         return int(pytest.main(["--rootdir=.", "-q", "--tb=short", *tests], plugins=[plugin]))
 
 
-def attempt(arguments: argparse.Namespace) -> int:
-    """Try the mutants, and write down what became of each."""
+def attempt(names: list[str], children: int, most_seconds: float | None) -> int:
+    """Try mutants with the quickest tests, or what lives with all; write down what became of each."""
     data = {path: SourceFileMutationData(path=path) for path in walk_mutatable_files()}
     known = explained()
     mutants: dict[str, SourceFileMutationData] = {}
@@ -85,7 +84,9 @@ def attempt(arguments: argparse.Namespace) -> int:
         of_file.load()
         of_file.meta_path = of_file.meta_path.absolute()  # the tests run in another folder
         chosen = [
-            name for name, code in of_file.exit_code_by_key.items() if _is_wanted(name, code, arguments.names)
+            name
+            for name, code in of_file.exit_code_by_key.items()
+            if _is_wanted(name, names) and (is_living(code) if most_seconds is None else names or code is None)
         ]
         for name, change in changes(path, chosen):
             if change in known or is_prose(change):
@@ -98,30 +99,33 @@ def attempt(arguments: argparse.Namespace) -> int:
         mutants[mutant].exit_code_by_key[mutant] = code
         mutants[mutant].save()
 
+    if not mutants:
+        return 0
     reach = json.loads(REACH.read_text())
-    trials = Trials(
-        list(mutants),
-        reach["tests"],
-        reach["seconds"],
-        record,
-        children=arguments.children,
-        most_seconds=arguments.most_seconds,
-    )
+    most_seconds = most_seconds or sum(reach["seconds"].values())
+    tests, seconds = reach["tests"], reach["seconds"]
+    trials = Trials(list(mutants), tests, seconds, record, children=children, most_seconds=most_seconds)
     return run_pytest("", trials)
 
 
-def _is_wanted(name: str, code: int | None, names: list[str]) -> bool:
-    return any(fnmatch.fnmatch(name, wanted) for wanted in names) if names else code is None
+def _is_wanted(name: str, names: list[str]) -> bool:
+    return not names or any(fnmatch.fnmatch(name, wanted) for wanted in names)
 
 
-def tell(tested: int, living: list[Survivor]) -> int:
-    """Print the figure and every mutant that lives without an explanation."""
-    known = explained()
-    unexplained = [survivor for survivor in living if survivor.change not in known]
-    for survivor in unexplained:
-        print(f"\n{survivor.name}: {survivor.status}\n  - {survivor.change.was}\n  + {survivor.change.becomes}")
-    equal = len(living) - len(unexplained)
-    print(f"\n{tested} mutants: {tested - len(living)} killed, {equal} change nothing, {len(unexplained)} live")
+def tell() -> int:
+    """Print every mutant that lives without an explanation or took too long, and the figures of each module."""
+    known, unexplained = explained(), 0
+    table = ["| module | mutants | killed | change nothing | live |", "|---|---:|---:|---:|---:|"]
+    for module, fates in fates_by_module().items():
+        living = [fate for fate in fates if fate.is_living and fate.change not in known]
+        for fate in fates:
+            if fate in living or fate.status == "timeout":
+                print(f"\n{fate.name}: {fate.status}\n  - {fate.change.was}\n  + {fate.change.becomes}")
+        equal = sum(fate.is_living for fate in fates) - len(living)
+        killed = len(fates) - equal - len(living)
+        table.append(f"| `{module}` | {len(fates)} | {killed} | {equal} | {len(living)} |")
+        unexplained += len(living)
+    print("", *table, sep="\n")
     return 1 if unexplained else 0
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-LIVING = ("survived", "no tests", "suspicious")
+LIVING = ("survived", "no tests", "suspicious", "segfault")
 
 
 class Change(NamedTuple):
@@ -21,33 +21,42 @@ class Change(NamedTuple):
     becomes: str
 
 
-class Survivor(NamedTuple):
-    """One mutant that no test has noticed."""
+class Fate(NamedTuple):
+    """What became of one mutant."""
 
     name: str
     status: str
     change: Change
 
+    @property
+    def is_living(self) -> bool:
+        """Whether no test has noticed it."""
+        return self.status in LIVING
 
-def survivors() -> tuple[int, list[Survivor]]:
-    """Return how many mutants have been tried, and those that live; the words of a sentence do not count."""
+
+def is_living(code: int | None) -> bool:
+    """Return whether mutmut's code for a mutant means that no test has noticed it."""
+    from mutmut.__main__ import status_by_exit_code
+
+    return status_by_exit_code[code] in LIVING
+
+
+def fates_by_module() -> dict[str, list[Fate]]:
+    """Return what became of the mutants that have been tried; the words of a sentence do not count."""
     from mutmut.__main__ import status_by_exit_code, walk_mutatable_files
     from mutmut.mutation.data import SourceFileMutationData
-    from mutmut.mutation.diff_apply import get_diff_for_mutant
 
-    tried, living = 0, []
+    fates: dict[str, list[Fate]] = {}
     for path in walk_mutatable_files():
         data = SourceFileMutationData(path=path)
         data.load()
-        for name, code in data.exit_code_by_key.items():
-            status = status_by_exit_code[code]
-            change = _change(name, get_diff_for_mutant(name, path=path)) if status in LIVING else None
-            if status == "not checked" or (change is not None and is_prose(change)):
-                continue
-            tried += 1
-            if change is not None:
-                living.append(Survivor(name, status, change))
-    return tried, living
+        tried = {
+            name: status_by_exit_code[code] for name, code in data.exit_code_by_key.items() if code is not None
+        }
+        told = [Fate(name, tried[name], change) for name, change in changes(path, tried) if not is_prose(change)]
+        if told:
+            fates[f"{path.parent.name}.{path.stem}"] = told
+    return fates
 
 
 class Explained:

@@ -19,6 +19,8 @@ from mutmut.mutation.trampoline import set_mutant_under_test
 from mutmut.state import state
 
 KILLED, SURVIVED, UNREACHED, TIMEOUT = 1, 0, 33, 36
+UNSOUND = 2
+"""A test fails without the mutant, too."""
 _WORDS = {KILLED: "killed", SURVIVED: "LIVES", UNREACHED: "UNREACHED", TIMEOUT: "timeout"}
 _GRACE = 30.0
 """Seconds that a mutant may take beyond three times what its tests take."""
@@ -28,6 +30,9 @@ class Trial(NamedTuple):
     """One mutant that is being tried in a child process."""
 
     mutant: str
+    tests: list[pytest.Item]
+    suspect: pytest.Item | None
+    """The test that has noticed it, if that is asked again, alone; ``tests`` are those that come after it."""
     report: int
     """The end of a pipe that says which test has noticed it."""
     deadline: float
@@ -85,6 +90,7 @@ class Trials:
         self._most_seconds = most_seconds
         self._killers: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._running: dict[int, Trial] = {}
+        self._failure_is = KILLED
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -93,11 +99,7 @@ class Trials:
         for mutant in self._mutants:
             while len(self._running) >= self._children:
                 self._wait()
-            tests = [items[name] for name in self._chosen(mutant) if name in items]
-            if tests:
-                self._start(mutant, tests)
-            else:
-                self._note(mutant, UNREACHED)
+            self._start(mutant, [items[name] for name in self._chosen(mutant) if name in items])
         while self._running:
             self._wait()
         return True
@@ -106,40 +108,54 @@ class Trials:
         """In a child: the first failure ends it."""
         if report.failed:
             os.write(self._report, report.nodeid.encode())
-            os._exit(KILLED)
+            os._exit(self._failure_is)
 
     def _chosen(self, mutant: str) -> Iterator[str]:
-        """Yield what reaches a mutant: first what noticed others of its function and module, then by duration."""
+        """Yield what reaches a mutant: what noticed others, its module's own tests, then by duration."""
         function = _function(mutant)
         module = function.rpartition(".")[0]
         noticed = self._killers[function] + self._killers[module]
-        tests = self._tests_of.get(function, ())
-        spent = 0.0
-        for name in sorted(tests, key=lambda name: (-noticed[name], self._seconds_of.get(name, 0.0))):
-            spent += self._seconds_of.get(name, 0.0)
-            if spent > self._most_seconds and name not in noticed:
-                return
-            yield name
+        own = f"/test_{module.rpartition('.')[2]}.py:"
 
-    def _start(self, mutant: str, tests: list[pytest.Item]) -> None:
+        def order(test: str) -> tuple[int, bool, float]:
+            return -noticed[test], own not in test, self._seconds_of.get(test, 0.0)
+
+        spent = 0.0
+        for test in sorted(self._tests_of.get(function, ()), key=order):
+            spent += self._seconds_of.get(test, 0.0)
+            if spent <= self._most_seconds or test in noticed or own in test:
+                yield test
+
+    def _start(self, mutant: str, tests: list[pytest.Item], suspect: pytest.Item | None = None) -> None:
+        if not tests and suspect is None:
+            self._note(mutant, UNREACHED)
+            return
         report, self._report = os.pipe()
         child = os.fork()
         if child == 0:
-            self._try(mutant, tests)
+            os.setpgid(0, 0)
+            self._try(mutant, tests, suspect)
         os.close(self._report)
-        expected = sum(self._seconds_of.get(item.nodeid, 0.0) for item in tests)
-        self._running[child] = Trial(mutant, report, time.monotonic() + 3 * expected + _GRACE)
+        asked = tests if suspect is None else [suspect, suspect]
+        expected = sum(self._seconds_of.get(item.nodeid, 0.0) for item in asked)
+        self._running[child] = Trial(mutant, tests, suspect, report, time.monotonic() + 3 * expected + _GRACE)
 
-    def _try(self, mutant: str, tests: list[pytest.Item]) -> None:
-        os.setpgid(0, 0)
+    def _try(self, mutant: str, tests: list[pytest.Item], suspect: pytest.Item | None) -> None:
+        """In a child: run the tests with the mutant; or one of them without it, and then with it."""
+        config = (suspect or tests[0]).config
+        config.pluginmanager.unregister(name="terminalreporter")
         silence = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        set_mutant_under_test(mutant)
         code = KILLED
         try:
+            if suspect is not None:
+                self._failure_is = UNSOUND
+                config.hook.pytest_runtest_protocol(item=suspect, nextitem=None)
+                self._failure_is, tests = KILLED, [suspect]
+            set_mutant_under_test(mutant)
             for item, following in zip(tests, [*tests[1:], None], strict=True):
-                item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             code = SURVIVED
         finally:
             os._exit(code)
@@ -157,20 +173,29 @@ class Trials:
         time.sleep(0.005)
 
     def _finish(self, trial: Trial, code: int) -> None:
+        """Note what became of a mutant. A test that has noticed it is asked again, as it may fail by chance."""
         with os.fdopen(trial.report, "rb") as pipe:
             killer = pipe.read().decode()
-        if killer:
+        if trial.suspect is None:
+            place = next((place for place, item in enumerate(trial.tests) if item.nodeid == killer), None)
+            if place is None:
+                self._note(trial.mutant, TIMEOUT if code == -signal.SIGKILL else code)
+            else:
+                self._start(trial.mutant, trial.tests[place + 1 :], trial.tests[place])
+        elif code == KILLED:
             function = _function(trial.mutant)
             self._killers[function][killer] += 1
             self._killers[function.rpartition(".")[0]][killer] += 1
-        self._note(trial.mutant, TIMEOUT if code == -signal.SIGKILL else code, killer)
+            self._note(trial.mutant, code, killer)
+        elif trial.tests:
+            self._start(trial.mutant, trial.tests)
+        else:
+            self._note(trial.mutant, SURVIVED)
 
     def _note(self, mutant: str, code: int, killer: str = "") -> None:
         self._tried += 1
         self._record(mutant, code)
-        word = {KILLED: "killed", SURVIVED: "LIVES", UNREACHED: "UNREACHED", TIMEOUT: "timeout"}.get(
-            code, str(code)
-        )
+        word = _WORDS.get(code, str(code))
         print(f"{self._tried}/{len(self._mutants)} {word} {mutant} {killer}", file=sys.__stderr__, flush=True)
 
 
