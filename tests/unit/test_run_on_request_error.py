@@ -11,8 +11,9 @@ from starlette.background import BackgroundTask
 import afterword
 from afterword._ledger import deferred
 from tests.scenarios.test_interference import TimeLimit
-from tests.support.asgi import ask
+from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
+from tests.support.stage import named
 from tests.support.story import dropped, request_error, succeeded
 
 MARK = "run_on_request_error"
@@ -252,3 +253,30 @@ def test_an_error_behind_the_whole_response_is_told_as_one(stage: InProcessStage
     assert [run.outcome for run in stage.ended] == ["dropped"]
     assert "after its response" in detail(stage)
     assert "never built" not in detail(stage)
+
+
+def test_a_marked_task_that_runs_already(stage: InProcessStage):
+    """A marked task that an endpoint has started beside itself is not run once more when the endpoint fails."""
+    began, ends = asyncio.Event(), asyncio.Event()
+    beside: list[asyncio.Task] = []
+
+    @afterword.task(run_on_request_error=True)
+    @named("audit")
+    async def audit() -> None:
+        stage.did.append("audit")
+        began.set()
+        await ends.wait()
+
+    async def endpoint() -> None:
+        beside.append(asyncio.create_task(BackgroundTask(audit)()))
+        await began.wait()
+        raise LookupError("boom")
+
+    async def scenario() -> None:
+        await call(stage.app(endpoint))
+        ends.set()
+        await beside.pop()
+
+    asyncio.run(scenario())
+    assert stage.did == ["audit"]
+    stage.assert_story(succeeded("audit"), request_error(500, "LookupError"))

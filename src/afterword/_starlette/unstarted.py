@@ -28,9 +28,9 @@ def settle(request: RequestState) -> None:
         return
     if not nothing_deferred():
         drain()
+    request.settled = True
     if request.runs or request.failures:
         _settle_runs(request)
-    request.settled = True
     if not request.inside:
         request.scope = request.app = None
     if request.parent is not None:
@@ -53,7 +53,6 @@ def settle_rest(request: RequestState) -> None:
 
 def _settle_runs(request: RequestState) -> None:
     locate(request)
-    request.settled = True
     for failure in request.failures:
         report(request, failure)
         if not request.inside:
