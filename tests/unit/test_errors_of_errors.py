@@ -6,12 +6,13 @@ import math
 import pytest
 from fastapi import BackgroundTasks, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.story import dropped, request_error
+from tests.support.story import abandoned, dropped, request_error
 from tests.unit.test_log_helpers import REST, messages, serve_once
 
 
@@ -166,6 +167,73 @@ def test_a_handlers_stream_that_breaks(stage: InProcessStage):
 
     ask(stage.instrument(with_handler(stage, KeyError, stream)))
     stage.assert_story(dropped("mail"), request_error(200, "OSError"))
+
+
+class BreaksOff(Response):
+    """Raises where it is half written."""
+
+    async def __call__(self, scope, receive, send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": []})
+        raise OSError("the disk is full")
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+@pytest.mark.parametrize("kind", [KeyError, Exception], ids=["inside", "outermost"])
+def test_a_handlers_own_task_whose_response_breaks_off(stage: InProcessStage, kind, status):
+    """A task on an error response that breaks off is dropped, for what that raised; the request has failed."""
+
+    async def breaks(request: Request, exc: Exception) -> Response:
+        return BreaksOff(status_code=status, background=BackgroundTask(stage.works("audit")))
+
+    ask(stage.instrument(with_handler(stage, kind, breaks)))
+    stage.assert_story(dropped("mail"), dropped("audit"), request_error(status, "OSError"))
+    details = [line["detail"] for line in stage.lines("background_task.dropped")]
+    assert all("the response broke off with OSError" in detail for detail in details)
+    assert [line["log_level"] for line in stage.accounts.lines.of_requests()] == [
+        "warning" if status == 404 else "error"
+    ]
+
+
+def test_a_client_error_whose_answer_breaks_off_with_a_task(stage: InProcessStage):
+    """A 4xx is a warning where what it cost was a task of its own answer."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    async def breaks(request: Request, exc: Exception) -> Response:
+        return BreaksOff(status_code=404, background=BackgroundTask(stage.works("audit")))
+
+    app = stage.app(endpoint)
+    app.add_exception_handler(KeyError, breaks)
+    ask(app)
+    assert [line["log_level"] for line in stage.accounts.lines.of_requests()] == ["warning"]
+    stage.assert_story(dropped("audit"), request_error(404, "OSError"))
+
+
+def test_a_handlers_response_that_cannot_be_sent_any_more(stage: InProcessStage):
+    """A task on an error response that came too late is abandoned: another response was what broke off."""
+
+    class RaisesMore:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            try:
+                await self.app(scope, receive, send)
+            except OSError:
+                raise ConnectionError("no session") from None
+
+    async def endpoint() -> Response:
+        return BreaksOff()
+
+    async def too_late(request: Request, exc: Exception) -> Response:
+        return Response(status_code=500, background=BackgroundTask(stage.works("audit")))
+
+    app = stage.app(endpoint)
+    app.add_middleware(RaisesMore)
+    app.add_exception_handler(Exception, too_late)
+    ask(app)
+    stage.assert_story(abandoned("audit", "response_replaced"), request_error(200, "ConnectionError"))
 
 
 def test_a_retry_of_what_was_made_of_an_error(stage: InProcessStage):

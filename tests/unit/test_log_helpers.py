@@ -6,6 +6,7 @@ import logging
 import pytest
 import structlog
 from fastapi import BackgroundTasks
+from fastapi.responses import JSONResponse
 
 from afterword.logs import ReportedFilter, add_context
 from tests.support.asgi import ask, call
@@ -276,3 +277,44 @@ def test_odd_records_pass():
     make = logging.LogRecord
     for exc_info in (None, (None, None, None), True):
         assert ReportedFilter().filter(make("x", logging.ERROR, "x.py", 1, "news", (), exc_info))
+
+
+class Gives504:
+    """Answers when its application is cancelled, and lets the cancellation go on."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            await JSONResponse({}, 504)(scope, receive, send)
+            raise
+
+
+class AtOnce:
+    """Allows an application no time at all, and fails with a `TimeoutError`."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        async with asyncio.timeout(0):
+            await self.app(scope, receive, send)
+
+
+def test_what_a_reported_cancellation_became_is_not_filtered(stage: InProcessStage, server_log):
+    """That a mounted application has told its cancellation does not hide the error that came of it outside."""
+
+    async def endpoint() -> None:
+        await asyncio.Event().wait()
+
+    stage.render()
+    inner, outer = stage.app(endpoint), stage.app()
+    inner.add_middleware(Gives504)
+    outer.add_middleware(AtOnce)
+    outer.mount("/inner", inner)
+    asyncio.run(serve_once(outer, path="/inner/"))
+    assert [line["error_type"] for line in stage.lines("request.failed")] == ["asyncio.exceptions.CancelledError"]
+    assert messages(server_log) == ["Exception in ASGI application", *REST]

@@ -111,14 +111,20 @@ def record_request_error(
     if request.task_failed or request.forked:
         return None
     kind = DISCONNECTED if exc is request.lost_client else failure_kind(exc, request.kind)
-    failure = _known_failure(request, exc, kind) or _new_failure(request, exc, kind)
+    answered = any(earlier.before_response for earlier in request.failures)  # by a handler, perhaps
+    failure = _known_failure(request, exc, kind, depth) or _new_failure(request, exc, kind, depth)
     failure.reached = reached
     if not request.started:
         request.failed_at = request.inside
     locate(request)
     for run, record in request.runs.copy().items():  # a thread may schedule more
-        # a task on an error response was attached because of this error: it may still run
-        if not is_pending(run) or record.on_error_response or isinstance(record.failure, RequestFailure):
+        if not is_pending(run):
+            continue
+        if record.on_error_response:
+            if not (answered and failure.broke_off):
+                continue  # it was attached because of this error: it may still run
+            record.on_error_response = False  # it was the error response that broke off
+        if isinstance(record.failure, RequestFailure):
             continue
         if was_removed(record):
             record.removed = True
@@ -144,7 +150,9 @@ def record_escaped_error(request: RequestState, exc: BaseException) -> RequestFa
     return failure
 
 
-def _known_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure | None:
+def _known_failure(
+    request: RequestState, exc: BaseException, kind: str, depth: int | None
+) -> RequestFailure | None:
     """Return the failure that an exception belongs to. It is reported by the exception that decides the answer.
 
     That is the last one: if a handler or a middleware raises while it handles another one, the server answers.
@@ -162,13 +170,13 @@ def _known_failure(request: RequestState, exc: BaseException, kind: str) -> Requ
             known = [failure for failure in request.failures if isinstance(failure.exc, CancelledError)]
         elif known and known[0].kind == ERROR and known[0].exc is not exc and not known[0].reported:
             known[0].supersede(exc)
-            _note_progress(known[0], request)
+            _note_progress(known[0], request, depth)
     return known[0] if known else None
 
 
-def _new_failure(request: RequestState, exc: BaseException, kind: str) -> RequestFailure:
+def _new_failure(request: RequestState, exc: BaseException, kind: str, depth: int | None) -> RequestFailure:
     failure = RequestFailure(exc, kind)
-    _note_progress(failure, request)
+    _note_progress(failure, request, depth)
     for reported in request.reported_inside:
         if _same_error(exc, reported.known):
             failure.reported = failure.inside = True
@@ -177,10 +185,11 @@ def _new_failure(request: RequestState, exc: BaseException, kind: str) -> Reques
     return failure
 
 
-def _note_progress(failure: RequestFailure, request: RequestState) -> None:
+def _note_progress(failure: RequestFailure, request: RequestState, depth: int | None) -> None:
     """Note how far the response had come when the error was raised."""
     failure.before_response = not request.started
-    failure.broke_off = request.started and not request.complete
+    begun = request.started or (depth == 0 and request.status is not None)  # by what lies around the application
+    failure.broke_off = begun and not request.complete
 
 
 # --- it is reported ---------------------------------------------------------------------------------------------
@@ -193,7 +202,8 @@ def is_request_error(request: RequestState, failure: RequestFailure) -> bool:
         return False
     if failure.kind == CANCELLED:
         return status is not None and status >= 400
-    return not (failure.before_response and status is not None and status < 400)
+    answered = failure.before_response and not failure.broke_off
+    return not (answered and status is not None and status < 400)
 
 
 def is_client_error(status: int | None) -> bool:
