@@ -142,8 +142,8 @@ def _referred_to(
 def _smallest(objects: Iterable[object]) -> list[object]:
     """Return the smallest of some objects, as many as can be looked into at once: the large ones are data."""
     in_order = sorted(objects, key=_size)
-    sizes = itertools.accumulate(map(_size, in_order))
-    return [value for value, size in zip(in_order, sizes, strict=True) if size <= _MOST_VALUES]
+    fits = (size <= _MOST_VALUES for size in itertools.accumulate(map(_size, in_order)))
+    return list(itertools.compress(in_order, fits))
 
 
 def _size(value: object) -> int:
