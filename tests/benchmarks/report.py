@@ -54,7 +54,7 @@ def goals(results: Results) -> list[Goal]:
             "instructions: the account and metrics ÷ that lean wrapper", 0.20, added("afterword-metrics", "lean")
         ),
         Goal("instructions: request without tasks ÷ bare", 1.08, request("afterword", 0)),
-        Goal("instructions: request beside an instrumented application ÷ bare", 1.02, request("toggled", 0)),
+        Goal("instructions: un-instrumented beside, request ÷ bare", 1.02, request("toggled", 0)),
         Goal(
             "instructions: un-instrumented beside, request with 10 tasks ÷ bare", 1.15, request("toggled", TASKS)
         ),
