@@ -26,11 +26,11 @@ from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 from tests.workers.servers import Samples, balance, is_up, lost, scrape
 
-pytestmark = pytest.mark.timeout(600)
 APP = "tests.workers.journal_app:app"
 CLIENTS = 3
 KILLS = int(os.environ.get("AFTERWORD_TEST_KILLS", "6"))
 """Kills of each server; more on demand."""
+pytestmark = pytest.mark.timeout(300 + 60 * KILLS)
 
 
 def one(port: int) -> list[str]:
@@ -147,16 +147,40 @@ def counted(samples: Samples) -> Counter[str]:
 
 
 def kill_under_load(served: Served, number: int) -> None:
-    """Kill one process while it works; now and then, all that there are."""
+    """Kill one process while it works; by turns alone, with the one that closes its account, and all there are."""
     with load(served.address) as answered:
         wait_until(lambda: bool(answered), why=served.log)
         time.sleep(random.random() * 0.2)  # whatever it is doing then
         if served.command == one(served.port) or number % 3 == 2:
             served.kill()
         else:
-            os.kill(random.choice(sorted(answered)), signal.SIGKILL)
+            first = random.choice(sorted(answered))
+            kill(first)
+            if number % 3 == 1:
+                kill_while_closing(served.address, answered - {first})
     if served.server is None:
         served.start()
+
+
+def kill(pid: int) -> None:
+    """Kill a process, unless it is dead."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def kill_while_closing(address: str, others: set[int]) -> None:
+    """Let somebody close the account of the dead, and kill all who may be doing that in the middle of it."""
+
+    def ask() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            scrape(address)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(random.random() * 0.05)
+    for pid in others:
+        kill(pid)
+    asking.join()
 
 
 @pytest.mark.parametrize(
