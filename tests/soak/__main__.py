@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from examples.shop.process import free_port
 from tests.soak.soaking import Figures, soak
+from tests.support.disks import mounted
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "10"))
 MOST_GROWTH = 8.0
@@ -61,15 +61,11 @@ def _row(name: str, figures: Figures) -> str:
 @contextlib.contextmanager
 def full_disk() -> Iterator[Path | None]:
     """Provide a directory on a disk that is soon full; ``None`` where none can be mounted."""
-    with tempfile.TemporaryDirectory(prefix="soak-disk-") as directory:
-        mount = ["mount", "-t", "tmpfs", "-o", "size=10m,mode=700", "tmpfs", directory]
-        if os.name != "posix" or os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
-            yield None
-            return
-        try:
-            yield Path(directory, "journal")
-        finally:
-            subprocess.run(["umount", "--lazy", directory], check=True)  # a worker may be about to end
+    with (
+        tempfile.TemporaryDirectory(prefix="soak-disk-") as directory,
+        mounted(Path(directory), "size=10m,mode=700") as is_mounted,
+    ):
+        yield Path(directory, "journal") if is_mounted else None
 
 
 if __name__ == "__main__":

@@ -22,17 +22,27 @@ TRACE, REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 class Heard:
-    """A teller that keeps what it is told."""
+    """A keeper that keeps what it is told."""
+
+    has_left = False
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.dead: list[DeadProcess] = []
+        self.faults = 0
+        self.off = 0
 
     def tell(self, record: Record) -> None:
         self.records.append(record)
 
     def count(self, dead: DeadProcess) -> None:
         self.dead.append(dead)
+
+    def count_fault(self) -> None:
+        self.faults += 1
+
+    def went_off(self) -> None:
+        self.off += 1
 
     @property
     def outcomes(self) -> dict[str, str | None]:

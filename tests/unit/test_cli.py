@@ -171,7 +171,7 @@ def test_a_lost_run_has_advice(journal: Journal, ledger: Ledger):
     run = started(ledger)
     die(journal, time.time())
     give_up(ledger, run)
-    journal.teller = Heard()
+    journal.join(Heard())
     journal.recover()
     [cause] = afterword("causes", journal.directory, "--outcome", "lost").objects
     assert cause["outcome"] == "lost"

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from afterword._ledger.journal import files, history, layout, records, recovery, segments
 from afterword._ledger.journal.journal import Journal, journal_at
+from tests.support.disks import mounted
 from tests.support.interpreter import run_fresh
 from tests.support.journals import (
     Heard,
@@ -73,8 +73,6 @@ def opened() -> Iterator[Callable[[Path], Journal]]:
 
 def assert_off(journal: Journal, errors: Errors, because: str) -> None:
     """Assert that the journal is off with one error line, and that runs go on as before."""
-    switched: list[bool] = []
-    journal.on_off.append(lambda: switched.append(True))
     for _ in range(3):
         ended(ledger_of(journal))
     assert journal.is_off
@@ -123,11 +121,11 @@ def test_an_unwritable_directory():
 def test_what_switches_it_off_can_be_counted(opened, tmp_path: Path, errors: Errors):
     """Whoever asked for it hears once that the journal is off."""
     (tmp_path / "file").touch()
-    journal, heard = opened(tmp_path / "file"), []
-    journal.on_off.append(lambda: heard.append(True))
+    journal, heard = opened(tmp_path / "file"), Heard()
+    journal.join(heard)
     ended(ledger_of(journal))
     ended(ledger_of(journal))
-    assert heard == [True]
+    assert (heard.faults, heard.off) == (1, 1)
 
 
 def test_a_directory_that_is_removed(opened, tmp_path: Path, errors: Errors):
@@ -195,16 +193,12 @@ print(count, journal.is_off)
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="only root can make a small disk")
 def test_a_real_disk_that_is_full(tmp_path: Path):
     """On a disk of 10 MiB, the process goes on when the disk is full: no signal ends it."""
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=10m", "none", str(tmp_path)], check=False)
-    if made.returncode:
-        pytest.skip("no disk may be mounted here")
-    try:
+    with mounted(tmp_path, "size=10m") as is_small:
+        if not is_small:
+            pytest.skip("no disk may be mounted here")
         printed, complained = run_fresh(FILLED, JOURNAL=str(tmp_path / "journal"))
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
     count, is_off = printed.split()
     assert int(count) > 10_000
     assert is_off == "True"

@@ -244,7 +244,7 @@ def test_a_file_that_another_claims_is_left(journal: Journal, tmp_path: Path):
 def test_the_thread_looks_for_the_dead(journal: Journal, tmp_path: Path):
     """A process that has runs closes the accounts of others within seconds, without being asked."""
     heard = Heard()
-    journal.teller = heard
+    journal.join(heard)
     ended(ledger_of(journal))
     write_live(tmp_path)
     wait_until(lambda: heard.dead)

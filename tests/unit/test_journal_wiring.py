@@ -1,11 +1,8 @@
-"""An application's journal: how it is switched on, what if it cannot be, when it looks, what it never stores."""
+"""An application's journal: how it is switched on, when it looks, what it never stores."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import stat
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,25 +18,9 @@ from afterword._ledger.journal.journal import Journal
 from afterword._setup.environment import journal_limits
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.journals import (
-    history_of,
-    started,
-    write_live,
-)
+from tests.support.journals import history_of, started
 from tests.support.story import succeeded
 from tests.support.waiting import wait_until_async
-
-
-def find(app: Any) -> None:
-    """Look for the dead, as an application does when it starts."""
-    journal = afterword._ledger.instrumentation.get_instrumentation(app).journal  # type: ignore[attr-defined]
-    journal.recover()
-
-
-def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
-    """Return whose errors were counted."""
-    samples = stage.accounts.prometheus.samples()
-    return [(s[1]["afterword_observer"], s[2]) for s in samples if s[0] == "afterword_observer_errors_total"]
 
 
 def test_it_is_off_unless_it_is_asked_for(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
@@ -101,76 +82,6 @@ def test_a_bad_path_is_an_error_of_the_caller(path: Any, error: type[Exception],
     """What is no path is an error that names the argument."""
     with pytest.raises(error, match=r"^journal: "):
         afterword.instrument(stage.fastapi(), journal=path)
-
-
-# --- a directory that cannot be used --------------------------------------------------------------------
-
-
-def unwritable(path: Path) -> None:
-    """Make a directory that nobody may write to."""
-    path.mkdir()
-    path.chmod(0o500)
-
-
-def a_file(path: Path) -> None:
-    """Make a file."""
-    path.write_text("mine")
-
-
-def a_pipe(path: Path) -> None:
-    """Make a named pipe, which would block whoever opens it."""
-    os.mkfifo(path)
-
-
-def a_link_to_a_file(path: Path) -> None:
-    """Make a link that leads elsewhere."""
-    path.symlink_to("/etc/passwd")
-
-
-def a_link_to_itself(path: Path) -> None:
-    """Make a link that leads nowhere."""
-    path.symlink_to(path)
-
-
-BAD = [a_file, a_pipe, a_link_to_a_file, a_link_to_itself]
-if os.geteuid():  # root may write anywhere
-    BAD.append(unwritable)
-
-
-@pytest.mark.parametrize("make", BAD, ids=lambda make: make.__name__)
-@pytest.mark.faults
-def test_a_directory_that_cannot_be_used(
-    make: Callable[[Path], None], stage: InProcessStage, directory: Path, caplog: pytest.LogCaptureFixture
-):
-    """One error line, one counted error, and the application and its other signals are as before."""
-    make(directory)
-    app = stage.app_with(stage.works("mail"), journal=directory)
-    with caplog.at_level(logging.ERROR, "afterword"):
-        for _ in range(3):
-            assert ask(app).status == 200
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    assert "is off" in caplog.text
-    assert errors_of(stage) == [("Journal", 1.0)]
-    stage.assert_story(*[succeeded("mail")] * 3)
-    directory.chmod(0o700, follow_symlinks=False) if stat.S_ISDIR(os.lstat(directory).st_mode) else None
-
-
-@pytest.mark.faults
-def test_a_directory_with_garbage(
-    stage: InProcessStage, directory: Path, left: Any, caplog: pytest.LogCaptureFixture
-):
-    """What is none of ours is left alone and said once; the rest is told."""
-    left(started)
-    (directory / ("0" * 20 + ".live")).write_bytes(os.urandom(10_000))
-    write_live(directory, off=True)
-    (directory / "notes.txt").write_text("mine")
-    app = stage.app(journal=directory)
-    with caplog.at_level(logging.ERROR, "afterword"):
-        find(app)
-        find(app)
-    assert len(stage.lines("background_task.lost")) == 1
-    assert (directory / "notes.txt").read_text() == "mine"
-    assert len(caplog.records) == 1
 
 
 # --- when it is looked for ---------------------------------------------------------------------------------------

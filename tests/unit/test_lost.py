@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry._logs import SeverityNumber
 
 import afterword
 from afterword import TaskObserver, TaskRun
 from afterword._common.model import RequestInfo
 from afterword._ledger.journal.journal import Journal, journal_at
+from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 from tests.support.journals import (
@@ -26,6 +28,7 @@ from tests.support.journals import (
     scheduled,
     started,
 )
+from tests.support.sdk_logs import KeptLogs
 
 Numbers = dict[tuple[str, ...], float]
 
@@ -163,6 +166,58 @@ def test_an_end_that_was_not_told_is_told_again(stage: InProcessStage, directory
     assert [event.attributes["exception.type"] for event in span.events] == ["ValueError"]
     assert stage.lines("background_task.lost") == []
     assert [record.outcome for record in history_of(directory)] == ["failed"]
+
+
+def test_log_records_tell_of_the_dead(stage: InProcessStage, directory: Path, left: Any, kept_logs: KeptLogs):
+    """OpenTelemetry log records say of a lost run what its log line says, in the trace of its span."""
+    pending, running = left(scheduled, started)
+    find(stage.app(journal=directory, observers=[OpenTelemetryLogs(kept_logs.provider)]))
+    records = {record.attributes["background_task.run.id"]: record for record in kept_logs.records}
+    lines = {line["task_run"]: line for line in stage.lines("background_task.lost")}
+    assert records.keys() == lines.keys() == {pending.id, running.id}
+    for run, state in ((pending, "pending"), (running, "running")):
+        record, attributes, line = records[run.id], records[run.id].attributes, lines[run.id]
+        assert (record.event, record.severity) == ("background_task.lost", SeverityNumber.WARN.value)
+        assert record.body == f"mail lost: {line['detail']}"
+        assert f"{record.trace_id:032x}" == line["trace_id"] == TRACE
+        told = {
+            "background_task.name": "mail",
+            "background_task.outcome": "lost",
+            "background_task.state": state,
+            "error.type": "lost",
+            "process.pid": os.getpid(),
+            "http.request.method": "POST",
+            "http.route": "/orders/{number}",
+            "http.request.header.x-request-id": ("r-1",),
+        }
+        assert told.items() <= attributes.items()
+        assert attributes["background_task.age"] == pytest.approx(line["age_s"], abs=1e-5)
+        assert "background_task.recovered" not in attributes
+
+
+@pytest.mark.parametrize(("level", "events"), [("warning", ["failed"]), ("info", ["failed", "succeeded"])])
+def test_log_records_tell_ends_that_were_not_told(
+    level: str, events: list[str], stage: InProcessStage, directory: Path, kept_logs: KeptLogs
+):
+    """An end that was perhaps not told has its own record, marked as recovered, if its level is asked for."""
+    journal = journal_at(str(directory))
+    ledger = ledger_of(journal, traces=[Ids()])
+    ledger.set_observers([seen for seen in ledger.observers if type(seen).__name__ != "Told"])
+    ended(ledger, exc=ValueError("no such mailbox"))
+    ended(ledger)
+    journal.close()
+    find(stage.app(journal=directory, observers=[OpenTelemetryLogs(kept_logs.provider, level=level)]))
+    assert sorted(record.event for record in kept_logs.records) == [f"background_task.{each}" for each in events]
+    for record in kept_logs.records:
+        assert record.attributes["background_task.recovered"] is True
+        assert "background_task.age" not in record.attributes
+        assert record.attributes["background_task.duration"] >= 0
+    [failed] = [record for record in kept_logs.records if record.event.endswith("failed")]
+    assert failed.severity == SeverityNumber.ERROR.value
+    assert failed.body == "mail failed: it raised; see the traceback"
+    told = {f"exception.{key}": failed.attributes[f"exception.{key}"] for key in ("type", "message")}
+    assert told == {"exception.type": "ValueError", "exception.message": "no such mailbox"}
+    assert "ValueError: no such mailbox" in failed.attributes["exception.stacktrace"]
 
 
 def test_a_signal_that_is_off_tells_nothing(stage: InProcessStage, directory: Path, left: Any):

@@ -22,6 +22,8 @@ UNBOUNDED = Limits(runs=1 << 60, seconds=1e9, size=1 << 60)
 class Notes(TaskObserver):
     """Notes what is told of the runs of this process, and of those of the dead."""
 
+    has_left = False
+
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
@@ -40,12 +42,18 @@ class Notes(TaskObserver):
     def count(self, dead: DeadProcess) -> None:
         self.note("counted", dead.process, len(dead.lost))
 
+    def count_fault(self) -> None:
+        self.note("fault", os.getpid())
+
+    def went_off(self) -> None:
+        self.note("off", os.getpid())
+
 
 def main() -> None:
     """Run until somebody kills us."""
     directory, notes = sys.argv[1], Notes(sys.argv[2])
     journal = journal_at(directory, UNBOUNDED)
-    journal.teller = notes
+    journal.join(notes)
     ledger = ledger_of(journal, notes, traces=[Ids()])
     journal.open()
     runs: list[TaskRun] = []

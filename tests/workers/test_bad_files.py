@@ -1,7 +1,6 @@
 """What lies in the workers' directory and was never written by a worker, and a directory without room."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support import ROOT
+from tests.support.disks import on_a_small_disk
 from tests.support.waiting import wait_until
 from tests.workers.servers import balance, scrape, serve, succeeded, uvicorn
 
@@ -136,23 +136,11 @@ def full(
     )
 
 
-def on_a_small_disk(directory: Path) -> list[str] | None:
-    """Return how to run a command with a real disk of 128 KiB mounted there, if that is allowed here."""
-    mount = f'mount -t tmpfs -o size=128k none "{directory}" && exec "$@"'
-    for unshare in (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"]):
-        command = [*unshare, "sh", "-c", mount, "sh"]
-        if shutil.which("unshare") is None:
-            return None
-        if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
-            return command
-    return None
-
-
 @pytest.mark.parametrize("how", ["limit", "disk"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_directory_without_room_harms_nobody(when: str, how: str, tmp_path: Path):
     """Where the directory is full, every task runs and every scrape is answered; the log says it once."""
-    prefix = on_a_small_disk(tmp_path) if how == "disk" else None
+    prefix = on_a_small_disk(tmp_path, "128k") if how == "disk" else None
     if how == "disk" and prefix is None:
         pytest.skip("nothing may be mounted here; the other half of this test holds the same by a limit")
     done = full(tmp_path, when, how, prefix)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from functools import partial
 
 from .._common.faults import contained
 from .._common.log import log_fault
 from .._ledger.instrumentation import Instrumentation, Settings
 from .._ledger.journal.history import pids
 from .._ledger.journal.journal import Journal, journal_at
-from .._signals.lost import CountsDead, LostRuns, SpansOfTheDead
+from .._signals.lost import CountsDead, DeadProcess, DeadRun, LinesOfTheDead, LostRuns, SpansOfTheDead, TellsDead
 from .._signals.prometheus import PrometheusFiles
 from .environment import journal_directory, journal_limits
 
@@ -26,20 +24,11 @@ def journal_of(settings: Settings) -> Journal | None:
 
 
 def connect(journal: Journal, instrumentation: Instrumentation) -> None:
-    """Let an application's signals tell of the dead.
+    """Let an application's signals tell of the dead, until it is instrumented no more.
 
     Of several applications with one journal, the one that was instrumented last does so.
     """
-    settings, known = instrumentation.settings, weakref.ref(instrumentation)
-    late = [] if instrumentation.late is None else [instrumentation.late[0]]
-    metrics = [seen for seen in (*instrumentation.ledger.observers, *late) if isinstance(seen, CountsDead)]
-    spans = SpansOfTheDead(settings.tracer_provider, new_trace=settings.new_trace) if settings.traces else None
-    journal.teller = LostRuns(spans, logs=settings.logs, metrics=metrics, failed=_recording(known))
-    journal.on_off.append(_counting(known))
-    for files in instrumentation.ledger.observers:
-        if isinstance(files, PrometheusFiles):
-            files.set_journaled(not journal.is_off)
-            journal.on_off.append(partial(files.set_journaled, False))
+    journal.join(_Keeper(instrumentation, is_off=journal.is_off))
     instrumentation.journal = journal
 
 
@@ -51,25 +40,49 @@ def pids_in(journal: Journal | None) -> set[int]:
     return pids(journal.directory)
 
 
-def _recording(known: weakref.ref[Instrumentation]) -> Callable[[str, str, BaseException], None]:
-    def failed(who: str, what: str, fault: BaseException) -> None:
-        instrumentation = known()
+class _Keeper:
+    """An application that keeps a journal. It is known weakly: the journal is the process's."""
+
+    def __init__(self, instrumentation: Instrumentation, *, is_off: bool) -> None:
+        settings, self._known = instrumentation.settings, weakref.ref(instrumentation)
+        late = [] if instrumentation.late is None else [instrumentation.late[0]]
+        observers = [*instrumentation.ledger.observers, *late]
+        tellers: list[TellsDead] = []
+        if settings.traces:  # first: the others have the ids of the span
+            tellers.append(SpansOfTheDead(settings.tracer_provider, new_trace=settings.new_trace))
+        if settings.logs:
+            tellers.append(LinesOfTheDead())
+        tellers += [seen for seen in observers if isinstance(seen, TellsDead)]
+        metrics = [seen for seen in observers if isinstance(seen, CountsDead)]
+        self._lost = LostRuns(tellers, metrics, self._failed)
+        self._files = [seen for seen in observers if isinstance(seen, PrometheusFiles)]
+        for files in self._files:
+            files.set_journaled(not is_off)
+
+    @property
+    def has_left(self) -> bool:
+        instrumentation = self._known()
+        return instrumentation is None or instrumentation.closed
+
+    def tell(self, run: DeadRun, /) -> None:
+        self._lost.tell(run)
+
+    def count(self, dead: DeadProcess, /) -> None:
+        self._lost.count(dead)
+
+    def count_fault(self) -> None:
+        instrumentation = self._known()
+        for observer in () if instrumentation is None else instrumentation.ledger.observers:
+            with contained():
+                observer.observer_failed(_SOURCE)
+
+    def went_off(self) -> None:
+        for files in self._files:
+            files.set_journaled(False)
+
+    def _failed(self, who: str, what: str, fault: BaseException) -> None:
+        instrumentation = self._known()
         if instrumentation is not None:
             instrumentation.ledger.record_internal_error(who, what, fault)
         else:
             log_fault(f"{who}.{what} failed", fault)
-
-    return failed
-
-
-def _counting(known: weakref.ref[Instrumentation]) -> Callable[[], None]:
-    """Return what counts the error that has switched a journal off; the journal itself has logged it."""
-
-    def count() -> None:
-        instrumentation = known()
-        if instrumentation is not None and not instrumentation.closed:
-            for observer in instrumentation.ledger.observers:
-                with contained():
-                    observer.observer_failed(_SOURCE)
-
-    return count

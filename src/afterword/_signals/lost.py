@@ -78,6 +78,14 @@ class DeadProcess(Protocol):
 
 
 @runtime_checkable
+class TellsDead(Protocol):
+    """Spans, lines, or records."""
+
+    def tell_dead(self, run: DeadRun) -> None:
+        """Tell the end of a run; if it is ``recovered``, it may have been told before."""
+
+
+@runtime_checkable
 class CountsDead(Protocol):
     """Metrics."""
 
@@ -92,20 +100,15 @@ Failed = Callable[[str, str, BaseException], None]
 class LostRuns:
     """Tells of the dead in the signals that an application has. An error in one of them spares the others."""
 
-    def __init__(
-        self, spans: SpansOfTheDead | None, *, logs: bool, metrics: Sequence[CountsDead], failed: Failed
-    ) -> None:
-        self._spans = spans
-        self._logs = logs
+    def __init__(self, tellers: Sequence[TellsDead], metrics: Sequence[CountsDead], failed: Failed) -> None:
+        self._tellers = tellers
         self._metrics = metrics
         self._failed = failed
 
     def tell(self, run: DeadRun) -> None:
-        """Tell the end of a run; if it is ``recovered``, it may have been told before."""
-        if self._spans is not None:
-            self._try("telling", self._spans.tell, run)  # first: the line has the ids of the span
-        if self._logs:
-            self._try("telling", _log, run)
+        """Tell the end of a run, in the order of the tellers."""
+        for teller in self._tellers:
+            self._try("telling", teller.tell_dead, run)
 
     def count(self, dead: DeadProcess) -> None:
         """Count what was lost."""
@@ -128,7 +131,7 @@ class SpansOfTheDead:
         self._tracer = get_tracer(semconv.SCOPE, __version__, tracer_provider)
         self._new_trace = new_trace
 
-    def tell(self, run: DeadRun) -> None:
+    def tell_dead(self, run: DeadRun) -> None:
         """Record the span, and note its ids in the run."""
         around = context_of(run.parent_trace_id, run.parent_span_id, sampled=True) or otel.Context()
         links: list[Link] = []
@@ -140,25 +143,22 @@ class SpansOfTheDead:
             semconv.SPAN_PREFIX + run.task,
             around,
             SpanKind.INTERNAL,
-            _attributes(run),
+            attributes_of(run),
             links,
             int(began * _NANOSECONDS),
         )
-        if run.error_type is not None and run.outcome == Outcome.FAILED and run.error is not None:
-            told = {
-                semconv.EXCEPTION_TYPE: run.error_type,
-                semconv.EXCEPTION_MESSAGE: run.error,
-                semconv.EXCEPTION_STACKTRACE: run.traceback or "",
-            }
+        told = exception_of(run)
+        if told:
             span.add_event(semconv.EVENT_EXCEPTION, told, int((run.ended_at or began) * _NANOSECONDS))
         if run.outcome != Outcome.SUCCEEDED:
-            span.set_status(Status(StatusCode.ERROR, _detail(run)))
+            span.set_status(Status(StatusCode.ERROR, detail_of(run)))
         if span.is_recording():
             run.trace_id, run.span_id, _ = hex_ids(span.get_span_context())
         span.end(int(max(run.ended_at or began, began) * _NANOSECONDS))
 
 
-def _attributes(run: DeadRun) -> dict[str, Any]:
+def attributes_of(run: DeadRun) -> dict[str, Any]:
+    """Return the attributes of a span, as far as they are known."""
     attributes = {
         semconv.TASK_NAME: run.task,
         semconv.TASK_RUN_ID: run.run,
@@ -176,8 +176,46 @@ def _attributes(run: DeadRun) -> dict[str, Any]:
     return {key: value for key, value in attributes.items() if value is not None}
 
 
-def _log(run: DeadRun) -> None:
-    """Write the line: its own event for what was lost, or the one that its own process would have written."""
+def exception_of(run: DeadRun) -> dict[str, str]:
+    """Return OpenTelemetry's attributes of the exception of a failed run; none if it is not known."""
+    if run.error_type is None or run.outcome != Outcome.FAILED or run.error is None:
+        return {}
+    return {
+        semconv.EXCEPTION_TYPE: run.error_type,
+        semconv.EXCEPTION_MESSAGE: run.error,
+        semconv.EXCEPTION_STACKTRACE: run.traceback or "",
+    }
+
+
+def event_of(run: DeadRun) -> tuple[str, str]:
+    """Return the level and the event: its own for what was lost, else what its own process would have told."""
+    if run.outcome == LOST:
+        return _LOST_LEVEL, semconv.EVENT_LOST
+    outcome = Outcome(run.outcome or Outcome.ABANDONED)
+    return LEVELS[outcome], semconv.EVENT_ENDED[outcome]
+
+
+def age_of(run: DeadRun) -> float:
+    """Return for how many seconds a lost run had been scheduled when it was found."""
+    return max(0.0, (run.ended_at or run.scheduled_at) - run.scheduled_at)
+
+
+def detail_of(run: DeadRun) -> str | None:
+    """Return what happened and what to do about it."""
+    return lost_detail(run.state, run.pid) if run.outcome == LOST else run.detail
+
+
+class LinesOfTheDead:
+    """Writes a log line for each of them."""
+
+    def tell_dead(self, run: DeadRun) -> None:
+        """Write the line."""
+        level, event = event_of(run)
+        keys = _keys(run)
+        emit(level, event, {key: value for key, value in keys.items() if value is not None})
+
+
+def _keys(run: DeadRun) -> dict[str, Any]:
     keys: dict[str, Any] = {
         semconv.KEY_TASK: run.task,
         semconv.KEY_TASK_RUN: run.run,
@@ -188,12 +226,12 @@ def _log(run: DeadRun) -> None:
         semconv.KEY_SPAN_ID: run.span_id,
     }
     if run.outcome == LOST:
-        level, event = _LOST_LEVEL, semconv.EVENT_LOST
-        age = _microseconds((run.ended_at or run.scheduled_at) - run.scheduled_at)
-        keys |= {semconv.KEY_STATE: run.state, semconv.KEY_AGE: age, semconv.KEY_PID: run.pid}
+        keys |= {
+            semconv.KEY_STATE: run.state,
+            semconv.KEY_AGE: _microseconds(age_of(run)),
+            semconv.KEY_PID: run.pid,
+        }
     else:
-        outcome = Outcome(run.outcome or Outcome.ABANDONED)
-        level, event = LEVELS[outcome], semconv.EVENT_ENDED[outcome]
         wait = None if run.started_at is None else max(0.0, run.started_at - run.scheduled_at)
         keys |= {
             semconv.KEY_WAIT: _microseconds(wait),
@@ -204,14 +242,8 @@ def _log(run: DeadRun) -> None:
             semconv.KEY_ERROR_TEXT: run.error,
             semconv.KEY_TRACEBACK: run.traceback,
         }
-    keys |= {semconv.KEY_DETAIL: _detail(run), semconv.KEY_RECOVERED: run.recovered or None}
-    emit(level, event, {key: value for key, value in keys.items() if value is not None})
+    return keys | {semconv.KEY_DETAIL: detail_of(run), semconv.KEY_RECOVERED: run.recovered or None}
 
 
 def _microseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(max(0.0, seconds), 6)
-
-
-def _detail(run: DeadRun) -> str | None:
-    """Return what happened and what to do about it."""
-    return lost_detail(run.state, run.pid) if run.outcome == LOST else run.detail

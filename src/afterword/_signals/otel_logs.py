@@ -14,9 +14,10 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 from .._common import __version__, semconv
 from .._common.context import context_of
 from .._common.exceptions import exc_info
-from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import LOST, Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .._common.validation import findings
 from .attributes import exception_attributes
+from .lost import DeadRun, age_of, attributes_of, detail_of, event_of, exception_of
 from .severity import LEVELS, client_error_level, request_level
 
 _SEVERITIES: Final = {
@@ -32,7 +33,8 @@ class OpenTelemetryLogs(TaskObserver):
     """Emits every event as an OpenTelemetry log record: ``instrument(app, observers=[OpenTelemetryLogs()])``.
 
     A record has the event name of the log line (``background_task.failed``), the attributes of the run's span, and
-    that span as its trace context. A failure also has ``exception.*`` with the traceback.
+    that span as its trace context. A failure also has ``exception.*`` with the traceback. With a journal, what a
+    dead process has left is told as on the log lines, too (``background_task.lost``).
 
     Args:
         logger_provider: the provider for records; the global one by default, even if it is set later.
@@ -83,13 +85,20 @@ class OpenTelemetryLogs(TaskObserver):
         context = context_of(info.trace_id, info.span_id, sampled=True)
         self._emit(semconv.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
 
+    def tell_dead(self, run: DeadRun) -> None:
+        """Emit how a run of a dead process ended, or that it was lost; for an application with a journal."""
+        level, event = event_of(run)
+        if self._wants(_SEVERITIES[level]):
+            context = context_of(run.trace_id, run.span_id, sampled=True)
+            at = None if run.ended_at is None else int(run.ended_at * _NANOSECONDS)
+            body = _body(run.task, event, detail_of(run))
+            self._emit(event, _SEVERITIES[level], body, _dead(run), context, at)
+
     def _wants(self, severity: SeverityNumber) -> bool:
         return bool(severity.value >= self._least)
 
     def _tell_run(self, run: TaskRun, event: str, severity: SeverityNumber, at: float | None) -> None:
-        body = f"{run.name} {event.rpartition('.')[2]}"
-        if run.detail is not None:
-            body += f": {run.detail}"
+        body = _body(run.name, event, run.detail)
         context = context_of(run.trace_id, run.span_id, sampled=run.sampled)
         timestamp = int(at * _NANOSECONDS) if at is not None else None
         self._emit(event, severity, body, _run(run), context, timestamp)
@@ -114,6 +123,10 @@ class OpenTelemetryLogs(TaskObserver):
             context=context,
             timestamp=timestamp,
         )
+
+
+def _body(task: str, event: str, detail: str | None) -> str:
+    return f"{task} {event.rpartition('.')[2]}" + ("" if detail is None else f": {detail}")
 
 
 def _run(run: TaskRun) -> dict[str, Any]:
@@ -144,3 +157,15 @@ def _request(info: RequestInfo | None) -> dict[str, Any]:
         semconv.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
     }
     return {key: value for key, value in attributes.items() if value is not None}
+
+
+def _dead(run: DeadRun) -> dict[str, Any]:
+    """Return the attributes of a run of a dead process, as far as they are known."""
+    attributes = {
+        semconv.HTTP_METHOD: run.method,
+        semconv.HTTP_REQUEST_ID: [run.request_id] if run.request_id is not None else None,
+        semconv.TASK_DURATION: run.duration,
+        semconv.TASK_AGE: age_of(run) if run.outcome == LOST else None,
+    }
+    known = {key: value for key, value in attributes.items() if value is not None}
+    return attributes_of(run) | known | exception_of(run)

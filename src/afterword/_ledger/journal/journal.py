@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from ..._common import forks
 from ..._common.faults import EXITS, contained
@@ -23,6 +22,18 @@ _changing = forks.lock()
 _journals: dict[str, Journal] = {}
 
 
+class Keeper(Teller, Protocol):
+    """An application whose runs are written down."""
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it is collected, or instrumented no more."""
+        ...
+
+    def went_off(self) -> None:
+        """Hear that an error has switched the journal off."""
+
+
 class Journal:
     """What this process writes into one directory from its first run on, and whom it finds dead there.
 
@@ -35,10 +46,8 @@ class Journal:
         self.writer: Writer | None = None
         """The files of this process, once they are open."""
         self.is_off = False
-        self.teller: Teller | None = None
-        """Who tells of the dead. Without one, this process closes nobody's account."""
-        self.on_off: list[Callable[[], object]] = []
-        """What is called when an error switches the journal off; to count it."""
+        self.keepers: list[Keeper] = []
+        """The applications of this process that keep it, in the order in which they were instrumented."""
         self._upkeep = Upkeep(self.look_after)
         self._next_retention = 0.0
 
@@ -56,6 +65,19 @@ class Journal:
             self.switch_off(fault)
         return self.writer
 
+    def join(self, keeper: Keeper) -> None:
+        """Add an application, which tells of the dead from now on."""
+        with _changing:
+            self.keepers = [*(each for each in self.keepers if not each.has_left), keeper]
+
+    @property
+    def teller(self) -> Teller | None:
+        """Who tells of the dead: one application, so that each run is told once; the one that joined last.
+
+        Without one, this process closes nobody's account.
+        """
+        return next((keeper for keeper in reversed(self.keepers) if not keeper.has_left), None)
+
     def switch_off(self, fault: BaseException) -> None:
         """Stop keeping the journal, and say so in this process's file and in its log."""
         with _changing:
@@ -67,9 +89,12 @@ class Journal:
                 with contained():
                     self.writer.slots.say_off()
         log_fault(f"the journal in {self.directory} is off: nothing more is written there by this process", fault)
-        for action in self.on_off:
+        for keeper in self.keepers:
             with contained():
-                action()
+                if not keeper.has_left:
+                    keeper.count_fault()
+            with contained():
+                keeper.went_off()
 
     # --- in the thread ------------------------------------------------------------------------------------------
 
@@ -99,10 +124,11 @@ class Journal:
 
     def recover(self) -> list[DeadProcess]:
         """Close the accounts of the dead, and return them. Call it in a thread: it may take a second."""
-        if self.teller is None or self.is_off:
+        teller = self.teller
+        if teller is None or self.is_off:
             return []
         try:
-            dead = recover(self.directory, self.teller)
+            dead = recover(self.directory, teller)
             if dead:
                 self._next_retention = 0.0
             return dead

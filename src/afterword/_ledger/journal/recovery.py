@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ..._common import forks
-from ..._common.faults import EXITS
+from ..._common.faults import EXITS, contained
 from ..._common.log import log_fault
 from . import files, holding, layout, lines
 from .layout import Head
@@ -64,11 +64,14 @@ class Teller(Protocol):
     def count(self, dead: DeadProcess, /) -> None:
         """Make the metrics agree. Called once for each process, unless the claimer dies while it counts."""
 
+    def count_fault(self) -> None:
+        """Count an error of the journal's own, which is logged already."""
+
 
 def recover(directory: str, teller: Teller) -> list[DeadProcess]:
     """Close the accounts of all dead processes, and return them; raises ``OSError`` if there is no directory.
 
-    A file that is damaged or none of ours is left alone, and logged once.
+    A file that is damaged or none of ours is left alone, and logged and counted once.
     """
     with _turn:
         closed: list[DeadProcess] = []
@@ -79,13 +82,13 @@ def recover(directory: str, teller: Teller) -> list[DeadProcess]:
             except FileNotFoundError:  # another was faster
                 continue
             except OSError as fault:
-                _say_once(f"closing the account in {path}", fault)
+                _say_once(teller, f"closing the account in {path}", fault)
                 continue
             if descriptor is not None:
                 try:
                     dead = _Claim(directory, process, descriptor, teller).close()
                 except OSError as fault:
-                    _say_once(f"closing the account in {path}", fault)
+                    _say_once(teller, f"closing the account in {path}", fault)
                 else:
                     closed += [dead] if dead is not None else []
                 finally:
@@ -96,10 +99,12 @@ def recover(directory: str, teller: Teller) -> list[DeadProcess]:
 _said: set[str] = set()
 
 
-def _say_once(what: str, fault: BaseException) -> None:
+def _say_once(teller: Teller, what: str, fault: BaseException) -> None:
     if what not in _said:
         _said.add(what)
         log_fault(f"{what} failed; this is logged once", fault)
+        with contained():
+            teller.count_fault()
 
 
 class _Claim:
@@ -125,7 +130,7 @@ class _Claim:
         lost = self._tell_lost(b"".join(left))
         dead = DeadProcess(process=self.process, pid=head.pid, off=head.off, lost=lost, recovered=recovered)
         if not head.counted:
-            _safely(self.teller.count, dead)
+            self._safely(self.teller.count, dead)
             files.write_at(self.descriptor, b"\1", layout.COUNTED_AT)
         for name in self._segments():
             self._cut(self._path(name))
@@ -175,9 +180,17 @@ class _Claim:
                 record.recovered = again
                 found.append(record)
                 if told == lines.UNTOLD:
-                    _safely(self.teller.tell, record)
+                    self._safely(self.teller.tell, record)
                     files.write_at(descriptor, bytes([lines.TOLD_BY_FINDER]), offset + start + lines.TOLD_AT)
         return found
+
+    def _safely(self, action: Callable[[Any], None], what: Any) -> None:
+        try:
+            action(what)
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001  what cannot be told to somebody is told to the others
+            _say_once(self.teller, "telling what a dead process left", fault)
 
     def _segments(self) -> list[str]:
         names = layout.listing(self.directory).segments.get(self.process, [])
@@ -208,12 +221,3 @@ def _opened(path: str, flags: int = 0) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _safely(action: Callable[[Any], None], what: Any) -> None:
-    try:
-        action(what)
-    except EXITS:
-        raise
-    except BaseException as fault:  # noqa: BLE001  what cannot be told to somebody is told to the others
-        _say_once("telling what a dead process left", fault)
