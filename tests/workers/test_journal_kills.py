@@ -21,7 +21,7 @@ from tests.support.journals import Heard, history_of, in_flight_of
 from tests.support.waiting import wait_until
 
 KILLS = int(os.environ.get("AFTERWORD_TEST_KILLS", "8"))
-pytestmark = pytest.mark.timeout(300 + 10 * KILLS)
+pytestmark = pytest.mark.timeout(300 + 30 * KILLS)
 AT_ONCE = 3
 
 
