@@ -45,6 +45,26 @@ def test_a_task_that_a_worker_calls_again(stage: InProcessStage):
     assert stage.observer_errors("afterword") is None
 
 
+def test_a_task_that_another_request_calls_remains_that_of_its_own(stage: InProcessStage):
+    """A call in another request belongs to that one, and one outside of any to the one that made the task."""
+    kept: list[BackgroundTask] = []
+
+    async def makes() -> None:
+        kept.append(BackgroundTask(stage.works("mail")))
+
+    async def calls() -> None:
+        await kept[0]()
+
+    app = stage.app(makes)
+    app.get("/other")(calls)
+    ask(app)
+    ask(app, "/other")  # the run that the first request is still owed
+    ask(app, "/other")
+    asyncio.run(kept.pop()())
+    stage.assert_story(*[succeeded("mail")] * 3)
+    assert [run.request.route for run in stage.accounts.recorder.ended_runs] == ["/", "/other", "/"]
+
+
 def test_a_batch_that_a_worker_runs(stage: InProcessStage):
     """A batch that is run outside of any request stops at its first error, as in a request."""
     kept: list[BackgroundTasks] = []

@@ -22,7 +22,7 @@ from afterword._ledger.instrumentation import get_instrumentation
 from afterword._starlette import asgi, state
 from tests.support.accounts import Recorder
 from tests.support.asgi import Answer, ask, call, http_scope
-from tests.support.in_process import InProcessStage
+from tests.support.in_process import InProcessStage, scheduling
 from tests.support.stage import named
 from tests.support.story import ANY, abandoned, cancelled, dropped, failed, request_error, succeeded
 
@@ -235,6 +235,25 @@ def test_a_mounted_application_that_is_called_twice(stage: InProcessStage):
     assert type(ask(outer, "/inner/").error) is KeyError
     first, second = stage.lines("request.failed")
     assert first["http_route"] == second["http_route"]
+
+
+def test_an_application_that_is_called_again_with_the_scope_of_a_request_that_is_over(stage: InProcessStage):
+    """It is a request like any other, and not part of the one before: its route is known."""
+    inner, outer = stage.fastapi(), stage.fastapi()
+    inner.get("/items/{item}")(scheduling(stage.works("mail")))
+    outer.mount("/{tenant}", inner)
+    stage.instrument(outer)
+
+    async def twice(scope: Any, receive: Any, send: Any) -> None:
+        before = scope.copy()
+        await outer(scope, receive, nowhere)
+        await outer(scope | before, receive, send)
+
+    async def nowhere(message: Any) -> None: ...
+
+    assert ask(twice, "/shop/items/7").status == 200
+    routes = [run.request.route for run in stage.accounts.recorder.ended_runs]
+    assert routes == ["/{tenant}/items/{item}"] * 2
 
 
 class Stops(Exception):

@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 
+from afterword._ledger import deferred
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 from tests.support.story import abandoned, dropped, request_error
@@ -194,6 +195,22 @@ def test_a_handlers_own_task_whose_response_breaks_off(stage: InProcessStage, ki
     ]
 
 
+def test_a_middleware_whose_own_answer_breaks_off(stage: InProcessStage):
+    """A middleware that raises where its answer is half written has failed its request, whatever the status."""
+
+    class Breaks:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            await BreaksOff()(scope, receive, send)
+
+    app = stage.app()
+    app.add_middleware(Breaks)
+    ask(app)
+    stage.assert_story(request_error(200, "OSError", route=""))
+
+
 def test_a_client_error_whose_answer_breaks_off_with_a_task(stage: InProcessStage):
     """A 4xx is a warning where what it cost was a task of its own answer."""
 
@@ -226,14 +243,53 @@ def test_a_handlers_response_that_cannot_be_sent_any_more(stage: InProcessStage)
     async def endpoint() -> Response:
         return BreaksOff()
 
+    kept: list[BackgroundTask] = []
+
     async def too_late(request: Request, exc: Exception) -> Response:
-        return Response(status_code=500, background=BackgroundTask(stage.works("audit")))
+        response = Response(status_code=500, background=BackgroundTask(stage.works("audit")))
+        kept.append(BackgroundTask(stage.works("late")))
+        return response
 
     app = stage.app(endpoint)
     app.add_middleware(RaisesMore)
     app.add_exception_handler(Exception, too_late)
     ask(app)
-    stage.assert_story(abandoned("audit", "response_replaced"), request_error(200, "ConnectionError"))
+    kept.clear()  # what was made behind the response is owed to the error
+    deferred.drain()
+    stage.assert_story(
+        abandoned("audit", "response_replaced"), dropped("late"), request_error(200, "ConnectionError")
+    )
+
+
+class GivesUp:
+    """Cancels its application, and then fails with an error that does not come of the cancellation."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] == "http":
+            calling = asyncio.create_task(self.app(scope, receive, send))
+            await asyncio.sleep(0)
+            calling.cancel()
+            await asyncio.wait([calling])
+            raise ConnectionError("too slow")
+
+
+def test_an_error_in_the_place_of_a_cancellation_is_told_once(stage: InProcessStage):
+    """What took the place of a cancellation is one error, answered by a handler and raised behind it."""
+
+    async def endpoint() -> None:
+        await asyncio.Event().wait()
+
+    async def answers(request: Request, exc: Exception) -> JSONResponse:
+        return JSONResponse({}, 500)
+
+    app = stage.app(endpoint)
+    app.add_middleware(GivesUp)
+    app.add_exception_handler(Exception, answers)
+    assert ask(app).status == 500
+    stage.assert_story(request_error(500, "ConnectionError"))
 
 
 def test_a_retry_of_what_was_made_of_an_error(stage: InProcessStage):

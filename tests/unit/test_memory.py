@@ -8,7 +8,7 @@ import pytest
 from fastapi import BackgroundTasks, WebSocket
 from starlette.background import BackgroundTask
 from starlette.middleware.exceptions import ExceptionMiddleware
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 import afterword
 from afterword._ledger import deferred as lifetimes
@@ -17,6 +17,7 @@ from afterword._starlette import state
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask, websocket
 from tests.support.in_process import InProcessStage
+from tests.support.story import succeeded
 from tests.support.versions import NATIVE_TELEMETRY
 
 TASKS = 10_000
@@ -96,6 +97,29 @@ def test_nothing_is_left_after_a_request(stage: InProcessStage):
     assert not ledger.has_open_runs()
     assert (len(state._tasks), len(state._batches)) <= of_others
     assert lifetimes._deferred.empty()
+
+
+class MadeTwice(BackgroundTasks):
+    """Is initialised once more, as by a class with two bases."""
+
+    def __init__(self, tasks) -> None:
+        super().__init__(tasks)
+        super().__init__(tasks)
+
+
+def test_a_batch_that_is_initialised_twice(stage: InProcessStage):
+    """A batch is forgotten without a word also if its `__init__` was called twice and its task is kept."""
+    kept: list[BackgroundTask] = []
+
+    async def endpoint() -> Response:
+        kept.append(BackgroundTask(stage.works("mail")))
+        return Response(background=MadeTwice(kept))
+
+    of_others = len(state._batches)
+    assert ask(stage.app(endpoint)).status == 200
+    gc.collect()
+    assert len(state._batches) <= of_others
+    stage.assert_story(succeeded("mail"))
 
 
 def test_a_long_websocket_holds_no_ended_runs(stage: InProcessStage):

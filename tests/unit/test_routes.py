@@ -98,6 +98,38 @@ def test_a_root_path_is_not_part_of_the_route(stage: InProcessStage):
     assert run.request.route == "/items/{item}"
 
 
+def test_a_mount_behind_a_root_path(stage: InProcessStage):
+    """Mounts are told where a proxy serves the application at an address of its own, too."""
+    inner, app = stage.fastapi(), stage.fastapi()
+    inner.get("/items/{item}")(scheduling(stage.works("mail")))
+    app.mount("/shop", inner)
+    stage.instrument(app)
+
+    async def proxied(scope, receive, send) -> None:
+        await app(scope | {"root_path": "/behind", "path": f"/behind{scope['path']}"}, receive, send)
+
+    assert ask(proxied, "/shop/items/7").status == 200
+    [run] = stage.accounts.recorder.ended_runs
+    assert run.request.route == "/shop/items/{item}"
+
+
+def test_a_mount_for_a_server_without_root_paths(stage: InProcessStage):
+    """A server need not say where it serves an application."""
+    inner, app = stage.fastapi(), stage.fastapi()
+    inner.get("/items/{item}")(scheduling(stage.works("mail")))
+    inner.mount("/{tenant}", stage.fastapi())
+    app.mount("/{tenant}", inner)
+    stage.instrument(app)
+
+    async def served(scope, receive, send) -> None:
+        del scope["root_path"]
+        await app(scope, receive, send)
+
+    assert ask(served, "/shop/items/7").status == 200
+    [run] = stage.accounts.recorder.ended_runs
+    assert run.request.route == "/{tenant}/items/{item}"
+
+
 def endpoint_scope(app: Starlette, endpoint, path: str = "/") -> dict:
     """Make a scope as older versions of Starlette leave it: with the endpoint, without the route."""
     return http_scope(path) | {"endpoint": endpoint, "router": app.router}

@@ -17,7 +17,7 @@ from afterword._starlette.state import current_request
 from tests.support.asgi import ask, call, http_scope
 from tests.support.in_process import InProcessStage
 from tests.support.stage import named
-from tests.support.story import abandoned, request_error, succeeded
+from tests.support.story import ANY, abandoned, request_error, succeeded
 from tests.unit.test_judgements import HELD, cancelled_while
 
 # --- a request that goes on when it was answered ----------------------------------------------------------------
@@ -69,6 +69,30 @@ def test_a_lost_task_of_an_endpoint_that_goes_on(stage: InProcessStage):
     app.add_middleware(Answers, status=202)
     ask_and_wait(app)
     stage.assert_story(abandoned("mail"))
+
+
+def test_a_task_of_a_request_without_a_route_that_is_called_when_it_is_over(stage: InProcessStage):
+    """What a middleware has kept of a 404 runs behind its end, again and again, as what any other has kept."""
+    kept: list[BackgroundTask] = []
+
+    class Keeps:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            kept.append(BackgroundTask(stage.works("mail")))
+            await self.app(scope, receive, send)
+
+    async def calls() -> None:
+        await kept[0]()
+        await kept[0]()
+
+    app = stage.app()
+    app.add_middleware(Keeps)
+    assert ask(app, "/missing").status == 404
+    asyncio.run(calls())
+    stage.assert_story(succeeded("mail"), succeeded("mail"), request_error(404, ANY, route=""))
+    assert [run.request.route for run in stage.accounts.recorder.ended_runs] == [None, None]
 
 
 def test_an_endpoint_that_is_cancelled_behind_a_504(stage: InProcessStage):
@@ -140,6 +164,20 @@ def test_a_second_attempt_behind_the_end_of_its_request(stage: InProcessStage, a
     ask_and_wait(app)
     # there is no request any more that a second call could be given
     stage.assert_story(succeeded("notify"), *[request_error(500, "LookupError")] * 2)
+
+
+def test_a_second_attempt_of_a_mounted_application(stage: InProcessStage):
+    """What a mounted application tells in an attempt behind the end of the request around it is told once."""
+
+    async def endpoint() -> None:
+        await asyncio.sleep(0.01)
+        raise LookupError("boom")
+
+    outer = stage.fastapi()
+    outer.mount("/", stage.app(endpoint))
+    outer.add_middleware(TriesLater)
+    ask_and_wait(stage.instrument(outer))
+    stage.assert_story(*[request_error(500, "LookupError")] * 2)
 
 
 # --- memory -----------------------------------------------------------------------------------------------------

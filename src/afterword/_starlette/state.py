@@ -146,14 +146,14 @@ class RequestFailure:
     """It was raised before the response began, so a handler or a middleware could still respond."""
     broke_off: bool
     """It was raised when the response had begun, and before it was complete."""
+    reached: BaseException | None
+    """The exception as it was last caught, perhaps in a group; it holds the frames."""
 
     def __init__(self, exc: BaseException, kind: str) -> None:
         self.exc = exc
         """What the answer is owed to, and is told: of several that came of each other, the last."""
         self.known = [exc]  # those before it, and itself
         self.kind = kind
-        self.reached: BaseException | None = exc
-        """The exception as it was last caught, perhaps in a group; it holds the frames."""
         self.traceback = exc.__traceback__
         """The traceback, which Starlette removes from an exception that it has handled."""
         self.reported = False
