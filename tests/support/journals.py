@@ -7,8 +7,10 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from afterword._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+from afterword._ledger.instrumentation import get_instrumentation
 from afterword._ledger.journal import history, layout
 from afterword._ledger.journal.history import Filter
 from afterword._ledger.journal.journal import Journal
@@ -53,10 +55,10 @@ class Ids(TaskObserver):
     """Gives runs the ids of spans, as traces do."""
 
     def scheduled(self, run: TaskRun) -> None:
-        run.trace_id, run.span_id = TRACE, REQUEST_SPAN
+        run.trace_id, run.span_id, run.sampled = TRACE, REQUEST_SPAN, True
 
     def started(self, run: TaskRun) -> None:
-        run.trace_id, run.span_id = TRACE, secrets.token_hex(8)
+        run.trace_id, run.span_id, run.sampled = TRACE, secrets.token_hex(8), True
 
 
 def ledger_of(journal: Journal, *others: TaskObserver, traces: Sequence[TaskObserver] = ()) -> Ledger:
@@ -93,6 +95,12 @@ def ended(ledger: Ledger, run: TaskRun | None = None, exc: BaseException | None 
     return run
 
 
+def untold(ledger: Ledger) -> TaskRun:
+    """Start a run and write its end, but not that it was told."""
+    ledger.set_observers([seen for seen in ledger.observers if type(seen).__name__ != "Told"])
+    return ended(ledger, exc=ValueError("no such mailbox"))
+
+
 def give_up(ledger: Ledger, *runs: TaskRun) -> None:
     """End runs that a test has left in flight, so that they are not found by others."""
     for run in runs:
@@ -107,6 +115,14 @@ def history_of(directory: Path, **wanted: object) -> list[Record]:
 def in_flight_of(directory: Path) -> list[Record]:
     """Return what is in flight, oldest first."""
     return history.in_flight(str(directory))
+
+
+def find(app: Any) -> None:
+    """Look for the dead, as an application does when it starts."""
+    instrumentation = get_instrumentation(app)
+    assert instrumentation is not None
+    assert instrumentation.journal is not None
+    instrumentation.journal.recover()
 
 
 def head(**changes: object) -> layout.Head:

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -44,9 +45,15 @@ def key(metric: semconv.Metric, *more: str) -> str:
     return key_of(metric, TOTAL, metric.labels, (NAME, *more))
 
 
-def leave(path: Path, pid: int, scheduled: float, succeeded: float) -> None:
-    """Write the files of a worker."""
-    counted = {key(semconv.SCHEDULED): scheduled, key(semconv.ENDED, "succeeded"): succeeded}
+def leave(path: Path, pid: int, scheduled: float, succeeded: float, **more: float) -> None:
+    """Write the files of a worker; as many have started as have succeeded, unless ``more`` says it."""
+    counted = {
+        key(semconv.SCHEDULED): scheduled,
+        key(semconv.STARTED): more.get("started", succeeded),
+        key(semconv.ENDED, "succeeded"): succeeded,
+        key(semconv.ENDED, "failed"): more.get("failed", 0.0),
+        key(semconv.FAILURES, "ValueError"): more.get("failures", more.get("failed", 0.0)),
+    }
     write_at_once(str(path / file_of(COUNTER, pid)), counted)
     (path / journal_mark_of(pid)).touch()
     now = {
@@ -57,9 +64,10 @@ def leave(path: Path, pid: int, scheduled: float, succeeded: float) -> None:
         write_at_once(str(path / file_of(kind, pid)), gauges)
 
 
-def record(outcome: str) -> Record:
+def record(outcome: str, **more: Any) -> Record:
     """Return a run that ended so."""
-    return Record(run=os.urandom(16).hex(), task=NAME, scheduled_at=1.0, process="", ended_at=2.0, outcome=outcome)
+    known = {"task": NAME, "scheduled_at": 1.0, "process": "", "ended_at": 2.0, "outcome": outcome}
+    return Record(run=os.urandom(16).hex(), **(known | more))
 
 
 def dead(pid: int, lost: int = 0, recovered: tuple[str, ...] = (), **more: bool) -> DeadProcess:
@@ -69,7 +77,7 @@ def dead(pid: int, lost: int = 0, recovered: tuple[str, ...] = (), **more: bool)
         pid=pid,
         off=more.get("off", False),
         lost=[record("lost") for _ in range(lost)],
-        recovered=[record(outcome) for outcome in recovered],
+        recovered=[record(outcome, error_type="KeyError") for outcome in recovered],
     )
 
 
@@ -80,23 +88,25 @@ def numbers(path: Path) -> dict[str, float]:
     for metric in MultiProcessCollector.merge(files):
         for sample in metric.samples:
             name = sample.name.removeprefix("background_task_").removesuffix("_total")
-            found[sample.labels.get("background_task_outcome", name)] += sample.value
+            kind = sample.labels.get("background_task_outcome") or sample.labels.get("error_type")
+            found[kind or name] += sample.value
     return {name: value for name, value in found.items() if value}
 
 
 @pytest.mark.parametrize(
     ("scheduled", "succeeded", "lost", "recovered", "expected"),
     [
-        (5, 3, 2, (), {"scheduled": 5, "succeeded": 3, "lost": 2}),
+        (5, 3, 2, (), {"scheduled": 5, "started": 3, "succeeded": 3, "lost": 2}),
         # killed after a run was written down, before it was counted
-        (4, 3, 2, (), {"scheduled": 5, "succeeded": 3, "lost": 2}),
+        (4, 3, 2, (), {"scheduled": 5, "started": 3, "succeeded": 3, "lost": 2}),
         # killed after its end was written, before that was counted
-        (5, 3, 1, ("failed",), {"scheduled": 5, "succeeded": 3, "failed": 1, "lost": 1}),
+        (5, 3, 1, ("cancelled",), {"scheduled": 5, "started": 4, "succeeded": 3, "cancelled": 1, "lost": 1}),
+        (5, 3, 1, ("dropped",), {"scheduled": 5, "started": 3, "succeeded": 3, "dropped": 1, "lost": 1}),
         # killed after its end was counted, before that was noted
-        (5, 4, 1, ("succeeded",), {"scheduled": 5, "succeeded": 4, "lost": 1}),
+        (5, 4, 1, ("succeeded",), {"scheduled": 5, "started": 4, "succeeded": 4, "lost": 1}),
         # of a part of the application that keeps no journal
-        (5, 3, 0, (), {"scheduled": 5, "succeeded": 3, "lost": 2}),
-        (5, 5, 0, (), {"scheduled": 5, "succeeded": 5}),
+        (5, 3, 0, (), {"scheduled": 5, "started": 3, "succeeded": 3, "lost": 2}),
+        (5, 5, 0, (), {"scheduled": 5, "started": 5, "succeeded": 5}),
     ],
 )
 def test_the_numbers_agree_with_the_journal(
@@ -118,6 +128,44 @@ def test_the_numbers_agree_with_the_journal(
     assert not (tmp_path / journal_mark_of(pid)).exists()
 
 
+@pytest.mark.parametrize(
+    ("counted", "states", "recovered", "started", "failures"),
+    [
+        # killed while it ran, before its start was counted, and after that
+        ({"started": 3}, ["running"], [], 4, {}),
+        ({"started": 4}, ["running"], [], 4, {}),
+        ({"started": 3}, ["pending"], [], 3, {}),
+        # killed after its failure was written, before that was counted in both places, or in the second
+        ({"started": 4}, [], ["KeyError"], 4, {"KeyError": 1}),
+        ({"started": 4, "failed": 1, "failures": 0}, [], ["KeyError"], 4, {"KeyError": 1}),
+        ({"started": 4, "failed": 1}, [], ["ValueError"], 4, {"ValueError": 1}),
+        ({"started": 5, "failed": 1}, [], ["ValueError", "KeyError"], 5, {"ValueError": 1, "KeyError": 1}),
+    ],
+)
+def test_starts_and_failures_agree_with_the_journal(
+    counted: dict[str, float],
+    states: list[str],
+    recovered: list[str],
+    started: int,
+    failures: dict[str, int],
+    pid: int,
+    tmp_path: Path,
+):
+    """As many have started as ran and ended or were lost while they ran; each failure is counted by its error."""
+    leave(tmp_path, pid, 3 + len(states) + len(recovered), 3, **counted)
+    found = dead(pid)
+    found.lost.extend(record("lost", state=state) for state in states)
+    found.recovered.extend(
+        record("failed", error_type=error, ended_at=2.0 + n) for n, error in enumerate(recovered)
+    )
+    for _ in range(2):
+        dead_processes.close_as_journaled(str(tmp_path), found)
+        told = numbers(tmp_path)
+        assert told["started"] == started
+        assert {kind: told[kind] for kind in ("ValueError", "KeyError") if kind in told} == failures
+        assert told.get("failed", 0) == sum(failures.values())
+
+
 def test_files_that_were_cleared(pid: int, tmp_path: Path):
     """Where a new server has cleared the directory, what was lost is counted as scheduled, too."""
     dead_processes.close_as_journaled(str(tmp_path), dead(pid, 3))
@@ -129,7 +177,8 @@ def test_an_account_that_another_has_closed(pid: int, tmp_path: Path):
     leave(tmp_path, pid, 5, 3)
     assert dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path))
     dead_processes.close_as_journaled(str(tmp_path), dead(pid, 1, ("failed",)))
-    assert numbers(tmp_path) == {"scheduled": 5, "succeeded": 3, "failed": 1, "lost": 1}
+    told = {"scheduled": 5, "started": 4, "succeeded": 3, "failed": 1, "KeyError": 1, "lost": 1}
+    assert numbers(tmp_path) == told
 
 
 def test_the_account_of_a_living_process_is_left_alone(tmp_path: Path):
@@ -146,14 +195,14 @@ def test_a_second_process_with_that_pid(pid: int, tmp_path: Path):
     dead_processes.close_as_journaled(str(tmp_path), dead(pid, 2))
     leave(tmp_path, pid, 9, 4)  # it went on counting in the file
     dead_processes.close_as_journaled(str(tmp_path), dead(pid, 3))
-    assert numbers(tmp_path) == {"scheduled": 9, "succeeded": 4, "lost": 5}
+    assert numbers(tmp_path) == {"scheduled": 9, "started": 4, "succeeded": 4, "lost": 5}
 
 
 def test_a_journal_that_was_off_says_nothing(pid: int, tmp_path: Path):
     """Without a journal, what is lost is what was scheduled and has not ended."""
     leave(tmp_path, pid, 5, 3)
     dead_processes.close_as_journaled(str(tmp_path), dead(pid, off=True))
-    assert numbers(tmp_path) == {"scheduled": 5, "succeeded": 3, "lost": 2}
+    assert numbers(tmp_path) == {"scheduled": 5, "started": 3, "succeeded": 3, "lost": 2}
 
 
 def test_who_knows_no_journal_leaves_the_account_to_others(pid: int, tmp_path: Path):
@@ -163,7 +212,7 @@ def test_who_knows_no_journal_leaves_the_account_to_others(pid: int, tmp_path: P
     assert not dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path), {pid})
     assert numbers(tmp_path)["pending"] == 2
     assert dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path))
-    assert numbers(tmp_path) == {"scheduled": 5, "succeeded": 3, "lost": 2}
+    assert numbers(tmp_path) == {"scheduled": 5, "started": 3, "succeeded": 3, "lost": 2}
 
 
 def test_one_whose_end_nobody_has_asked_for_is_dead():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,11 +16,14 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 import afterword
+from afterword._ledger.instrumentation import get_instrumentation
 from afterword._ledger.journal.journal import Journal
 from afterword._setup.environment import journal_limits
+from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.journals import history_of, started
+from tests.support.journals import find, history_of, started
+from tests.support.sdk_logs import KeptLogs
 from tests.support.story import succeeded
 from tests.support.waiting import wait_until_async
 
@@ -136,6 +141,50 @@ def test_a_scrape_finds_the_dead_first(stage: InProcessStage, directory: Path, l
     left(started)
     app = stage.app(journal=directory)
     assert 'background_task_lost_total{background_task_name="mail"} 1.0' in ask(app, "/metrics").text
+
+
+# --- several applications with one journal ---------------------------------------------------------------------
+
+
+def test_one_application_tells_of_the_dead(stage: InProcessStage, directory: Path, left: Any):
+    """Of applications that share a journal, the last one tells each run, once, whichever of them looks."""
+    runs = left(started, started)
+    first, last = KeptLogs(), KeptLogs()
+    apps = [
+        stage.app(journal=directory, observers=[OpenTelemetryLogs(kept.provider)], metrics_path=None)
+        for kept in (first, last)
+    ]
+    for app in apps:
+        find(app)
+    told = Counter(record.attributes["background_task.run.id"] for record in last.records)
+    assert told == Counter(run.id for run in runs)
+    assert first.records == []
+    assert len(stage.lines("background_task.lost")) == len(stage.accounts.spans.of_runs()) == 2
+    assert stage.sample("background_task_lost_total", background_task_name="mail") == 2
+
+
+@pytest.mark.parametrize("how", ["uninstrumented", "collected", "instrumented anew"])
+def test_an_application_that_has_left_tells_nothing(how: str, stage: InProcessStage, directory: Path, left: Any):
+    """When the last one leaves, the one before it tells; an application that is instrumented anew is one."""
+    [run] = left(started)
+    first, last = KeptLogs(), KeptLogs()
+    app = stage.app(journal=directory, observers=[OpenTelemetryLogs(first.provider)], metrics_path=None)
+    other = stage.app(journal=directory, observers=[OpenTelemetryLogs(last.provider)], metrics_path=None)
+    in_a_request = []
+    if how == "uninstrumented":
+        in_a_request.append(get_instrumentation(other))
+        afterword.uninstrument(other)
+    elif how == "collected":
+        stage.instrumented.remove(other)
+        del other
+        gc.collect()
+    else:
+        stage.instrument(
+            app, journal=directory, observers=[OpenTelemetryLogs(first.provider)], metrics_path=None, logs=False
+        )
+    find(app)
+    assert [record.attributes["background_task.run.id"] for record in first.records] == [run.id]
+    assert last.records == []
 
 
 # --- what is not stored ------------------------------------------------------------------------------------------

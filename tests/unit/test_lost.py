@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from opentelemetry._logs import SeverityNumber
 
-import afterword
 from afterword import TaskObserver, TaskRun
 from afterword._common.model import RequestInfo
 from afterword._ledger.journal.journal import Journal, journal_at
@@ -22,11 +21,13 @@ from tests.support.journals import (
     TRACE,
     Ids,
     ended,
+    find,
     history_of,
     ledger_of,
     new_run,
     scheduled,
     started,
+    untold,
 )
 from tests.support.sdk_logs import KeptLogs
 
@@ -47,12 +48,6 @@ def numbers(stage: InProcessStage, of: str) -> dict[str, list[dict[str, float]]]
 def both(value: list[dict[str, float]]) -> dict[str, list[dict[str, float]]]:
     """Return what is expected of both."""
     return {"PrometheusAccount": value, "MeterAccount": value}
-
-
-def find(app: Any) -> None:
-    """Look for the dead, as an application does when it starts."""
-    journal = afterword._ledger.instrumentation.get_instrumentation(app).journal  # type: ignore[attr-defined]
-    journal.recover()
 
 
 def errors_of(stage: InProcessStage) -> list[tuple[str, float]]:
@@ -202,8 +197,7 @@ def test_log_records_tell_ends_that_were_not_told(
     """An end that was perhaps not told has its own record, marked as recovered, if its level is asked for."""
     journal = journal_at(str(directory))
     ledger = ledger_of(journal, traces=[Ids()])
-    ledger.set_observers([seen for seen in ledger.observers if type(seen).__name__ != "Told"])
-    ended(ledger, exc=ValueError("no such mailbox"))
+    untold(ledger)
     ended(ledger)
     journal.close()
     find(stage.app(journal=directory, observers=[OpenTelemetryLogs(kept_logs.provider, level=level)]))

@@ -137,12 +137,12 @@ def at_rest(address: str) -> bool:
 
 
 def counted(samples: Samples) -> Counter[str]:
-    """Return what the numbers say: how many were scheduled, ended in each way, and were lost."""
+    """Return what the numbers say: how many were scheduled, started, ended in each way, and were lost."""
     found = Counter({"lost": int(lost(samples, "quick"))})
     for (series, task), value in samples.items():
         name, _, outcome = series.removeprefix("background_task_").partition(" ")
-        if task == "quick" and name in ("scheduled_total", "ended_total"):
-            found[outcome or "scheduled"] += int(value)
+        if task == "quick" and name in ("scheduled_total", "started_total", "ended_total", "failures_total"):
+            found[outcome or name.removesuffix("_total")] += int(value)
     return +found
 
 
@@ -209,7 +209,10 @@ def test_each_run_has_one_end_and_the_numbers_balance(served: Served):
     assert {outcomes[run] for run in ends.keys() - served.scheduled()} <= {"lost"}
     assert "lost" in outcomes.values()
     if served.command == uvicorn(served.port):  # nothing clears its files: they have every life
-        assert counted(samples) == Counter(outcomes.values()) | Counter(scheduled=len(history))
+        started = sum(record.started_at is not None for record in history)
+        expected = Counter(outcomes.values())
+        expected |= Counter(scheduled=len(history), started=started, failures=expected["failed"])
+        assert counted(samples) == expected
 
     told: dict[str, list[tuple[str, bool]]] = defaultdict(list)
     for line in served.lines():

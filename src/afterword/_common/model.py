@@ -160,7 +160,7 @@ class TaskRun:
             its request's exception; the reason if there is no exception; ``None`` if it succeeded.
         trace_id: the trace of its span, 32 hexadecimal digits; before it starts, of the span it was scheduled in.
         span_id: its span, 16 hexadecimal digits; before it starts, the span it was scheduled in.
-        sampled: whether its span is sampled, so that an exemplar can link to it.
+        sampled: whether that span is sampled, so that an exemplar can link to it.
         torn_down: whether it ended outside its own context, because its coroutine was destroyed.
     """
 

@@ -44,6 +44,8 @@ class DeadRun(Protocol):
     span_id: str | None
     parent_trace_id: str | None
     parent_span_id: str | None
+    parent_sampled: bool
+    sampled: bool | None
     pid: int | None
     recovered: bool
 
@@ -125,7 +127,10 @@ class LostRuns:
 
 
 class SpansOfTheDead:
-    """Records a span for each of them, in the trace that it was scheduled in, or linked to that one."""
+    """Records a span for each of them, in the trace that it was scheduled in, or linked to that one.
+
+    None where the run had a span that was not sampled: nobody would find the rest of its trace.
+    """
 
     def __init__(self, tracer_provider: TracerProvider | None = None, *, new_trace: bool = False) -> None:
         self._tracer = get_tracer(semconv.SCOPE, __version__, tracer_provider)
@@ -133,7 +138,10 @@ class SpansOfTheDead:
 
     def tell_dead(self, run: DeadRun) -> None:
         """Record the span, and note its ids in the run."""
-        around = context_of(run.parent_trace_id, run.parent_span_id, sampled=True) or otel.Context()
+        if run.sampled is False:
+            return
+        parent = run.parent_trace_id, run.parent_span_id
+        around = context_of(*parent, sampled=run.parent_sampled) or otel.Context()
         links: list[Link] = []
         cause = get_current_span(around).get_span_context()
         if self._new_trace and cause.is_valid:
@@ -153,7 +161,7 @@ class SpansOfTheDead:
         if run.outcome != Outcome.SUCCEEDED:
             span.set_status(Status(StatusCode.ERROR, detail_of(run)))
         if span.is_recording():
-            run.trace_id, run.span_id, _ = hex_ids(span.get_span_context())
+            run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
         span.end(int(max(run.ended_at or began, began) * _NANOSECONDS))
 
 

@@ -89,7 +89,8 @@ class OpenTelemetryLogs(TaskObserver):
         """Emit how a run of a dead process ended, or that it was lost; for an application with a journal."""
         level, event = event_of(run)
         if self._wants(_SEVERITIES[level]):
-            context = context_of(run.trace_id, run.span_id, sampled=True)
+            sampled = run.parent_sampled if run.sampled is None else run.sampled
+            context = context_of(run.trace_id, run.span_id, sampled=sampled)
             at = None if run.ended_at is None else int(run.ended_at * _NANOSECONDS)
             body = _body(run.task, event, detail_of(run))
             self._emit(event, _SEVERITIES[level], body, _dead(run), context, at)

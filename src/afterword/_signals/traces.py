@@ -88,7 +88,7 @@ class Traces(TaskObserver):
                 ids = hex_ids(parent.get_span_context())
             self._last = origin, parent, ids
         self._parents[run] = parent
-        run.trace_id, run.span_id, _ = ids
+        run.trace_id, run.span_id, run.sampled = ids
 
     def started(self, run: TaskRun) -> None:
         """Adopt the span that is open for the call, or open our own and make it current."""

@@ -71,7 +71,7 @@ def parse_head(data: bytes) -> Head | str:
         return "its head is damaged"
 
 
-# --- a slot: state, started at, trace, span, and the text that the line of the run will begin with ------
+# --- a slot: state, started at, trace, span, sampled, and the text that the line of the run will begin with ------
 
 FREE: Final = 0
 PENDING: Final = 1
@@ -79,7 +79,7 @@ RUNNING: Final = 2
 """The first byte of a slot. It is written last: a slot that was being written is free."""
 
 STARTED_AT: Final = 8
-STARTED: Final = struct.Struct("<d32s16s")
+STARTED: Final = struct.Struct("<d32s16s?")
 TEXT_AT: Final = STARTED_AT + STARTED.size
 CAPACITY: Final = SLOT_SIZE - TEXT_AT
 """Bytes of text that a slot holds, with the line feed after it."""
@@ -94,6 +94,7 @@ class Slot(NamedTuple):
     started_at: float
     trace_id: str
     span_id: str
+    sampled: bool
     text: bytes
 
 
@@ -114,9 +115,9 @@ def _parse_slot(data: bytes) -> Slot | None:
         return None
     text = data[TEXT_AT:end]
     if data[0] == PENDING:
-        return Slot(False, 0.0, "", "", text)
-    started_at, trace, span = STARTED.unpack_from(data, STARTED_AT)
-    return Slot(True, started_at, _id(trace), _id(span), text)
+        return Slot(False, 0.0, "", "", False, text)
+    started_at, trace, span, sampled = STARTED.unpack_from(data, STARTED_AT)
+    return Slot(True, started_at, _id(trace), _id(span), sampled, text)
 
 
 def _id(field: bytes) -> str:

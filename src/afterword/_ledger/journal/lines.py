@@ -22,6 +22,7 @@ TOLD: Final = "told"
 OUTCOME: Final = "outcome"
 FUNCTION: Final = "function"
 PARENT: Final = "parent"
+SAMPLED: Final = "sampled"
 STATE: Final = semconv.KEY_STATE
 PID: Final = semconv.KEY_PID
 ERROR: Final = "error"
@@ -37,6 +38,9 @@ UNTOLD: Final = ord("0")
 TOLD_BY_OWNER: Final = ord("1")
 TOLD_BY_FINDER: Final = ord("2")
 """What the key ``told`` says: a single digit, always in the same place, that is changed in the file."""
+
+UNSAMPLED: Final = "00"
+"""The last part of a parent, as of a ``traceparent``, if it is not sampled."""
 
 LINE_BEGINS: Final = f'{{"{TOLD}":0,'.encode()
 TOLD_AT: Final = len(LINE_BEGINS) - 2
@@ -57,10 +61,12 @@ _MAX_KINDS: Final = 1000
 # the first part
 _BEGINS: Final = f'{{"{TOLD}":0,"{semconv.KEY_TASK_RUN}":"'
 _AND_PARENT: Final = f',"{PARENT}":"'
+_FLAGS: Final = f'-{UNSAMPLED}"', '-01"'
 _AND_REQUEST_ID: Final = f',"{semconv.KEY_REQUEST_ID}":'
 # the second
 _AND_TRACE: Final = f',"{semconv.KEY_TRACE_ID}":"'
 _AND_SPAN: Final = f'","{semconv.KEY_SPAN_ID}":"'
+_AND_SAMPLED: Final = f'","{SAMPLED}":false', '"'
 _AND_STARTED: Final = f',"{STARTED}":'
 _AND_ENDED: Final = f',"{ENDED}":'
 _AND_OUTCOME: Final = f',"{OUTCOME}":"'
@@ -84,7 +90,7 @@ def first_part(run: TaskRun, *, short: bool = False) -> str:
         kind, request_id = (run.name, run.function, request.method, request.route), request.request_id
     fixed, trace = _fixed.get(kind) or _remember(kind), run.trace_id
     scheduled = floor(run.scheduled_at * _MICROSECONDS)
-    parent = "" if trace is None else f'{_AND_PARENT}{trace}-{run.span_id}"'
+    parent = "" if trace is None else f"{_AND_PARENT}{trace}-{run.span_id}{_FLAGS[run.sampled]}"
     if request_id is None or short:
         return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}'
     return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}'
@@ -111,12 +117,10 @@ def line(first: str, run: TaskRun) -> bytes:
     ended, started_at, trace = floor((run.ended_at or 0.0) * _MICROSECONDS), run.started_at, run.trace_id
     succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
     if succeeded and trace is not None and started_at is not None:  # most of them, at once
-        span, started = run.span_id, floor(started_at * _MICROSECONDS)
-        text = (
-            f'{first}{_AND_TRACE}{trace}{_AND_SPAN}{span}"{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}'
-        )
+        span, started = f"{run.span_id}{_AND_SAMPLED[run.sampled]}", floor(started_at * _MICROSECONDS)
+        text = f"{first}{_AND_TRACE}{trace}{_AND_SPAN}{span}{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}"
     else:
-        known = "" if trace is None else f'{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}"'
+        known = "" if trace is None else f"{_AND_TRACE}{trace}{_AND_SPAN}{run.span_id}{_AND_SAMPLED[run.sampled]}"
         if started_at is not None:
             known += f"{_AND_STARTED}{floor(started_at * _MICROSECONDS)}{_thread(run)}"
         why = "" if succeeded else _why(run)
@@ -166,7 +170,8 @@ def _exception(exc: BaseException, *, with_traceback: bool) -> dict[str, str]:
 
 def lost_line(slot: Slot, pid: int, found_at: float) -> bytes:
     """Return the line of a run that was in flight when its process died."""
-    written = f'{_AND_TRACE}{slot.trace_id}{_AND_SPAN}{slot.span_id}"' if slot.trace_id else ""
+    span = f"{slot.span_id}{_AND_SAMPLED[slot.sampled]}"
+    written = f"{_AND_TRACE}{slot.trace_id}{_AND_SPAN}{span}" if slot.trace_id else ""
     if slot.running:
         written += f"{_AND_STARTED}{floor(slot.started_at * _MICROSECONDS)}"
     state = STATE_RUNNING if slot.running else STATE_PENDING

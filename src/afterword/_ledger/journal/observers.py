@@ -68,8 +68,8 @@ class Begun(TaskObserver):
             if writer is None or (entry := writer.entries.get(run)) is None:
                 return
             mapping, at = entry[0]
-            trace, span = run.trace_id or "", run.span_id or ""
-            STARTED.pack_into(mapping, at + STARTED_AT, run.started_at, trace.encode(), span.encode())
+            trace, span = (run.trace_id or "").encode(), (run.span_id or "").encode()
+            STARTED.pack_into(mapping, at + STARTED_AT, run.started_at, trace, span, run.sampled)
             mapping[at] = RUNNING
         except EXITS:
             raise

@@ -43,6 +43,8 @@ class Record:
         span_id: its span, or the span it was scheduled in.
         parent_trace_id: the trace of the span it was scheduled in.
         parent_span_id: the span it was scheduled in.
+        parent_sampled: whether that one is sampled.
+        sampled: whether its own span is sampled; ``None`` if it had none.
         pid: the process, for a run that is in flight or lost.
         process: the id of the process, which is unique.
         alive: whether the process lives, for a run in flight; ``None`` if nobody knows.
@@ -73,6 +75,8 @@ class Record:
     span_id: str | None = None
     parent_trace_id: str | None = None
     parent_span_id: str | None = None
+    parent_sampled: bool = True
+    sampled: bool | None = None
     pid: int | None = None
     alive: bool | None = None
     seen_at: float | None = None
@@ -127,6 +131,7 @@ def parse_slot(slot: Slot, process: str, pid: int, alive: bool | None) -> Record
         started = slot.started_at * 1e6
         more[lines.STARTED] = int(started) if 0 < started < _MAX_MICROSECONDS else None
         more |= {semconv.KEY_TRACE_ID: slot.trace_id or None, semconv.KEY_SPAN_ID: slot.span_id or None}
+        more[lines.SAMPLED] = slot.sampled
     return _parse(slot.text + b"}", process, alive, **more)
 
 
@@ -149,7 +154,8 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
     duration = _seconds(keys, lines.DURATION)
     if duration is None and started_at is not None and ended_at is not None and lines.STATE not in keys:
         duration = max(0.0, ended_at - started_at)
-    trace, _, span = (_text(keys, lines.PARENT) or "").partition("-")
+    trace, span, flags, *_ = [*(_text(keys, lines.PARENT) or "").split("-"), "", ""]
+    own_trace = _text(keys, semconv.KEY_TRACE_ID)
     return Record(
         run=run,
         task=task,
@@ -170,10 +176,12 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         error_type=_text(keys, semconv.KEY_ERROR_TYPE),
         error=_text(keys, lines.ERROR),
         traceback=_text(keys, lines.TRACEBACK),
-        trace_id=_text(keys, semconv.KEY_TRACE_ID) or trace or None,
+        trace_id=own_trace or trace or None,
         span_id=_text(keys, semconv.KEY_SPAN_ID) or span or None,
         parent_trace_id=trace or None,
         parent_span_id=span or None,
+        parent_sampled=flags != lines.UNSAMPLED,
+        sampled=keys.get(lines.SAMPLED) is not False if own_trace else None,
         pid=_number(keys, lines.PID),
         alive=alive,
         recovered=keys.get(lines.TOLD) == 2,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.mmap_dict import MmapedDict
 
 from ..._common import semconv
+from ..._common.cardinality import ERROR_TYPES
+from ..._common.model import STATE_RUNNING, Outcome
 from ..lost import DeadProcess, DeadRun
 from .shared_file import (
     COUNTER,
@@ -28,7 +30,12 @@ from .shared_file import (
     write_at_once,
 )
 
-_SIGNS = {semconv.SCHEDULED.prometheus: 1, semconv.ENDED.prometheus: -1, semconv.LOST.prometheus: -1}
+_SIGNS = {semconv.SCHEDULED: 1, semconv.ENDED: -1, semconv.LOST: -1}
+_METRICS = {metric.prometheus: metric for metric in (*_SIGNS, semconv.STARTED, semconv.FAILURES)}
+_STARTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED)
+
+Series = tuple[semconv.Metric, tuple[str, ...]]
+"""A counter, and the values of its labels, of which the first is a task's name."""
 
 
 def open_runs(path: str, pid: int) -> Counter[str]:
@@ -36,20 +43,33 @@ def open_runs(path: str, pid: int) -> Counter[str]:
 
     Those are left out that were counted as lost without a journal.
     """
-    corrections = [file for file in os.listdir(path) if is_corrections_file(file, pid) and file.endswith(".db")]
+    return _open_of(_counted(path, pid))
+
+
+def _open_of(counted: Counter[Series]) -> Counter[str]:
     left: Counter[str] = Counter()
-    for file in (file_of(COUNTER, pid), *corrections):
-        for metric, name, value in _counters(os.path.join(path, file)):
-            left[name] += _SIGNS[metric] * value
+    for (metric, (name, *_)), value in counted.items():
+        left[name] += _SIGNS.get(metric, 0) * value
     return left
 
 
-def _counters(file: str) -> Iterator[tuple[str, str, int]]:
+def _counted(path: str, pid: int) -> Counter[Series]:
+    """Return what the processes with a pid have counted, and what was added to that."""
+    corrections = [file for file in os.listdir(path) if is_corrections_file(file, pid) and file.endswith(".db")]
+    counted: Counter[Series] = Counter()
+    for file in (file_of(COUNTER, pid), *corrections):
+        for series, value in _counters(os.path.join(path, file)):
+            counted[series] += value
+    return counted
+
+
+def _counters(file: str) -> Iterator[tuple[Series, int]]:
     if os.path.exists(file):
         for key, value, *_ in MmapedDict.read_all_values_from_file(file):
-            metric, _, labels, _ = json.loads(key)
-            if metric in _SIGNS:
-                yield metric, labels[semconv.SCHEDULED.labels[0]], int(value)
+            name, _, labels, _ = json.loads(key)
+            metric = _METRICS.get(name)
+            if metric is not None:
+                yield (metric, tuple(labels[label] for label in metric.labels)), int(value)
 
 
 def correct(path: str, dead: DeadProcess) -> None:
@@ -57,27 +77,48 @@ def correct(path: str, dead: DeadProcess) -> None:
     final = os.path.join(path, corrections_file_of(dead.pid, dead.process))
     if os.path.exists(final):
         return
-    left = open_runs(path, dead.pid)
+    counted = _counted(path, dead.pid)
+    left = _open_of(counted)
     # lost without a journal: by a process before it with the same pid, or because somebody closed this account
-    before = Counter({name: value for _, name, value in _counters(os.path.join(path, lost_file_of(dead.pid)))})
+    before: Counter[str] = Counter()
+    for (_, (name, *_more)), value in _counters(os.path.join(path, lost_file_of(dead.pid))):
+        before[name] += value
     is_closed = not os.path.exists(os.path.join(path, file_of(LIVE_SUM, dead.pid)))
     lost = Counter(run.task for run in dead.lost)
-    values: Counter[str] = Counter()
+    missing: Counter[Series] = Counter()
     for name in {*left, *before, *lost}:
         surplus = left[name] - lost[name] - (0 if is_closed else before[name])
-        uncounted = _latest(dead, name, surplus)
+        uncounted = _latest(dead.recovered, name, surplus)
         unscheduled = max(0, -surplus)
-        values[key_of(semconv.SCHEDULED, TOTAL, semconv.SCHEDULED.labels, (name,))] = unscheduled
-        for run in uncounted:
-            values[key_of(semconv.ENDED, TOTAL, semconv.ENDED.labels, (name, str(run.outcome)))] += 1
+        missing[semconv.SCHEDULED, (name,)] = unscheduled
+        missing.update((semconv.ENDED, (name, str(run.outcome))) for run in uncounted)
         # what no journal knows of is lost, too
-        remaining = left[name] + unscheduled - len(uncounted) - before[name]
-        values[key_of(semconv.LOST, TOTAL, semconv.LOST.labels, (name,))] = remaining
+        missing[semconv.LOST, (name,)] = left[name] + unscheduled - len(uncounted) - before[name]
+        total = counted.copy()
+        total.update(missing)
+        missing.update(_missing_beside(total, dead, name))
+    values = {key_of(metric, TOTAL, metric.labels, labels): count for (metric, labels), count in missing.items()}
     if any(values.values()):
         write_at_once(final, {key: float(value) for key, value in values.items() if value})
 
 
-def _latest(dead: DeadProcess, name: str, count: int) -> list[DeadRun]:
+def _missing_beside(counted: Counter[Series], dead: DeadProcess, name: str) -> Counter[Series]:
+    """Return what the counters of a task lack that stand beside the law, once those in it are right."""
+    running = sum(run.state == STATE_RUNNING for run in dead.lost if run.task == name)
+    started = running + sum(counted[semconv.ENDED, (name, str(outcome))] for outcome in _STARTED)
+    failed = counted[semconv.ENDED, (name, str(Outcome.FAILED))]
+    failures = sum(
+        value for (metric, labels), value in counted.items() if metric is semconv.FAILURES and labels[0] == name
+    )
+    missing: Counter[Series] = Counter()
+    missing[semconv.STARTED, (name,)] = max(0, started - counted[semconv.STARTED, (name,)])
+    of_failed = [run for run in dead.recovered if run.outcome == Outcome.FAILED]
+    for run in _latest(of_failed, name, failed - failures):
+        missing[semconv.FAILURES, (name, ERROR_TYPES.admit(str(run.error_type)))] += 1
+    return missing
+
+
+def _latest(recovered: Sequence[DeadRun], name: str, count: int) -> list[DeadRun]:
     """Return the runs of a task that ended last, of those that perhaps were not counted."""
-    ended = sorted((run for run in dead.recovered if run.task == name), key=lambda run: run.ended_at or 0.0)
+    ended = sorted((run for run in recovered if run.task == name), key=lambda run: run.ended_at or 0.0)
     return ended[-count:] if count > 0 else []
