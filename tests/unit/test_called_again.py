@@ -65,6 +65,36 @@ def test_a_task_that_another_request_calls_remains_that_of_its_own(stage: InProc
     assert [run.request.route for run in stage.accounts.recorder.ended_runs] == ["/", "/other", "/"]
 
 
+def test_a_task_with_a_call_of_its_own_belongs_to_its_request(stage: InProcessStage):
+    """A task that calls Starlette's `__call__` in its own is part of its request, wherever it is called."""
+    kept: list[BackgroundTask] = []
+
+    async def endpoint() -> None:
+        kept.append(TriesTwice(stage.works("mail")))
+
+    ask(stage.app(endpoint))
+    assert stage.outcomes == []
+    asyncio.run(kept.pop()())
+    stage.assert_story(succeeded("mail"))
+
+
+class Instead(BackgroundTask):
+    """Does something else than to call its function."""
+
+    async def __call__(self) -> None:
+        pass
+
+
+def test_a_task_that_does_something_of_its_own_has_no_run(stage: InProcessStage):
+    """Nothing is promised for a task that Starlette does not call, nor told of it."""
+
+    async def endpoint() -> Response:
+        return Response(background=Instead(stage.works("mail")))
+
+    assert ask(stage.app(endpoint)).status == 200
+    stage.assert_story()
+
+
 def test_a_batch_that_a_worker_runs(stage: InProcessStage):
     """A batch that is run outside of any request stops at its first error, as in a request."""
     kept: list[BackgroundTasks] = []

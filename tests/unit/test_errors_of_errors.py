@@ -211,6 +211,26 @@ def test_a_middleware_whose_own_answer_breaks_off(stage: InProcessStage):
     stage.assert_story(request_error(200, "OSError", route=""))
 
 
+def test_an_error_of_a_middleware_that_is_answered_below_400(stage: InProcessStage):
+    """What the outermost handler answers with a 200 has not failed, wherever the error came from."""
+
+    class Raises:
+        def __init__(self, app) -> None:
+            self.app = app
+
+        async def __call__(self, scope, receive, send) -> None:
+            raise KeyError("boom")
+
+    async def answers(request: Request, exc: Exception) -> JSONResponse:
+        return JSONResponse({}, 200)
+
+    app = stage.app()
+    app.add_middleware(Raises)
+    app.add_exception_handler(Exception, answers)
+    assert ask(app).status == 200
+    stage.assert_story()
+
+
 def test_a_client_error_whose_answer_breaks_off_with_a_task(stage: InProcessStage):
     """A 4xx is a warning where what it cost was a task of its own answer."""
 
@@ -290,6 +310,22 @@ def test_an_error_in_the_place_of_a_cancellation_is_told_once(stage: InProcessSt
     app.add_exception_handler(Exception, answers)
     assert ask(app).status == 500
     stage.assert_story(request_error(500, "ConnectionError"))
+
+
+def test_an_error_of_the_handler_of_what_took_the_place_of_a_cancellation(stage: InProcessStage):
+    """The last error is what the server answers for, also if the first of them was a cancellation."""
+
+    async def endpoint() -> None:
+        await asyncio.Event().wait()
+
+    async def breaks(request: Request, exc: Exception) -> JSONResponse:
+        raise LookupError("no answer")
+
+    app = stage.app(endpoint)
+    app.add_middleware(GivesUp)
+    app.add_exception_handler(Exception, breaks)
+    ask(app)
+    stage.assert_story(request_error(500, "LookupError"))
 
 
 def test_a_retry_of_what_was_made_of_an_error(stage: InProcessStage):

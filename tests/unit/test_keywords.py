@@ -145,6 +145,15 @@ def test_every_keyword_reaches_the_function(stage: InProcessStage, way, kind, su
     assert stage.observer_errors("afterword") is None
 
 
+def test_the_keywords_of_a_batch_that_belongs_to_no_request(stage: InProcessStage):
+    """What is added to a batch that was made outside of any request keeps its keywords, too."""
+    stage.app()
+    batch = BackgroundTasks()
+    batch.add_task(print, "one", end="")
+    [task] = batch.tasks
+    assert (task.args, task.kwargs) == (("one",), {"end": ""})
+
+
 @pytest.mark.parametrize("keyword", ["self", "tasks", "batch"])
 def test_the_arguments_of_a_batch(stage: InProcessStage, keyword):
     """`BackgroundTasks` takes by keyword what it takes without us, and refuses the rest in the same words."""

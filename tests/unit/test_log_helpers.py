@@ -7,6 +7,7 @@ import pytest
 import structlog
 from fastapi import BackgroundTasks
 from fastapi.responses import JSONResponse
+from starlette.middleware.base import BaseHTTPMiddleware
 
 from afterword.logs import ReportedFilter, add_context
 from tests.support.asgi import ask, call
@@ -130,6 +131,42 @@ def test_an_error_of_a_mounted_application_is_printed_once(stage: InProcessStage
     outer.mount("/inner", stage.app(endpoint))
     asyncio.run(serve_once(outer, path="/inner/"))
     assert messages(server_log) == REST
+    assert len(stage.lines("request.failed")) == 1
+
+
+class Passes(BaseHTTPMiddleware):
+    """Calls its application in a task of its own, whose context ends with it."""
+
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+
+class Translates:
+    """Raises another error in the place of its application's."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except KeyError as exc:
+            raise LookupError("translated") from exc
+
+
+@pytest.mark.parametrize("middleware", [Passes, Translates])
+def test_an_error_of_a_mounted_application_passes_a_middleware(stage: InProcessStage, server_log, middleware):
+    """What a mounted application has logged is taken out on its way, too, and not what was made of it there."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    stage.render()
+    outer = stage.app()
+    outer.add_middleware(middleware)
+    outer.mount("/inner", stage.app(endpoint))
+    asyncio.run(serve_once(outer, path="/inner/"))
+    assert messages(server_log) == ([] if middleware is Passes else ["Exception in ASGI application"]) + REST
     assert len(stage.lines("request.failed")) == 1
 
 

@@ -19,6 +19,7 @@ from tests.support.asgi import ask, websocket
 from tests.support.in_process import InProcessStage
 from tests.support.story import succeeded
 from tests.support.versions import NATIVE_TELEMETRY
+from tests.unit.test_called_again import TriesTwice
 
 TASKS = 10_000
 
@@ -83,6 +84,7 @@ def test_nothing_is_left_after_a_request(stage: InProcessStage):
     async def broken(background: BackgroundTasks) -> None:
         background.add_task(nothing)
         BackgroundTasks().add_task(nothing)
+        TriesTwice(nothing)
         raise KeyError("boom")
 
     app = stage.app_with(stage.works("mail"), stage.fails("report"), stage.works("audit"))

@@ -8,6 +8,7 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
+from starlette.responses import Response
 
 import afterword
 from afterword._ledger import deferred
@@ -117,6 +118,31 @@ def test_a_task_that_is_taken_out_and_kept(stage: InProcessStage):
     deferred.drain()
     stage.assert_story(succeeded("audit"), abandoned("mail", "removed"))
     assert_told_so(stage)
+
+
+def test_a_task_that_is_taken_out_of_a_batch_made_of_tasks(stage: InProcessStage):
+    """A batch that was made of tasks is theirs, as one that they are added to."""
+
+    async def endpoint() -> Response:
+        batch = BackgroundTasks([BackgroundTask(stage.works("report")), BackgroundTask(stage.works("mail"))])
+        batch.tasks.pop()
+        return Response(background=batch)
+
+    ask(stage.app(endpoint))
+    stage.assert_story(succeeded("report"), abandoned("mail", "removed"))
+    assert_told_so(stage)
+
+
+def test_a_batch_made_of_what_is_none_of_ours(stage: InProcessStage):
+    """A batch may be made of another batch inside a task, or of what a tool calls in the place of a task."""
+
+    async def endpoint() -> Response:
+        inner = BackgroundTasks()
+        inner.add_task(stage.works("mail"))
+        return Response(background=BackgroundTasks([BackgroundTask(inner)]))
+
+    ask(stage.app(endpoint))
+    stage.assert_story(succeeded("mail"))
 
 
 def test_a_task_that_is_moved_to_the_response(stage: InProcessStage):

@@ -256,7 +256,7 @@ def test_an_error_behind_the_whole_response_is_told_as_one(stage: InProcessStage
 
 
 def test_a_marked_task_that_runs_already(stage: InProcessStage):
-    """A marked task that an endpoint has started beside itself is not run once more when the endpoint fails."""
+    """A task that an endpoint has started beside itself is not run once more when that fails; later ones are."""
     began, ends = asyncio.Event(), asyncio.Event()
     beside: list[asyncio.Task] = []
 
@@ -267,9 +267,10 @@ def test_a_marked_task_that_runs_already(stage: InProcessStage):
         began.set()
         await ends.wait()
 
-    async def endpoint() -> None:
+    async def endpoint(tasks: BackgroundTasks) -> None:
         beside.append(asyncio.create_task(BackgroundTask(audit)()))
         await began.wait()
+        tasks.add_task(afterword.task(run_on_request_error=True)(stage.works("report")))
         raise LookupError("boom")
 
     async def scenario() -> None:
@@ -278,5 +279,5 @@ def test_a_marked_task_that_runs_already(stage: InProcessStage):
         await beside.pop()
 
     asyncio.run(scenario())
-    assert stage.did == ["audit"]
-    stage.assert_story(succeeded("audit"), request_error(500, "LookupError"))
+    assert stage.did == ["audit", "report"]
+    stage.assert_story(succeeded("audit"), succeeded("report"), request_error(500, "LookupError"))

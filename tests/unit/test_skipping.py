@@ -6,7 +6,7 @@ import traceback
 
 import pytest
 from fastapi import BackgroundTasks as FastAPITasks
-from starlette.background import BackgroundTasks
+from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.responses import Response
 
 from tests.support.asgi import ask
@@ -94,3 +94,50 @@ def test_a_failing_alert_stops_no_batch(stage: InProcessStage):
     ask(stage.app_with(stage.fails("mail"), stage.works("audit"), on_task_failure=[alert]))
     stage.assert_story(failed("mail"), failed("alert", "OSError"), skipped("audit"))
     assert "shop.mail failed before it with ValueError" in stage.accounts.recorder.run("audit").detail
+
+
+def in_batches(task: BackgroundTask, depth: int) -> BackgroundTask:
+    """Put a task into batches inside each other."""
+    for _ in range(depth):
+        task = BackgroundTasks([task])
+    return task
+
+
+def in_tasks(task: BackgroundTask, depth: int) -> BackgroundTask:
+    """Let tasks call each other, the last of them this one."""
+    for _ in range(depth):
+        task = BackgroundTask(task)
+    return task
+
+
+@pytest.mark.parametrize("wrap", [in_batches, in_tasks])
+def test_a_task_deep_inside_a_shared_batch(stage: InProcessStage, wrap):
+    """What a batch of a module leads to is skipped with the rest, through fifteen batches or tasks."""
+    mail = BackgroundTask(stage.works("mail"))
+    shared = BackgroundTasks([BackgroundTask(stage.fails("report")), wrap(mail, 15)])
+
+    async def endpoint() -> Response:
+        return Response(background=shared)
+
+    app = stage.app(endpoint)
+    for _ in range(2):
+        ask(app)
+    stage.assert_story(*[failed("report"), skipped("mail")] * 2)
+
+
+@pytest.mark.parametrize("kind", ["batch", "task"])
+def test_a_shared_batch_that_never_ends(stage: InProcessStage, kind):
+    """A batch that leads to itself, or a task that does, ends like any other if an earlier task fails."""
+    shared = BackgroundTasks([BackgroundTask(stage.fails("report"))])
+    if kind == "batch":
+        shared.tasks.append(shared)
+    else:
+        circle = BackgroundTask(stage.works("mail"))
+        circle.func = circle
+        shared.tasks.append(circle)
+
+    async def endpoint() -> Response:
+        return Response(background=shared)
+
+    ask(stage.app(endpoint))
+    assert {run.name for run in stage.ended} == {"report"}

@@ -11,13 +11,11 @@ from .._common.context import take_back
 from .._common.model import Outcome, TaskRun
 from .._ledger.deferred import defer, drain
 from .._ledger.runs import has_open_runs, is_pending
-from .holders import leads_to
+from .holders import MOST_NESTED, leads_to
 from .patching import Function, MethodPatch
 from .scheduling import OpenRun, is_container, is_observable, open_run_at_call
 from .state import BatchRecord, RequestState, TaskRecord, current_request, find_batch, find_task, members_of
 from .unstarted import why_skipped
-
-_MAX_DEPTH = 20
 
 
 class BatchExecution:
@@ -132,7 +130,7 @@ def _is_as_created(batch: BackgroundTasks, record: BatchRecord) -> bool:
     return len(tasks) == 1 or len(set(map(id, tasks))) == len(tasks)
 
 
-def _members(batch: BackgroundTasks, depth: int = _MAX_DEPTH) -> list[tuple[BackgroundTask, TaskRecord | None]]:
+def _members(batch: BackgroundTasks, depth: int = MOST_NESTED) -> list[tuple[BackgroundTask, TaskRecord | None]]:
     """Return the tasks of a batch in order, through nested batches and containers; skip other members."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in members_of(batch):

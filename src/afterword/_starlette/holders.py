@@ -22,6 +22,8 @@ from starlette.responses import Response
 
 from .state import RequestFailure, TaskRecord, batches_of, members_of
 
+MOST_NESTED: Final = 20
+"""Batches inside each other, and tasks that only call another one, that are followed."""
 _MOST_ERRORS: Final = 10
 _MOST_FRAMES: Final = 200
 _MOST_VALUES: Final = 10_000  # that a layer of objects refers to; more would hold up the event loop
@@ -48,10 +50,23 @@ def was_removed(record: TaskRecord) -> bool:
 
 def leads_to(batch: BackgroundTasks, task: BackgroundTask) -> bool:
     """Return whether a task is in a batch: as a member, or inside a member that may call it."""
-    members = members_of(batch)
-    if any(member is task for member in members):
-        return True
+    members = layer = members_of(batch)
+    known: dict[int, object] = {}
+    for _ in range(MOST_NESTED + 1):
+        if any(member is task for member in layer):
+            return True
+        known.update((id(member), member) for member in layer)
+        nested = itertools.chain.from_iterable(map(_nested_in, layer))
+        layer = tuple({id(inner): inner for inner in nested if id(inner) not in known}.values())
     return any(value is task for found in _referred_to(members, _WRAPPING, _may_wrap) for value in found)
+
+
+def _nested_in(member: object) -> tuple[Any, ...]:
+    """Return what a member of a batch calls by itself: the members of a batch, the task of a task."""
+    if issubclass(type(member), BackgroundTasks):
+        return members_of(member)
+    func = getattr(member, "func", None) if issubclass(type(member), BackgroundTask) else None
+    return (func,) if issubclass(type(func), BackgroundTask) else ()
 
 
 def _may_wrap(value: object) -> bool:
