@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 
 import structlog
 from fastapi import BackgroundTasks, FastAPI
 
-from afterword import TaskObserver, TaskRun, instrument, task
+from afterword import TaskObserver, TaskRun, current, instrument, task
 
 MANY = 200
 
@@ -32,6 +33,10 @@ class Witness(TaskObserver):
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.write(self._file, f"{run.id}\n".encode())
 
+    def ended(self, run: TaskRun) -> None:
+        if os.environ.get("DIES_OF") == run.outcome:
+            os.kill(os.getpid(), signal.SIGKILL)
+
 
 structlog.configure(
     processors=[structlog.processors.add_log_level, structlog.processors.JSONRenderer()],
@@ -47,6 +52,43 @@ async def quick() -> None:
     await asyncio.sleep(0)
     if random.random() < 0.002:
         raise ValueError("no such mailbox")
+
+
+@task("long")
+async def long() -> None:
+    """Hold on for longer than any test lasts, and note if somebody ends it."""
+    holding.append(asyncio.current_task())
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        note_cancelled()
+        raise
+
+
+def note_cancelled() -> None:
+    """Note the run that this is."""
+    run = current()
+    assert run is not None
+    with open(os.environ["CANCELLED"], "a", encoding="ascii") as file:
+        file.write(f"{run.id}\n")
+
+
+holding: list[asyncio.Task[None] | None] = []
+
+
+@app.get("/long")
+async def hold(tasks: BackgroundTasks) -> None:
+    """Schedule a task that holds on, and one behind it that stays pending."""
+    tasks.add_task(long)
+    tasks.add_task(quick)
+
+
+@app.get("/cancel")
+async def cancel() -> None:
+    """Cancel what holds on."""
+    for each in holding:
+        assert each is not None
+        each.cancel()
 
 
 @app.get("/many")

@@ -3,107 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from examples.shop.process import free_port
-from tests.support import ROOT
 from tests.support.journals import history_of, in_flight_of
 from tests.support.threads import repeating
 from tests.support.waiting import wait_until
-from tests.workers.servers import Samples, balance, is_up, lost, scrape
+from tests.workers.served import Served, gunicorn, one, preloaded, uvicorn
+from tests.workers.servers import Samples, balance, lost, scrape
 
-APP = "tests.workers.journal_app:app"
 CLIENTS = 3
 KILLS = int(os.environ.get("AFTERWORD_TEST_KILLS", "6"))
 """Kills of each server; more on demand."""
 pytestmark = pytest.mark.timeout(300 + 60 * KILLS)
-
-
-def one(port: int) -> list[str]:
-    """Return the command line of uvicorn with one process."""
-    return [sys.executable, "-m", "uvicorn", "--port", str(port), "--no-access-log", APP]
-
-
-def uvicorn(port: int) -> list[str]:
-    """Return that of uvicorn with two workers."""
-    return [*one(port)[:-1], "--workers", "2", APP]
-
-
-def gunicorn(port: int) -> list[str]:
-    """Return that of gunicorn with two workers, and the shipped configuration."""
-    return [sys.executable, "-m", "gunicorn", "-c", "examples/gunicorn.conf.py", "-b", f"127.0.0.1:{port}", APP]
-
-
-def preloaded(port: int) -> list[str]:
-    """Return that of gunicorn whose workers are forked from a process that has loaded the application."""
-    return [*gunicorn(port)[:-1], "--preload", APP]
-
-
-class Served:
-    """A server, its journal and its witnesses, for longer than one of its lives."""
-
-    def __init__(self, directory: Path, command: Callable[[int], list[str]]) -> None:
-        self.directory, self.port = directory, free_port()
-        self.journal, self.lines_file = directory / "journal", directory / "lines"
-        self.command = command(self.port)
-        self.address = f"http://127.0.0.1:{self.port}"
-        self.environment = os.environ | {
-            "AFTERWORD_JOURNAL": str(self.journal),
-            "AFTERWORD_JOURNAL_RUNS": "1000000",
-            "AFTERWORD_JOURNAL_MB": "4000",
-            "WITNESS": str(directory / "witness"),
-            "LINES": str(self.lines_file),
-            "PYTHONWARNINGS": "",
-        }
-        for name in ("witness", "metrics"):
-            (directory / name).mkdir()
-        if command is not one:
-            self.environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "metrics")
-        self.server: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self.directory / "log").open("ab") as log:
-            self.server = subprocess.Popen(
-                self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
-            )
-        wait_until(lambda: is_up(self.address), why=self.log)
-
-    def log(self) -> str:
-        return (self.directory / "log").read_text()[-5000:]
-
-    def kill(self) -> None:
-        """Kill every process of the server."""
-        if self.server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.server.pid, signal.SIGKILL)
-            self.server.wait(10)
-            self.server = None
-
-    def scheduled(self) -> set[str]:
-        """Return the runs that their own processes have noted as scheduled."""
-        return {run for file in (self.directory / "witness").iterdir() for run in file.read_text().split()}
-
-    def lines(self) -> list[dict[str, Any]]:
-        """Return the whole lines that were written about a run."""
-        found = []
-        for line in self.lines_file.read_text().splitlines():
-            with contextlib.suppress(ValueError):  # torn by a kill
-                found.append(json.loads(line))
-        return [line for line in found if "task_run" in line and line["level"] != "debug"]
 
 
 @pytest.fixture
