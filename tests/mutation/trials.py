@@ -150,9 +150,14 @@ class Trials:
         code = KILLED
         try:
             if suspect is not None:
-                self._failure_is = UNSOUND
-                config.hook.pytest_runtest_protocol(item=suspect, nextitem=None)
-                self._failure_is, tests = KILLED, [suspect]
+                unchanged = os.fork()  # what this leaves behind is not there for the next
+                if unchanged == 0:
+                    self._failure_is = UNSOUND
+                    config.hook.pytest_runtest_protocol(item=suspect, nextitem=None)
+                    os._exit(SURVIVED)
+                if os.waitpid(unchanged, 0)[1] != 0:
+                    os._exit(UNSOUND)
+                tests = [suspect]
             set_mutant_under_test(mutant)
             for item, following in zip(tests, [*tests[1:], None], strict=True):
                 config.hook.pytest_runtest_protocol(item=item, nextitem=following)

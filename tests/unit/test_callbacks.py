@@ -170,6 +170,22 @@ def test_a_callback_that_is_torn_down_skips_the_next(stage: InProcessStage):
     stage.assert_story(failed("mail"), cancelled("alert"), skipped("page", "earlier_task_cancelled"))
 
 
+def test_a_callback_that_ends_the_process_skips_the_next(stage: InProcessStage):
+    """A callback behind one that exits is skipped, and its line says for what."""
+
+    @named("alert")
+    async def alert(run, exc) -> None:
+        raise SystemExit
+
+    app = stage.app_with(stage.fails("mail"), on_task_failure=[alert, stage.works("page")])
+    with pytest.raises(SystemExit):
+        ask(app)
+    deferred.drain()
+    stage.assert_story(failed("mail"), failed("alert", "SystemExit"), skipped("page", "earlier_task_failed"))
+    [line] = stage.lines("background_task.skipped")
+    assert "failed before it with SystemExit" in line["detail"]
+
+
 # --- what is left behind ----------------------------------------------------------------------------------------
 
 

@@ -95,8 +95,24 @@ def test_a_task_that_does_something_of_its_own_has_no_run(stage: InProcessStage)
     stage.assert_story()
 
 
+def test_what_is_called_as_a_task_and_is_none_has_no_run(stage: InProcessStage, caplog):
+    """A member of a batch that borrows the call of a task is called as without us, and not accounted for."""
+
+    async def endpoint() -> Response:
+        class Alike:
+            __call__ = BackgroundTask.__call__
+            func, args, kwargs, is_async = staticmethod(stage.works("mail")), (), {}, True
+
+        return Response(background=BackgroundTasks([Alike()]))
+
+    assert ask(stage.app(endpoint)).status == 200
+    assert stage.did == ["mail"]
+    stage.assert_story()
+    assert not caplog.records  # nor is that taken for another tool's doing
+
+
 def test_a_batch_that_a_worker_runs(stage: InProcessStage):
-    """A batch that is run outside of any request stops at its first error, as in a request."""
+    """A batch that is run outside of any request stops at its first error each time, as in a request."""
     kept: list[BackgroundTasks] = []
 
     async def endpoint() -> None:
@@ -107,9 +123,24 @@ def test_a_batch_that_a_worker_runs(stage: InProcessStage):
         kept.append(batch)
 
     ask(stage.app(endpoint))
-    with pytest.raises(ValueError, match="boom"):
-        asyncio.run(kept[0]())
-    stage.assert_story(succeeded("mail"), failed("report"), skipped("audit"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match="boom"):
+            asyncio.run(kept[0]())
+    stage.assert_story(*[succeeded("mail"), failed("report"), skipped("audit")] * 2)
+
+
+def test_a_member_that_belongs_to_no_request_in_a_batch_that_a_worker_runs(stage: InProcessStage):
+    """A task that was made outside of any request, and is called outside of any, is not accounted for."""
+    kept: list[BackgroundTasks] = []
+    outside = BackgroundTask(stage.works("audit"))
+
+    async def endpoint() -> None:
+        kept.append(BackgroundTasks([BackgroundTask(stage.works("mail")), outside]))
+
+    ask(stage.app(endpoint))
+    asyncio.run(kept[0]())
+    assert stage.did == ["mail", "audit"]
+    stage.assert_story(succeeded("mail"))
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["", "failing"])

@@ -281,6 +281,51 @@ def test_a_handlers_response_that_cannot_be_sent_any_more(stage: InProcessStage)
     )
 
 
+class Passes(BaseHTTPMiddleware):
+    """Calls its application in a task group, which takes a `CancelledError` for its own."""
+
+    async def dispatch(self, request, call_next):
+        return await call_next(request)
+
+
+def test_a_cancelled_error_that_a_task_group_swallows(stage: InProcessStage):
+    """That there is no answer is no other error than the one for which there is none."""
+
+    async def endpoint() -> None:
+        raise asyncio.CancelledError  # of something that was cancelled before, and not of this request
+
+    app = stage.app(endpoint)
+    app.add_middleware(Passes)
+    ask(app)
+    stage.assert_story(request_error(500, "asyncio.exceptions.CancelledError"))
+
+
+class GoesOn:
+    """Waits for its application, whatever comes of it, and fails for a reason of its own."""
+
+    def __init__(self, app) -> None:
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] == "http":
+            await asyncio.wait([asyncio.create_task(self.app(scope, receive, send))])
+            raise ConnectionError("no session")
+
+
+def test_an_error_after_a_cancelled_error(stage: InProcessStage):
+    """What does not come of a `CancelledError` is an error of its own."""
+
+    async def endpoint() -> None:
+        raise asyncio.CancelledError
+
+    app = stage.app(endpoint)
+    app.add_middleware(GoesOn)
+    ask(app)
+    stage.assert_story(
+        request_error(500, "asyncio.exceptions.CancelledError"), request_error(500, "ConnectionError")
+    )
+
+
 class GivesUp:
     """Cancels its application, and then fails with an error that does not come of the cancellation."""
 

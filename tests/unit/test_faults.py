@@ -133,7 +133,7 @@ def test_a_wrapper_with_an_empty_cell_below(stage: InProcessStage):
 
 
 @pytest.mark.parametrize("kind", ["fastapi", "native"])
-def test_a_fault_at_birth_costs_only_the_account(stage: InProcessStage, monkeypatch, kind, broken):
+def test_a_fault_at_birth_costs_only_the_account(stage: InProcessStage, monkeypatch, caplog, kind, broken):
     """If we fail when a task is made, the task still runs and each fault is counted."""
     app = getattr(stage, kind)()
 
@@ -147,6 +147,7 @@ def test_a_fault_at_birth_costs_only_the_account(stage: InProcessStage, monkeypa
     assert ask(app).status == 200
     assert stage.did == ["mail"]
     assert stage.observer_errors("afterword") == 4  # of the batch; of the task: made, planned, called
+    assert len(faults(caplog)) == 4
 
 
 def test_a_fault_outside_of_any_request(stage: InProcessStage, monkeypatch, caplog, broken):

@@ -154,6 +154,22 @@ def test_the_keywords_of_a_batch_that_belongs_to_no_request(stage: InProcessStag
     assert (task.args, task.kwargs) == (("one",), {"end": ""})
 
 
+def test_the_keywords_of_a_batch_of_another_class(stage: InProcessStage):
+    """What is added to a batch of a class of the user's keeps its keywords, too."""
+
+    class OwnBatch(BackgroundTasks):
+        pass
+
+    async def endpoint() -> None:
+        batch = OwnBatch()
+        batch.add_task(print, "one", end="")
+        told.extend((task.args, task.kwargs) for task in batch.tasks)
+
+    told: list[Any] = []
+    ask(stage.app(endpoint))
+    assert told == [(("one",), {"end": ""})]
+
+
 @pytest.mark.parametrize("keyword", ["self", "tasks", "batch"])
 def test_the_arguments_of_a_batch(stage: InProcessStage, keyword):
     """`BackgroundTasks` takes by keyword what it takes without us, and refuses the rest in the same words."""

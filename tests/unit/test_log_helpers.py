@@ -170,6 +170,19 @@ def test_an_error_of_a_mounted_application_passes_a_middleware(stage: InProcessS
     assert len(stage.lines("request.failed")) == 1
 
 
+def test_an_error_that_a_mounted_application_does_not_log_is_printed(stage: InProcessStage, server_log):
+    """What an application inside reports without a line is printed by the server, whatever is logged around it."""
+
+    async def endpoint() -> None:
+        raise KeyError("boom")
+
+    stage.render()
+    outer = stage.app()
+    outer.mount("/inner", stage.app(endpoint, logs=False))
+    asyncio.run(serve_once(outer, path="/inner/"))
+    assert messages(server_log) == ["Exception in ASGI application", *REST]
+
+
 def drop(*_):
     """Drop a line, as a processor may."""
     raise structlog.DropEvent

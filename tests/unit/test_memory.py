@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from contextlib import suppress
 
 import pytest
 from fastapi import BackgroundTasks, WebSocket
@@ -17,7 +18,7 @@ from afterword._starlette import state
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask, websocket
 from tests.support.in_process import InProcessStage
-from tests.support.story import succeeded
+from tests.support.story import failed, skipped, succeeded
 from tests.support.versions import NATIVE_TELEMETRY
 from tests.unit.test_called_again import TriesTwice
 
@@ -149,6 +150,19 @@ def test_a_long_websocket_holds_no_ended_runs(stage: InProcessStage):
     asyncio.run(websocket(app, "/ws", conversation))
     assert counts.ended_runs == TASKS
     assert held == [(0, True)] * 10
+
+
+def test_a_request_holds_no_skipped_runs(stage: InProcessStage):
+    """What is skipped in a batch that an endpoint runs itself is let go of at once."""
+
+    async def endpoint() -> None:
+        batch = BackgroundTasks([BackgroundTask(stage.fails("mail")), BackgroundTask(stage.works("report"))])
+        with suppress(ValueError):
+            await batch()
+        assert not state.current_request().runs
+
+    assert ask(stage.app(endpoint)).status == 200
+    stage.assert_story(failed("mail"), skipped("report"))
 
 
 def test_a_long_stream_holds_no_ended_runs(stage: InProcessStage):

@@ -133,16 +133,17 @@ def test_a_task_that_is_taken_out_of_a_batch_made_of_tasks(stage: InProcessStage
     assert_told_so(stage)
 
 
-def test_a_batch_made_of_what_is_none_of_ours(stage: InProcessStage):
-    """A batch may be made of another batch inside a task, or of what a tool calls in the place of a task."""
+def test_a_batch_made_of_tasks_that_call_others(stage: InProcessStage):
+    """A batch may be made of a task that calls another batch, or another task: each of them has one run."""
 
     async def endpoint() -> Response:
         inner = BackgroundTasks()
         inner.add_task(stage.works("mail"))
-        return Response(background=BackgroundTasks([BackgroundTask(inner)]))
+        report = BackgroundTask(stage.works("report"))
+        return Response(background=BackgroundTasks([BackgroundTask(inner), BackgroundTask(report)]))
 
     ask(stage.app(endpoint))
-    stage.assert_story(succeeded("mail"))
+    stage.assert_story(succeeded("mail"), succeeded("report"))
 
 
 def test_a_task_that_is_moved_to_the_response(stage: InProcessStage):
@@ -188,6 +189,54 @@ def test_a_task_that_is_taken_out_before_the_request_fails(stage: InProcessStage
 
     ask(stage.app(endpoint))
     stage.assert_story(abandoned("mail", "removed"), dropped("audit"), request_error(500, "LookupError"))
+
+
+class Proxy:
+    """Answers nothing yet."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+def test_a_task_that_is_taken_out_and_kept_when_the_request_fails(stage: InProcessStage):
+    """The error has cost what was left in the batch, and not what had been taken out of it."""
+    kept: list[BackgroundTask] = []
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.works("audit"))
+        tasks.add_task(stage.works("mail"))
+        kept.append(tasks.tasks.pop())
+        tasks.tasks += [Proxy(), BackgroundTask.__new__(BackgroundTask)]  # neither is asked for much
+        raise KeyError("boom")
+
+    ask(stage.app(endpoint))
+    kept.clear()
+    gc.collect()
+    deferred.drain()
+    stage.assert_story(dropped("audit"), abandoned("mail", "removed"), request_error(500, "KeyError"))
+
+
+class Exits(afterword.TaskObserver):
+    """Ends the process when a task is scheduled."""
+
+    def scheduled(self, run) -> None:
+        raise SystemExit
+
+
+def test_a_task_whose_creation_was_cut_short_was_not_taken_out(stage: InProcessStage):
+    """What never came into its batch, because the process ends, is dropped for that."""
+
+    class OwnBatch(BackgroundTasks):
+        pass
+
+    async def endpoint() -> None:
+        OwnBatch().add_task(stage.works("mail"))
+
+    with suppress(SystemExit):
+        ask(stage.app(endpoint, observers=[Exits()]))
+    gc.collect()
+    deferred.drain()
+    assert [(run.name, run.outcome, run.reason) for run in stage.ended] == [("mail", "dropped", "request_failed")]
 
 
 def test_a_marked_task_that_is_taken_out_does_not_run(stage: InProcessStage):
@@ -314,13 +363,16 @@ def test_a_task_that_something_foreign_takes_out_has_not_run(stage: InProcessSta
     assert [(run.outcome, run.reason) for run in stage.ended] == [("abandoned", "removed")]
 
 
-def test_a_member_of_a_shared_batch_that_is_taken_out(stage: InProcessStage):
+@pytest.mark.parametrize("fails", [False, True], ids=["", "fails"])
+def test_a_member_of_a_shared_batch_that_is_taken_out(stage: InProcessStage, fails):
     """A batch of a module, whose runs are opened when it is called, is treated as any other."""
     shared = BackgroundTasks()
 
     @named("cleaner")
     async def cleaner() -> None:
         shared.tasks.pop()
+        if fails:
+            raise ValueError("boom")
 
     shared.add_task(cleaner)
     shared.add_task(stage.works("mail"))
@@ -329,7 +381,8 @@ def test_a_member_of_a_shared_batch_that_is_taken_out(stage: InProcessStage):
         return JSONResponse({}, background=shared)
 
     ask(stage.app(endpoint))
-    stage.assert_story(succeeded("cleaner"), abandoned("mail", "removed"))
+    cleaned = failed("cleaner") if fails else succeeded("cleaner")
+    stage.assert_story(cleaned, abandoned("mail", "removed"))
 
 
 def test_a_task_of_a_websocket_that_is_taken_out(stage: InProcessStage):

@@ -14,6 +14,7 @@ from tests.support.in_process import InProcessStage
 from tests.support.stage import named
 from tests.support.story import cancelled, failed, skipped
 from tests.support.waiting import eventually
+from tests.unit.test_called_again import TriesTwice
 
 
 class InItsOwnWay(BackgroundTasks):
@@ -96,6 +97,33 @@ def test_a_failing_alert_stops_no_batch(stage: InProcessStage):
     assert "shop.mail failed before it with ValueError" in stage.accounts.recorder.run("audit").detail
 
 
+def test_a_task_that_is_tried_twice_stops_a_batch_that_runs_in_its_own_way(stage: InProcessStage):
+    """A task with a call of its own is known as what stopped its batch, also by a class that we do not see end."""
+
+    async def endpoint() -> Response:
+        tasks = [TriesTwice(stage.fails("mail")), BackgroundTask(stage.works("report"))]
+        return Response(background=InItsOwnWay(tasks))
+
+    raised = ask(stage.app(endpoint)).error
+    assert raised is not None
+    traceback.clear_frames(raised.__traceback__)  # the recorded exception holds the batch
+    gc.collect()
+    eventually(lambda: stage.assert_story(failed("mail"), failed("mail"), skipped("report")))
+
+
+def test_a_task_that_is_twice_in_its_batch(stage: InProcessStage):
+    """A task that fails and comes again has a run for the second time, too, which is skipped."""
+
+    async def endpoint() -> Response:
+        batch = BackgroundTasks()
+        batch.add_task(stage.fails("mail"))
+        batch.tasks.append(batch.tasks[0])
+        return Response(background=batch)
+
+    ask(stage.app(endpoint))
+    stage.assert_story(failed("mail"), skipped("mail"))
+
+
 def in_batches(task: BackgroundTask, depth: int) -> BackgroundTask:
     """Put a task into batches inside each other."""
     for _ in range(depth):
@@ -113,8 +141,8 @@ def in_tasks(task: BackgroundTask, depth: int) -> BackgroundTask:
 @pytest.mark.parametrize("wrap", [in_batches, in_tasks])
 def test_a_task_deep_inside_a_shared_batch(stage: InProcessStage, wrap):
     """What a batch of a module leads to is skipped with the rest, through fifteen batches or tasks."""
-    mail = BackgroundTask(stage.works("mail"))
-    shared = BackgroundTasks([BackgroundTask(stage.fails("report")), wrap(mail, 15)])
+    mail, audit = BackgroundTask(stage.works("mail")), BackgroundTask(stage.works("audit"))
+    shared = BackgroundTasks([BackgroundTask(stage.fails("report")), wrap(mail, 15), wrap(audit, 15)])
 
     async def endpoint() -> Response:
         return Response(background=shared)
@@ -122,7 +150,7 @@ def test_a_task_deep_inside_a_shared_batch(stage: InProcessStage, wrap):
     app = stage.app(endpoint)
     for _ in range(2):
         ask(app)
-    stage.assert_story(*[failed("report"), skipped("mail")] * 2)
+    stage.assert_story(*[failed("report"), skipped("mail"), skipped("audit")] * 2)
 
 
 @pytest.mark.parametrize("kind", ["batch", "task"])

@@ -134,10 +134,6 @@ def _members(batch: BackgroundTasks, depth: int = MOST_NESTED) -> list[tuple[Bac
     """Return the tasks of a batch in order, through nested batches and containers; skip other members."""
     found: list[tuple[BackgroundTask, TaskRecord | None]] = []
     for member in members_of(batch):
-        known = find_task(id(member))
-        if (known is not None and known.run is not None) or is_observable(member):
-            found.append((member, known))
-            continue
         inner, levels = member, depth
         while levels and is_container(inner):
             inner, levels = inner.func, levels - 1

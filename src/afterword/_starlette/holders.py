@@ -51,13 +51,11 @@ def was_removed(record: TaskRecord) -> bool:
 def leads_to(batch: BackgroundTasks, task: BackgroundTask) -> bool:
     """Return whether a task is in a batch: as a member, or inside a member that may call it."""
     members = layer = members_of(batch)
-    known: dict[int, object] = {}
     for _ in range(MOST_NESTED + 1):
         if any(member is task for member in layer):
             return True
-        known.update((id(member), member) for member in layer)
         nested = itertools.chain.from_iterable(map(_nested_in, layer))
-        layer = tuple({id(inner): inner for inner in nested if id(inner) not in known}.values())
+        layer = tuple({id(inner): inner for inner in nested}.values())
     return any(value is task for found in _referred_to(members, _WRAPPING, _may_wrap) for value in found)
 
 
@@ -65,8 +63,7 @@ def _nested_in(member: object) -> tuple[Any, ...]:
     """Return what a member of a batch calls by itself: the members of a batch, the task of a task."""
     if issubclass(type(member), BackgroundTasks):
         return members_of(member)
-    func = getattr(member, "func", None) if issubclass(type(member), BackgroundTask) else None
-    return (func,) if issubclass(type(func), BackgroundTask) else ()
+    return (getattr(member, "func", None),) if issubclass(type(member), BackgroundTask) else ()
 
 
 def _may_wrap(value: object) -> bool:
