@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.sdk._logs import LogRecordProcessor
 from opentelemetry.sdk.trace import SpanProcessor
+from prometheus_client import values
 
 from afterword import TaskObserver
 from afterword._common import semconv
@@ -19,12 +21,17 @@ from afterword._ledger.instrumentation import get_instrumentation
 from afterword._ledger.journal import files, observers
 from afterword._ledger.journal.journal import journal_at
 from afterword._ledger.journal.segments import Segments
+from afterword._setup import instrument
 from afterword._signals.logs import Logs
+from afterword._signals.multiprocess.shared_file import SharedFile
+from afterword._signals.otel_logs import OpenTelemetryLogs
 from afterword._signals.otel_metrics import OtelMetrics
+from afterword._signals.process_gauges import GaugeWriter
 from afterword._signals.prometheus import Prometheus
 from afterword._signals.traces import Traces
 from tests.fire.faults import OUTCOMES, TRANSITIONS, Fault
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 
 METHODS = ("scheduled", "started", "ended", "request_failed", "tearing_down")
 
@@ -165,6 +172,44 @@ def _observers(app: Any) -> tuple[TaskObserver, ...]:
     return instrumentation.ledger.observers
 
 
+def _files_of_workers(scene: Scene) -> None:
+    """Count in files, as one worker among several does."""
+    numbers = scene.directory.parent / "numbers"
+    numbers.mkdir()
+    scene.monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(numbers))
+    scene.monkeypatch.setattr(values, "ValueClass", type("Counts", (), {"_multiprocess": True}))
+    scene.monkeypatch.setattr(GaugeWriter, "start", lambda _: None)  # its thread would outlive the test
+    write, struck = SharedFile.write_value, scene.fault.strikes()
+
+    def writing(file: Any, key: str, *value: float) -> None:
+        if semconv.OBSERVER_ERRORS.prometheus not in key:  # that of the fault itself
+            struck()
+        write(file, key, *value)
+
+    scene.monkeypatch.setattr(SharedFile, "write_value", writing)
+
+
+def _record_processor(scene: Scene) -> None:
+    strike = scene.fault.strikes()
+    kept = KeptLogs()
+    # older SDKs call emit
+    methods = {name: lambda self, *_: strike() for name in ("on_emit", "emit")}
+    methods |= {name: lambda self, *_: True for name in ("shutdown", "force_flush")}
+    kept.provider.add_log_record_processor(type("Struck", (LogRecordProcessor,), methods)())
+    scene.observers.append(OpenTelemetryLogs(kept.provider, level="debug"))
+
+
+def _gauge_callback(scene: Scene) -> None:
+    """Let somebody read the numbers in the middle of each transition."""
+    scene.monkeypatch.setattr(instrument, "oldest_age", scene.fault.strikes(instrument.oldest_age))
+    reader = scene.stage.accounts.meter.reader
+
+    def read(*_: object) -> None:
+        reader.get_metrics_data()
+
+    scene.observers.append(type("Reads", (TaskObserver,), dict.fromkeys(METHODS[:4], read))())
+
+
 # --- what the ledger stands on ------------------------------------------------------------------------------
 
 
@@ -203,6 +248,17 @@ PARTS = (
     Part("a log handler", TOLD, "log", "Logs", _log_handler, is_locked=True),
     Part("the registry", TOLD, "prometheus", "Prometheus", after=_registry),
     Part("the meter", ("started", *RAN, "request_failed"), "otel metrics", "OtelMetrics", after=_meter),
+    Part("a worker's file", TOLD, "prometheus", "PrometheusFiles", _files_of_workers, is_locked=True),
+    Part("a record processor", TOLD, None, "OpenTelemetryLogs", _record_processor),
+    Part(
+        "a gauge callback",
+        TOLD,
+        "otel metrics",
+        "Reads",
+        _gauge_callback,
+        library_catches=Exception,
+        is_locked=True,
+    ),
     Part("the clock", TASKS, None, None, _clock("time"), nonsense=0.0, may_raise=False),
     Part("the stopwatch", TASKS[:5], None, None, _clock("perf_counter"), nonsense=0.0, may_raise=False),
     Part("the journal's file", TASKS, None, "Journal", _journal_file, is_off_at_once=True),

@@ -5,7 +5,7 @@ Generated from ``TRANSITIONS``, ``PARTS`` and ``KINDS``. What is left out, by ru
 - a part that a transition does not reach: ``Part.reached_in`` says which do, and a case
   fails if its part was not hit;
 - ``blocks``, where the part's library holds a lock of its own while it calls it (``Part.is_locked``): a log
-  handler, the making of the journal's first file;
+  handler, the making of the journal's first file, a worker's files, what a metric reader calls;
 - what raises, of clocks (``Part.may_raise``): no clock does. Their nonsense is the year 1970.
 
 ====================  ===============================  ========================  ===============================
@@ -22,6 +22,9 @@ a log processor       a task's, and request_failed     log lines                
 a log handler         a task's, and request_failed     log lines                 Logs
 the registry          a task's, and request_failed     Prometheus                Prometheus
 the meter             started, run, request_failed     OpenTelemetry's metrics   OtelMetrics
+a worker's file       a task's, and request_failed     Prometheus                PrometheusFiles
+a record processor    a task's, and request_failed     nobody's, but its own     OpenTelemetryLogs
+a gauge callback      a task's, and request_failed     OpenTelemetry's metrics   who reads; the SDK keeps errors
 the clock             a task's                         nobody's, only times      nobody
 the stopwatch         scheduled, started, what ran     nobody's, only times      nobody
 the journal's file    a task's                         nobody's, it goes off     Journal, the first
