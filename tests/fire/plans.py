@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -44,7 +45,9 @@ PLACINGS = (
     "awaited",
     "destroyed",
 )
-ENDINGS = ("answered", "answered", "answered", "replaced", "refused", "redirected", "handled", "broken")
+QUICK_ENDINGS = ("answered", "answered", "answered", "replaced", "refused", "redirected", "handled", "broken")
+ENDINGS = (*QUICK_ENDINGS, "streamed", "streamed")
+"""A stream waits in its middle, for the walk or for its client to go."""
 
 
 def _jobs(held: st.SearchStrategy[bool]) -> st.SearchStrategy[Job]:
@@ -58,17 +61,17 @@ def _jobs(held: st.SearchStrategy[bool]) -> st.SearchStrategy[Job]:
     )
 
 
-def _plans(held: st.SearchStrategy[bool]) -> st.SearchStrategy[Plan]:
+def _plans(held: st.SearchStrategy[bool], endings: Sequence[str]) -> st.SearchStrategy[Plan]:
     return st.builds(
         Plan,
         in_thread=st.booleans(),
         jobs=st.lists(_jobs(held), max_size=3).map(tuple),
-        ending=st.sampled_from(ENDINGS),
+        ending=st.sampled_from(endings),
     )
 
 
-plans = _plans(st.booleans())
+plans = _plans(st.booleans(), ENDINGS)
 """Requests, perhaps with tasks that wait."""
 
-quick_plans = _plans(st.just(False))
+quick_plans = _plans(st.just(False), QUICK_ENDINGS)
 """Requests that end by themselves."""

@@ -88,6 +88,15 @@ class Walk(RuleBasedStateMachine):
     def cancel(self, number: int) -> None:
         self.world.cancel(self.world.visits[number % len(self.world.visits)])
 
+    @precondition(lambda self: self.world.visits)
+    @rule(number=st.integers(0, 1000))
+    def disconnect(self, number: int) -> None:
+        self.world.disconnect(self.world.visits[number % len(self.world.visits)])
+
+    @rule(plan=plans)
+    def open_a_websocket(self, plan: Plan) -> None:
+        self.world.send(plan, by_websocket=True)
+
     @precondition(lambda self: self.world.kept)
     @rule(plan=plans)
     def call_what_was_kept(self, plan: Plan) -> None:

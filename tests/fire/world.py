@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from typing import Any
 
-from fastapi import BackgroundTasks, FastAPI, HTTPException
-from fastapi.responses import JSONResponse
+from fastapi import BackgroundTasks, FastAPI, HTTPException, WebSocket
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 import afterword
 from tests.fire.plans import Job, Plan
-from tests.support.asgi import Answer, ask, call
+from tests.fire.visits import Visit, current
+from tests.support.asgi import Answer, ask, http_scope, serve, websocket_scope
 from tests.support.in_process import SILENT
 from tests.support.stage import named
 from tests.support.waiting import SECONDS, wait_until_async
@@ -23,18 +24,6 @@ from tests.support.waiting import SECONDS, wait_until_async
 
 class Handled(Exception):
     """An error for which the application has a handler, whose answer has a task of its own."""
-
-
-class Visit:
-    """A request that is being served, and the gate at which it waits, if any."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.gate: asyncio.Event | threading.Event | None = None
-        self.task: asyncio.Task[Answer]
-
-
-_visit: ContextVar[Visit] = ContextVar("visit")
 
 
 class World:
@@ -54,9 +43,9 @@ class World:
 
     # --- what a test does ----------------------------------------------------------------------------------------
 
-    def send(self, plan: Plan, *, with_kept: bool = False) -> None:
-        """Send a request, and let it go as far as it can."""
-        visit = Visit(plan)
+    def send(self, plan: Plan, *, with_kept: bool = False, by_websocket: bool = False) -> None:
+        """Send a request or open a WebSocket, and let it go as far as it can."""
+        visit = Visit(plan, self.gates)
         if with_kept:
             kept, self.kept = self.kept, []
             extra = kept
@@ -64,9 +53,12 @@ class World:
             extra = []
 
         async def visiting() -> Answer:
-            _visit.set(visit)
+            current.set(visit)
             _extra.set(extra)
-            return await call(self.app, self.path(plan))
+            if by_websocket:
+                return await serve(self.app, websocket_scope("/socket"), visit.talk, visit.gone)
+            version = {"asgi": {"version": "3.0", "spec_version": "2.4" if visit.is_told_by_error else "2.3"}}
+            return await serve(self.app, http_scope(self.path(plan)) | version, visit.ask, visit.gone)
 
         visit.task = self.loop.create_task(visiting())
         self.visits.append(visit)
@@ -74,7 +66,7 @@ class World:
 
     def send_from_thread(self, plan: Plan) -> None:
         """Send a request that ends by itself on an event loop of this thread."""
-        _visit.set(Visit(plan))
+        current.set(Visit(plan, self.gates))
         _extra.set([])
         with contextlib.suppress(asyncio.CancelledError):
             ask(self.app, self.path(plan))
@@ -90,6 +82,13 @@ class World:
         """Cancel a request at its gate. A thread cannot be stopped: it stays there."""
         visit.gate = None
         visit.task.cancel()
+        self.settle()
+
+    def disconnect(self, visit: Visit) -> None:
+        """Let a client go away while its request waits at a gate. Not every gate hears of it."""
+        visit.gone.set()
+        if visit.hears:
+            visit.gate = None
         self.settle()
 
     def settle(self) -> None:
@@ -122,20 +121,31 @@ class World:
 
         @app.get("/on_loop", response_model=None)
         async def on_loop(tasks: BackgroundTasks) -> Any:
-            plan = _visit.get().plan
-            for job in plan.jobs:
-                if job.placing == "awaited":
-                    await BackgroundTask(self.function(job))()
-                else:
-                    self._place(tasks, job)
+            plan = current.get().plan
+            await self._place_all(tasks, plan)
             return self._answer(tasks, plan)
 
         @app.get("/in_thread", response_model=None)
         def in_thread(tasks: BackgroundTasks) -> Any:
-            plan = _visit.get().plan
+            plan = current.get().plan
             for job in plan.jobs:
                 self._place(tasks, job)
             return self._answer(tasks, plan)
+
+        @app.websocket("/socket")
+        async def socket(socket: WebSocket, tasks: BackgroundTasks) -> None:
+            plan = current.get().plan
+            if plan.in_thread:  # accepted late, or never
+                await self._place_all(tasks, plan)
+                self._raise(plan)
+            await socket.accept()
+            if not plan.in_thread:
+                await self._place_all(tasks, plan)
+            if plan.ending.startswith("streamed"):
+                await socket.receive_text()
+                await socket.send_text("gone on")
+            self._raise(plan)
+            await socket.close()
 
         @app.exception_handler(Handled)
         async def handled(request: Any, exc: Handled) -> JSONResponse:
@@ -144,8 +154,28 @@ class World:
 
         return app
 
+    async def _place_all(self, tasks: BackgroundTasks, plan: Plan) -> None:
+        for job in plan.jobs:
+            if job.placing == "awaited":
+                await BackgroundTask(self.function(job))()
+            else:
+                self._place(tasks, job)
+
     def _answer(self, tasks: BackgroundTasks, plan: Plan) -> Any:
         tasks.tasks.extend(_extra.get())
+        self._raise(plan)
+        if plan.ending == "replaced":
+            job = Job("report", False, "returns", False, "own")
+            return JSONResponse({}, background=BackgroundTask(self.function(job)))
+        return StreamingResponse(self._stream(current.get())) if plan.ending == "streamed" else {}
+
+    async def _stream(self, visit: Visit) -> AsyncIterator[str]:
+        yield "begun"
+        await visit.wait(hears=not visit.is_told_by_error)
+        yield "ended"
+
+    @staticmethod
+    def _raise(plan: Plan) -> None:
         errors = {
             "refused": HTTPException(409),
             "redirected": HTTPException(307, headers={"location": "/"}),
@@ -154,10 +184,6 @@ class World:
         }
         if plan.ending in errors:
             raise errors[plan.ending]
-        if plan.ending == "replaced":
-            job = Job("report", False, "returns", False, "own")
-            return JSONResponse({}, background=BackgroundTask(self.function(job)))
-        return {}
 
     def _place(self, tasks: BackgroundTasks, job: Job) -> None:
         function = self.function(job)
@@ -198,7 +224,7 @@ class World:
                 if stops:
                     await _Never()
                 if job.held:
-                    gate = self._gate(asyncio.Event())
+                    gate = current.get().stop_at(asyncio.Event())
                     await gate.wait()
                 return note(job)
 
@@ -206,16 +232,11 @@ class World:
         def in_thread() -> Any:
             with self._noting() as note:
                 if job.held:
-                    gate = self._gate(threading.Event())
+                    gate = current.get().stop_at(threading.Event())
                     assert gate.wait(SECONDS)
                 return note(job)
 
         return in_thread if job.in_thread else on_loop
-
-    def _gate(self, gate: Any) -> Any:
-        self.gates.add(gate)
-        _visit.get().gate = gate
-        return gate
 
     @contextlib.contextmanager
     def _noting(self) -> Any:

@@ -57,9 +57,15 @@ def http_scope(path: str, method: str = "GET", headers: Headers = ()) -> dict[st
     }
 
 
+def websocket_scope(path: str) -> dict[str, Any]:
+    """Make the ASGI scope of a WebSocket."""
+    scope = http_scope(path) | {"type": "websocket", "scheme": "ws", "subprotocols": []}
+    del scope["method"]
+    return scope
+
+
 async def call(app: Any, path: str = "/", method: str = "GET", headers: Headers = (), body: bytes = b"") -> Answer:
     """Send one request; errors that leave the application are kept in the answer."""
-    answer = Answer()
     requests = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
@@ -67,11 +73,22 @@ async def call(app: Any, path: str = "/", method: str = "GET", headers: Headers 
             await asyncio.Event().wait()  # the client stays
         return requests.pop()
 
+    return await serve(app, http_scope(path, method, headers), receive)
+
+
+async def serve(
+    app: Any, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], gone: asyncio.Event | None = None
+) -> Answer:
+    """Let an application answer; errors that leave it are kept. A client that is ``gone`` is sent nothing."""
+    answer = Answer()
+
     async def send(message: Any) -> None:
+        if gone is not None and gone.is_set():
+            raise OSError("the client is gone")
         answer.messages.append(message)
 
     try:
-        await app(http_scope(path, method, headers), receive, send)
+        await app(scope, receive, send)
     except Exception as exc:
         answer.error = exc
     return answer
@@ -91,8 +108,7 @@ async def websocket(app: Any, path: str, conversation: Callable[[Any, Any], Awai
     """Open a WebSocket; ``conversation`` gets a function to send text and one to receive messages."""
     inbox: asyncio.Queue[Any] = asyncio.Queue()
     outbox: asyncio.Queue[Any] = asyncio.Queue()
-    scope = http_scope(path) | {"type": "websocket", "scheme": "ws", "subprotocols": []}
-    del scope["method"]
+    scope = websocket_scope(path)
     inbox.put_nowait({"type": "websocket.connect"})
     serving = asyncio.create_task(app(scope, inbox.get, outbox.put))
 
