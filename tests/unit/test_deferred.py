@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from afterword._ledger import deferred
+from afterword._starlette.state import current_request
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
 from tests.support.waiting import wait_until
@@ -129,3 +130,21 @@ def test_a_child_starts_a_thread_of_its_own(stage: InProcessStage):
         return none_yet and len(sweepers()) == 1
 
     assert in_child(has_one)
+
+
+@forking
+def test_a_child_leaves_the_requests_around_it_to_its_parent(stage: InProcessStage):
+    """Of a mounted application neither the request nor the one around it is reported by a child as well."""
+    left: list[bool] = []
+
+    def are_left() -> bool:
+        request = current_request()
+        return request is not None and request.parent is not None and request.forked and request.parent.forked
+
+    async def endpoint() -> None:
+        left.append(in_child(are_left))
+
+    outer = stage.fastapi()
+    outer.mount("/", stage.app(endpoint))
+    ask(stage.instrument(outer))
+    assert left == [True]
