@@ -126,6 +126,20 @@ def test_a_hook_lost_between_a_request_and_its_tasks(stage: InProcessStage):
     assert BackgroundTask.__call__ is patches._call_patch.hook
 
 
+def test_a_hook_lost_after_a_task_was_called_by_hand(stage: InProcessStage):
+    """What has ended before does not keep the others from their account, when our hook is taken out."""
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(stage.works("mail"))
+        background.add_task(stage.works("report"))
+        await background.tasks[0]()
+        BackgroundTask.__call__ = BackgroundTask.__call__.__wrapped__
+
+    ask(stage.app(endpoint))
+    assert stage.did == ["mail", "mail", "report"]
+    assert stage.outcomes == [("mail", "succeeded"), ("mail", "succeeded"), ("report", "succeeded")]
+
+
 def test_a_hook_is_put_back_so_often_only(stage: InProcessStage):
     """A tool that takes our hook out again and again has the last word, and every task still runs."""
     app = stage.app_with(stage.works("mail"))

@@ -210,12 +210,15 @@ def _close(
     _note_removed(execution.expected, batch, known)
     if execution.ran:
         return
-    expected = [opened for opened in execution.expected or _of_batch(known) if not opened[1].removed]
-    if not expected or not all(is_pending(run) for run, _ in expected):
-        return
-    for run, record in expected:
+    missed = [
+        (run, record)
+        for run, record in execution.expected or _of_batch(known)
+        if is_pending(run) and not record.removed
+    ]
+    for run, record in missed:
         ledger = record.request.instrumentation.ledger
         if ledger.start(run):
             ledger.finish(run, Outcome.SUCCEEDED, detail="it ran while another tool had removed our hook")
             record.request.runs.pop(run, None)
-    on_missed()
+    if missed:
+        on_missed()
