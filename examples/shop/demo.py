@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from afterword._cli.account import Account, broken, read
+from afterword._views.account import Account, broken, read
 
 from . import evidence, report
 from .mailserver import Mailroom, serve

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from afterword._cli.account import Account
+from afterword._views.account import Account
 
 from .mailserver import Mailroom
 

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from afterword._cli import account_view
-from afterword._cli.account import Account, broken
 from afterword._cli.output import Output
+from afterword._views.account import Account, broken
 
 from . import samples
 from .evidence import Finding

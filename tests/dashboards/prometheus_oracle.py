@@ -14,7 +14,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from afterword._cli.account import Histogram
+from afterword._views.account import Histogram
 
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]

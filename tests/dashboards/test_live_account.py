@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from afterword._cli.account import read
+from afterword._views.account import read
 from dashboards.expressions import Expression, expressions, interpolate
 from dashboards.prometheus.server import RULES, Prometheus, configuration
 from examples.shop.mailserver import Mailroom

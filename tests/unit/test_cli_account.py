@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from afterword._cli import account, scrape
+from afterword._cli import scrape
 from afterword._cli.scrape import Unreadable
+from afterword._views import account
 from tests.support.asgi import ask
 from tests.support.command_line import afterword
 from tests.support.in_process import InProcessStage

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from .._common import semconv
 from .._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
+from .._views.account import Account, Histogram
 from . import formats
-from .account import Account, Histogram
 from .output import FAINT, STYLES, Cell, Column, Output
 from .scrape import account_at, address
 

@@ -11,7 +11,7 @@ import urllib.request
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from .account import Account, Accounts, broken, read
+from .._views.account import Account, Accounts, broken, read
 
 SECONDS: Final = 10.0
 SIZE: Final = 50 * 1000 * 1000

@@ -1,0 +1,1 @@
+"""What is shown, as plain data: the command line and the console make text and pages of it."""
