@@ -1,4 +1,4 @@
-"""How values look: for a person in local time and with a unit, for a program as JSON.
+"""How values look: for a person in local time and with a unit; for a program as lines of JSON.
 
 Every text comes from a file or a server, where anything may stand: here it is made safe for a terminal.
 """
@@ -9,9 +9,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from .._common import semconv
 from .._common.text import MAX_NAME, clean
-from .._ledger.journal import lines
 from .._ledger.journal.records import Record
 
 _SHORT: Final = 12
@@ -48,11 +46,6 @@ def precise(seconds: float | None) -> str:
     return _date(seconds, lambda at: at.astimezone().isoformat(" ", "milliseconds"))
 
 
-def iso(seconds: float | None) -> str | None:
-    """Return a point in time for a program: ISO 8601, in UTC."""
-    return _date(seconds, lambda at: at.isoformat(timespec="microseconds")) or None
-
-
 def _date(seconds: float | None, write: Any) -> str:
     if seconds is None:
         return ""
@@ -82,37 +75,3 @@ def span(seconds: float | None) -> str:
 def as_json(keys: dict[str, Any]) -> str:
     """Return keys and values as one line of JSON, in ASCII, without those that are not known."""
     return json.dumps({key: value for key, value in keys.items() if value is not None})
-
-
-def keys_of(record: Record) -> dict[str, Any]:
-    """Return what is known of a run, by the keys of log lines where they have one."""
-    wait = None if record.started_at is None else max(0.0, record.started_at - record.scheduled_at)
-    return {
-        semconv.KEY_TASK_RUN: record.run,
-        semconv.KEY_TASK: record.task,
-        lines.OUTCOME: record.outcome,
-        lines.STATE: record.state,
-        "alive": record.alive,
-        semconv.KEY_REASON: record.reason,
-        semconv.KEY_DETAIL: record.detail,
-        semconv.KEY_ERROR_TYPE: record.error_type,
-        lines.ERROR: record.error,
-        semconv.KEY_METHOD: record.method,
-        semconv.KEY_ROUTE: record.route,
-        semconv.KEY_REQUEST_ID: record.request_id,
-        "scheduled_at": iso(record.scheduled_at),
-        "started_at": iso(record.started_at),
-        "ended_at": iso(record.ended_at),
-        semconv.KEY_WAIT: None if wait is None else round(wait, 6),
-        semconv.KEY_THREAD_WAIT: record.thread_wait,
-        semconv.KEY_DURATION: None if record.duration is None else round(record.duration, 6),
-        semconv.KEY_TRACE_ID: record.trace_id,
-        semconv.KEY_SPAN_ID: record.span_id,
-        "parent_trace_id": record.parent_trace_id,
-        "parent_span_id": record.parent_span_id,
-        lines.FUNCTION: record.function,
-        lines.PID: record.pid,
-        "process": record.process,
-        semconv.KEY_RECOVERED: record.recovered or None,
-        lines.TRACEBACK: record.traceback,
-    }

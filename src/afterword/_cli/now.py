@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import time
 from typing import Any, Final
 
@@ -11,9 +10,11 @@ from .._common import semconv
 from .._common.model import LOST
 from .._ledger.journal import history, lines
 from .._ledger.journal.records import Record
+from .._views.keys import keys_of
+from .._views.runs import age, is_named, state
 from . import formats
 from .output import STYLES, Cell, Column, Output
-from .selection import is_named, note_nothing
+from .selection import note_nothing
 
 _COLUMNS: Final = (
     Column("age", right=True),
@@ -35,25 +36,12 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
     for runs in processes.values():
         if output.json:
             for record in runs:
-                output.keys(formats.keys_of(record) | _state_and_age(record, now))
+                output.keys(keys_of(record) | _state_and_age(record, now))
         else:
             output.table(_COLUMNS, [_cells(record, now) for record in runs], _title(runs))
     if not processes:
         note_nothing(output, arguments.directory, "nothing is in flight")
     return 0
-
-
-def age(record: Record, now: float) -> float | None:
-    """Return the age of a run: the clock of a dead process's run stopped with its process."""
-    end = record.seen_at if record.alive is False else now
-    if end is None or not math.isfinite(end):
-        return None
-    return max(0.0, end - record.scheduled_at)
-
-
-def state(record: Record) -> str:
-    """Return what a run is doing; one whose process is dead is lost."""
-    return LOST if record.alive is False else record.state or ""
 
 
 def _state_and_age(record: Record, now: float) -> dict[str, Any]:

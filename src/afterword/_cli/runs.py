@@ -10,6 +10,7 @@ from typing import Final, NoReturn
 from .._common import semconv
 from .._ledger.journal import lines
 from .._ledger.journal.records import Record
+from .._views.keys import keys_of
 from . import formats
 from .output import FAINT, Column, Output, styled
 from .selection import ended, note_nothing
@@ -40,7 +41,7 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
     records = list(itertools.islice(found, limit))
     if output.json:
         for record in records:
-            output.keys(formats.keys_of(record))
+            output.keys(keys_of(record))
     elif records:
         output.table(_COLUMNS, map(_cells, records))
         if next(found, None) is not None:
@@ -82,7 +83,7 @@ def _limit(arguments: argparse.Namespace, default: int) -> int | None:
 
 def _tell(output: Output, record: Record) -> None:
     if output.json:
-        output.keys(formats.keys_of(record))
+        output.keys(keys_of(record))
         return
     ended_at, outcome, *others = _cells(record)
     output.line(f"{ended_at}  ", (outcome[0].ljust(9), outcome[1]), *(f"  {text}" for text in others if text))

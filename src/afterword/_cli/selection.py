@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from .._ledger.journal import history, layout
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
+from .._views.runs import is_named
 from .output import Output
 
 
@@ -20,11 +21,6 @@ def ended(directory: str, arguments: argparse.Namespace, since: float | None = N
         since=arguments.since if since is None else since,
     )
     return (record for record in history.ended(directory, wanted) if is_named(record, arguments.task))
-
-
-def is_named(record: Record, task: str | None) -> bool:
-    """Return whether a run is of a task, which may be called by the last parts of its name: ``send_mail``."""
-    return task is None or record.task == task or record.task.endswith(f".{task}")
 
 
 def note_nothing(output: Output, directory: str, otherwise: str) -> None:

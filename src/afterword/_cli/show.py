@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import re
 from typing import Any, Final
 
 from .._common import semconv
 from .._common.model import LOST
-from .._ledger.journal import history, lines
-from .._ledger.journal.history import Filter
+from .._ledger.journal import lines
 from .._ledger.journal.records import Record
-from . import formats, now
+from .._views.keys import keys_of
+from .._views.reader import JournalReader
+from .._views.runs import SOME, others_of, state, with_id
+from . import formats
 from .causes import advice, why
 from .output import FAINT, Output, styled
 
-_ID_LENGTH: Final = 32
-_SOME: Final = 5
 NOT_FOUND: Final = 1
 
 
 def run(output: Output, arguments: argparse.Namespace) -> int:
     """Answer; return the exit code."""
-    found = _found(arguments.directory, arguments.run.strip().lower())
+    reader = JournalReader(arguments.directory)
+    found = with_id(reader, arguments.run.strip().lower())
     if len(found) != 1:
         output.note(_complaint(arguments.directory, arguments.run, found))
         return NOT_FOUND
     record = found[0]
-    others = _others(arguments.directory, record)
+    others = others_of(reader, record)
     if output.json:
-        keys = formats.keys_of(record)
+        keys = keys_of(record)
         if record.outcome is None:
-            keys[lines.STATE] = now.state(record)
+            keys[lines.STATE] = state(record)
         output.keys(keys | {"others": None if others is None else [_other(other) for other in others]})
         return 0
     _tell(output, record)
@@ -40,52 +40,11 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
     return 0
 
 
-# --- looking for it ---------------------------------------------------------------------------------------------
-
-
-def _found(directory: str, run: str) -> list[Record]:
-    """Return the run with an id, or those whose ids begin like that; of many, some."""
-    wanted = Filter(run=run) if len(run) == _ID_LENGTH else Filter()
-    matching: dict[str, Record] = {}
-    for record in itertools.chain(history.ended(directory, wanted), history.in_flight(directory, wanted)):
-        if record.run.startswith(run):
-            matching.setdefault(record.run, record)
-            if len(matching) > _SOME:
-                break
-    return list(matching.values())
-
-
 def _complaint(directory: str, run: str, found: list[Record]) -> str:
     if not found:
         return f"{directory}: there is no run {run}"
-    ids = ", ".join(record.run for record in found[:_SOME])
-    return f"{directory}: more than one run begins with {run}: {ids}{', ...' if len(found) > _SOME else ''}"
-
-
-def _others(directory: str, record: Record) -> list[Record] | None:
-    """Return the other runs of the same request, in order; ``None`` if nothing tells them apart from others."""
-    if record.parent_trace_id is not None:
-        wanted = Filter(trace=record.parent_trace_id)
-    elif record.request_id is not None:
-        wanted = Filter(route=record.route)
-    else:
-        return None
-    others = {
-        other.run: other
-        for other in itertools.chain(history.in_flight(directory, wanted), history.ended(directory, wanted))
-        if other.run != record.run and _is_of_same_request(record, other)
-    }
-    return sorted(others.values(), key=lambda other: other.scheduled_at)
-
-
-def _is_of_same_request(one: Record, other: Record) -> bool:
-    """Return whether two runs have a request in common: by its span, or by the id that a client sent."""
-    if (one.process, one.parent_trace_id) != (other.process, other.parent_trace_id):
-        return False
-    if one.parent_span_id is not None and one.parent_span_id == other.parent_span_id:
-        return True
-    request = one.request_id, one.method, one.route
-    return one.request_id is not None and request == (other.request_id, other.method, other.route)
+    ids = ", ".join(record.run for record in found[:SOME])
+    return f"{directory}: more than one run begins with {run}: {ids}{', ...' if len(found) > SOME else ''}"
 
 
 # --- telling it -------------------------------------------------------------------------------------------------
@@ -96,7 +55,7 @@ def _other(record: Record) -> dict[str, Any]:
         semconv.KEY_TASK_RUN: record.run,
         semconv.KEY_TASK: record.task,
         lines.OUTCOME: record.outcome,
-        lines.STATE: now.state(record) if record.outcome is None else None,
+        lines.STATE: state(record) if record.outcome is None else None,
         semconv.KEY_REASON: record.reason,
         semconv.KEY_ERROR_TYPE: record.error_type,
     }
@@ -122,7 +81,7 @@ def _tell(output: Output, record: Record) -> None:
 
 
 def _end(record: Record) -> str:
-    return record.outcome or now.state(record)
+    return record.outcome or state(record)
 
 
 def _facts(record: Record) -> dict[str, str]:

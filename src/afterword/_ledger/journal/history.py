@@ -10,13 +10,14 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from heapq import merge
+from itertools import islice
 from json.encoder import encode_basestring as _quoted
 from typing import Final
 
 from ..._common import semconv
 from . import files, holding, layout, lines
 from .locking import MACHINE
-from .records import Record, ended_among, is_whole, parse_line, parse_slot
+from .records import Record, ended_among, is_whole, parse_line, parse_slot, whole_lines
 
 _DISORDER_SECONDS: Final = 60.0
 """A process's lines are in the order of their ends, but for threads and for clocks that are set."""
@@ -78,6 +79,22 @@ def ended(directory: str, wanted: Filter = Filter()) -> Iterator[Record]:
         for names in _streams(process, all_names)
     ]
     return merge(*streams, key=_newest_first)
+
+
+def oldest(directory: str) -> float | None:
+    """Return when the first run ended of those that are still there; raises ``OSError`` like ``ended``."""
+    firsts: list[float] = []
+    for process, names in layout.listing(directory).segments.items():
+        data = b""
+        with contextlib.suppress(OSError):
+            data = files.read(os.path.join(directory, names[0]))
+        firsts += [record.ended_at or 0.0 for record in _first(data, process)]
+    return min(firsts, default=None)
+
+
+def _first(data: bytes, process: str) -> Iterator[Record]:
+    records = (parse_line(line, process) for _, line in whole_lines(data))
+    return islice((record for record in records if record is not None), 1)
 
 
 def _newest_first(record: Record) -> float:

@@ -1,0 +1,73 @@
+"""Why runs did not succeed: one cause for all that have their task, outcome, reason, route and error in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from .._common import semconv
+from .._common.model import LOST, Outcome, lost_detail
+from .._ledger.journal import lines
+from .._ledger.journal.records import Record
+from .keys import iso
+
+
+class Kind(NamedTuple):
+    """What runs have in common that ended for the same cause."""
+
+    task: str
+    outcome: str | None
+    reason: str | None
+    method: str | None
+    route: str | None
+    error_type: str | None
+
+
+@dataclass(slots=True)
+class Cause:
+    """A cause, how often there was it, and from when until when."""
+
+    kind: Kind
+    example: Record
+    """The last one."""
+    first: float
+    last: float
+    count: int = 0
+
+
+def grouped(records: Iterable[Record]) -> list[Cause]:
+    """Return the causes of the runs that did not succeed, the most frequent first; of as many, the last first."""
+    causes: dict[Kind, Cause] = {}
+    for record in records:
+        if record.outcome == Outcome.SUCCEEDED:
+            continue
+        kind = Kind(record.task, record.outcome, record.reason, record.method, record.route, record.error_type)
+        at = record.ended_at or 0.0
+        cause = causes.setdefault(kind, Cause(kind, record, at, at))
+        cause.count += 1
+        cause.first, cause.last = min(cause.first, at), max(cause.last, at)
+    return sorted(causes.values(), key=lambda cause: (-cause.count, -cause.last))
+
+
+def advice(record: Record) -> str:
+    """Return what happened to a run and what to do about it, as far as its process wrote it down."""
+    return lost_detail(record.state, record.pid) if record.outcome == LOST else record.detail or ""
+
+
+def keys_of_cause(cause: Cause, detail: str) -> dict[str, Any]:
+    """Return a cause's keys and values, with the detail that its example has for whoever reads it."""
+    kind = cause.kind
+    return {
+        semconv.KEY_COUNT: cause.count,
+        semconv.KEY_TASK: kind.task,
+        lines.OUTCOME: kind.outcome,
+        semconv.KEY_REASON: kind.reason,
+        semconv.KEY_METHOD: kind.method,
+        semconv.KEY_ROUTE: kind.route,
+        semconv.KEY_ERROR_TYPE: kind.error_type,
+        "first_at": iso(cause.first),
+        "last_at": iso(cause.last),
+        "example": cause.example.run,
+        semconv.KEY_DETAIL: detail or None,
+    }
