@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any, Final
+from typing import Final
 
 from .._common import semconv
 from .._common.model import LOST
 from .._ledger.journal import history, lines
+from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .._views.keys import keys_of
-from .._views.runs import age, is_named, state
+from .._views.keys import age, keys_of, state, state_and_age
 from . import formats
 from .output import STYLES, Cell, Column, Output
 from .selection import note_nothing
@@ -27,29 +27,19 @@ _COLUMNS: Final = (
 
 def run(output: Output, arguments: argparse.Namespace) -> int:
     """Answer; return the exit code."""
-    records = history.in_flight(arguments.directory)
     processes: dict[str, list[Record]] = {}
-    for record in records:
-        if is_named(record, arguments.task):
-            processes.setdefault(record.process, []).append(record)
+    for record in history.in_flight(arguments.directory, Filter(named=arguments.task)):
+        processes.setdefault(record.process, []).append(record)
     now = time.time()
     for runs in processes.values():
         if output.json:
             for record in runs:
-                output.keys(keys_of(record) | _state_and_age(record, now))
+                output.keys(keys_of(record) | state_and_age(record, now))
         else:
             output.table(_COLUMNS, [_cells(record, now) for record in runs], _title(runs))
     if not processes:
         note_nothing(output, arguments.directory, "nothing is in flight")
     return 0
-
-
-def _state_and_age(record: Record, now: float) -> dict[str, Any]:
-    seconds = age(record, now)
-    return {
-        lines.STATE: state(record),
-        semconv.KEY_AGE: None if seconds is None else round(seconds, 3),
-    }
 
 
 def _title(runs: list[Record]) -> str:

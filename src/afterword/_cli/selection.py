@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from .._ledger.journal import history, layout
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .._views.runs import is_named
 from .output import Output
 
 
@@ -16,11 +15,12 @@ def ended(directory: str, arguments: argparse.Namespace, since: float | None = N
     """Yield the runs that ended and are asked for, newest first; raises ``OSError``."""
     wanted = Filter(
         outcomes=arguments.outcome or (),
+        named=arguments.task,
         route=arguments.route,
         trace=arguments.trace,
         since=arguments.since if since is None else since,
     )
-    return (record for record in history.ended(directory, wanted) if is_named(record, arguments.task))
+    return history.ended(directory, wanted)
 
 
 def note_nothing(output: Output, directory: str, otherwise: str) -> None:

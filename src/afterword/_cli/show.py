@@ -10,9 +10,9 @@ from .._common import semconv
 from .._common.model import LOST
 from .._ledger.journal import lines
 from .._ledger.journal.records import Record
-from .._views.keys import keys_of
+from .._views.keys import keys_of, state
 from .._views.reader import JournalReader
-from .._views.runs import SOME, others_of, state, with_id
+from .._views.runs import SOME, others_of, with_id
 from . import formats
 from .causes import advice, why
 from .output import FAINT, Output, styled

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .._common import semconv
-from .._common.model import LOST, Outcome, lost_detail
+from .._common.model import LOST, Outcome, Reason, lost_detail
+from .._common.text import clean
 from .._ledger.journal import lines
+from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .keys import iso
+from .keys import MAX_IN_LIST, iso, known
+from .reader import Reader, look, with_lost
+
+MOST_RUNS: Final = 50_000
+"""Runs that are looked at; of more, the newest."""
+UNSUCCESSFUL: Final = (*(outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED), LOST)
 
 
 class Kind(NamedTuple):
@@ -71,3 +80,39 @@ def keys_of_cause(cause: Cause, detail: str) -> dict[str, Any]:
         "example": cause.example.run,
         semconv.KEY_DETAIL: detail or None,
     }
+
+
+def view(
+    reader: Reader,
+    since: float = 3600.0,
+    *,
+    outcomes: Collection[str] = (),
+    task: str | None = None,
+    route: str | None = None,
+    limit: int = 100,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Return the causes of the last ``since`` seconds, the most frequent first; raises ``OSError``."""
+    end = time.time() if now is None else now
+    wanted = Filter(outcomes=outcomes or UNSUCCESSFUL, named=task, route=route, since=end - since, until=end)
+    records = with_lost(reader.ended(wanted), look(reader).lost, wanted)
+    found = grouped(itertools.islice(records, MOST_RUNS))
+    return {
+        "causes": [told(cause) for cause in found[:limit]],
+        "total": len(found),
+        "truncated": next(records, None) is not None,
+    }
+
+
+def told(cause: Cause) -> dict[str, Any]:
+    """Return what is known of a cause."""
+    return known(keys_of_cause(cause, explained(cause.example)))
+
+
+def explained(record: Record) -> str:
+    """Return what happened to a run and what to do about it, in a sentence that is never empty."""
+    detail = clean(advice(record), MAX_IN_LIST)
+    error = clean(": ".join(filter(None, (record.error_type, record.error))), MAX_IN_LIST)
+    if record.reason == Reason.EXCEPTION and error:
+        return f"it raised {error}"
+    return detail or error or f"it was {record.outcome}; nothing more is known"

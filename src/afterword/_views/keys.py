@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from .._common import semconv
+from .._common.model import LOST
+from .._common.text import clean
 from .._ledger.journal import lines
 from .._ledger.journal.records import Record
+
+MAX_IN_LIST: Final = 500
+"""Characters of a text in a list at most, so that 500 runs stay below a megabyte."""
 
 
 def iso(seconds: float | None) -> str | None:
@@ -52,3 +58,39 @@ def keys_of(record: Record) -> dict[str, Any]:
         semconv.KEY_RECOVERED: record.recovered or None,
         lines.TRACEBACK: record.traceback,
     }
+
+
+def known(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return keys and values without those that are not known."""
+    return {key: value for key, value in keys.items() if value is not None}
+
+
+def keys_in_list(record: Record, now: float) -> dict[str, Any]:
+    """Return what a list tells of a run: what is known, without the traceback, and with its age in flight."""
+    keys = keys_of(record)
+    del keys[lines.TRACEBACK]
+    for name, value in keys.items():
+        if type(value) is str and len(value) > MAX_IN_LIST:
+            keys[name] = clean(value, MAX_IN_LIST)
+    return known(keys | state_and_age(record, now))
+
+
+def state_and_age(record: Record, now: float) -> dict[str, Any]:
+    """Return the state and the age of a run in flight; nothing for one that has ended."""
+    if record.outcome is not None:
+        return {}
+    seconds = age(record, now)
+    return {lines.STATE: state(record), semconv.KEY_AGE: None if seconds is None else round(seconds, 3)}
+
+
+def age(record: Record, now: float) -> float | None:
+    """Return the age of a run: the clock of a dead process's run stopped with its process."""
+    end = record.seen_at if record.alive is False else now
+    if end is None or not math.isfinite(end):
+        return None
+    return max(0.0, end - record.scheduled_at)
+
+
+def state(record: Record) -> str:
+    """Return what a run is doing; one whose process is dead is lost."""
+    return LOST if record.alive is False else record.state or ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from .._common.model import LOST
 from .._ledger.journal import history
-from .._ledger.journal.history import Filter
+from .._ledger.journal.history import Filter, Process
 from .._ledger.journal.records import Record
 
 
@@ -27,12 +30,16 @@ class Source(NamedTuple):
 class Reader(Protocol):
     """Where runs are read from. Reading may block: call it in a thread. It may raise ``OSError``."""
 
-    def ended(self, wanted: Filter = Filter()) -> Iterator[Record]:
+    def ended(self, wanted: Filter | None = None) -> Iterator[Record]:
         """Yield the runs that have ended, newest first."""
         ...
 
-    def in_flight(self, wanted: Filter = Filter()) -> list[Record]:
+    def in_flight(self, wanted: Filter | None = None) -> list[Record]:
         """Return the runs in flight, and those that were in processes that died; oldest first."""
+        ...
+
+    def processes(self) -> list[Process]:
+        """Return the processes whose accounts are open, the living and the dead."""
         ...
 
     def source(self) -> Source:
@@ -46,18 +53,51 @@ class JournalReader:
     def __init__(self, directory: str) -> None:
         self.directory = directory
 
-    def ended(self, wanted: Filter = Filter()) -> Iterator[Record]:
+    def ended(self, wanted: Filter | None = None) -> Iterator[Record]:
         """Yield the runs that have ended, newest first; raises ``OSError``."""
-        return history.ended(self.directory, wanted)
+        return history.ended(self.directory, wanted or Filter())
 
-    def in_flight(self, wanted: Filter = Filter()) -> list[Record]:
+    def in_flight(self, wanted: Filter | None = None) -> list[Record]:
         """Return the runs in flight, and those that were in processes that died; oldest first.
 
         Raises ``OSError``.
         """
-        return history.in_flight(self.directory, wanted)
+        return history.in_flight(self.directory, wanted or Filter())
+
+    def processes(self) -> list[Process]:
+        """Return the processes whose accounts are open, the living and the dead; raises ``OSError``."""
+        return history.processes(self.directory)
 
     def source(self) -> Source:
         """Return what is read from; raises ``OSError``."""
-        detail = "the journal: the runs of all processes that keep it, over restarts"
+        detail = "The journal: the runs of all processes of this host that keep it, over restarts."
         return Source("journal", detail, history.oldest(self.directory))
+
+
+class Now(NamedTuple):
+    """The runs that have not ended: what may still end, oldest first, and what died with its process."""
+
+    in_flight: list[Record]
+    lost: list[Record]
+
+
+def look(reader: Reader, wanted: Filter | None = None) -> Now:
+    """Return what has not ended. Nobody has closed the account of the lost ones yet, but they are lost."""
+    known = reader.in_flight(wanted)
+    lost = [_as_lost(record) for record in known if record.alive is False]
+    return Now([record for record in known if record.alive is not False], lost)
+
+
+def with_lost(ended: Iterator[Record], lost: list[Record], wanted: Filter) -> Iterator[Record]:
+    """Yield the runs that have ended and those that were lost, newest first."""
+    return heapq.merge(ended, sorted(filter(wanted.wants, lost), key=newest_first), key=newest_first)
+
+
+def newest_first(record: Record) -> float:
+    """Return what runs that have ended are sorted by."""
+    return -(record.ended_at or 0.0)
+
+
+def _as_lost(record: Record) -> Record:
+    """Return what will be written of a run whose process is dead."""
+    return dataclasses.replace(record, outcome=LOST, ended_at=record.seen_at or record.scheduled_at)

@@ -1,37 +1,24 @@
-"""One run: what it is doing, how old it is, how it is found by its id, and the others of its request."""
+"""Runs: those that are asked for, page by page; one, found by its id, and the others of its request."""
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
 import itertools
-import math
-from typing import Final
+import time
+from collections.abc import Collection, Iterator
+from typing import Any, Final
 
-from .._common.model import LOST
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .reader import Reader
+from .keys import keys_in_list, keys_of, known, state, state_and_age
+from .reader import Reader, look, newest_first, with_lost
 
 _ID_LENGTH: Final = 32
+_DISORDER: Final = 256
+MOST_OTHERS: Final = 100
 SOME: Final = 5
 """Runs that are told where an id's beginning is that of more than one."""
-
-
-def age(record: Record, now: float) -> float | None:
-    """Return the age of a run: the clock of a dead process's run stopped with its process."""
-    end = record.seen_at if record.alive is False else now
-    if end is None or not math.isfinite(end):
-        return None
-    return max(0.0, end - record.scheduled_at)
-
-
-def state(record: Record) -> str:
-    """Return what a run is doing; one whose process is dead is lost."""
-    return LOST if record.alive is False else record.state or ""
-
-
-def is_named(record: Record, task: str | None) -> bool:
-    """Return whether a run is of a task, which may be called by the last parts of its name: ``send_mail``."""
-    return task is None or record.task == task or record.task.endswith(f".{task}")
 
 
 def with_id(reader: Reader, run: str) -> list[Record]:
@@ -70,3 +57,88 @@ def _is_of_same_request(one: Record, other: Record) -> bool:
         return True
     request = one.request_id, one.method, one.route
     return one.request_id is not None and request == (other.request_id, other.method, other.route)
+
+
+# --- a page of them ---------------------------------------------------------------------------------------------
+
+
+def page(
+    reader: Reader,
+    wanted: Filter,
+    *,
+    states: Collection[str] = (),
+    limit: int = 50,
+    cursor: str | None = None,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Return the runs that are asked for, newest first, and the cursor of the next page.
+
+    With ``states``, those in flight that are in one of them, oldest first, and no others. Raises ``OSError``, and
+    ``ValueError`` for a cursor that is none.
+    """
+    end = time.time() if now is None else now
+    if states:
+        flying = [record for record in reader.in_flight(wanted) if state(record) in states]
+        return {"runs": [keys_in_list(record, end) for record in flying[:limit]], "next": None}
+    last = None if cursor is None else _place(cursor)
+    if last is not None:
+        wanted = dataclasses.replace(wanted, until=min(filter(None, (wanted.until, -last[0] + 1e-6))))
+    ended = with_lost(reader.ended(wanted), look(reader).lost, wanted)
+    rest = (record for record in in_order(ended) if last is None or _key(record) > last)
+    shown = list(itertools.islice(rest, limit))
+    more = next(rest, None) is not None
+    return {
+        "runs": [keys_in_list(record, end) for record in shown],
+        "next": _cursor(shown[-1]) if shown and more else None,
+    }
+
+
+def in_order(records: Iterator[Record]) -> Iterator[Record]:
+    """Yield runs in one order, whoever reads them: newest first, and those of one moment by their ids.
+
+    What threads have written may be a little out of order.
+    """
+    heap: list[tuple[tuple[float, str], int, Record]] = []
+    for number, record in enumerate(records):
+        item = _key(record), number, record
+        if len(heap) < _DISORDER:
+            heapq.heappush(heap, item)
+        else:
+            yield heapq.heappushpop(heap, item)[2]
+    while heap:
+        yield heapq.heappop(heap)[2]
+
+
+def _key(record: Record) -> tuple[float, str]:
+    return newest_first(record), record.run
+
+
+def _cursor(record: Record) -> str:
+    return f"{round((record.ended_at or 0.0) * 1e6)}-{record.run}"
+
+
+def _place(cursor: str) -> tuple[float, str]:
+    moment, separator, run = cursor.partition("-")
+    if not (separator and moment.isascii() and moment.isdigit() and len(moment) < 18):
+        raise ValueError("it is not the value of next of an earlier answer")
+    return -int(moment) / 1e6, run
+
+
+# --- one of them ------------------------------------------------------------------------------------------------
+
+
+def one(reader: Reader, run: str, *, now: float | None = None) -> dict[str, Any] | None:
+    """Return everything about a run and the others of its request; ``None`` unless exactly one has this id.
+
+    ``run`` is an id, or the beginning of one. Raises ``OSError``.
+    """
+    end = time.time() if now is None else now
+    found = with_id(reader, run.strip().lower())
+    if len(found) != 1:
+        return None
+    record = found[0]
+    others = others_of(reader, record)
+    return {
+        "run": known(keys_of(record) | state_and_age(record, end)),
+        "others": None if others is None else [keys_in_list(other, end) for other in others[:MOST_OTHERS]],
+    }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
 from json.encoder import encode_basestring as _quoted
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..._common import semconv
 from . import files, holding, layout, lines
@@ -30,28 +30,40 @@ class Filter:
     Attributes:
         outcomes: ended in one of these; ``lost`` is one.
         task: of the task with this name.
+        named: of the task that is called this, by its name or by the last parts of it: ``send_mail``.
         route: of requests to this route.
         trace: in this trace, or scheduled in it.
         run: with this id.
+        reason: for this reason.
+        error_type: with an error of this type.
         since: ended since then, in seconds since the epoch; of those in flight, all.
+        until: ended by then; of those in flight, all.
     """
 
     outcomes: Collection[str] = ()
     task: str | None = None
+    named: str | None = None
     route: str | None = None
     trace: str | None = None
     run: str | None = None
+    reason: str | None = None
+    error_type: str | None = None
     since: float | None = None
+    until: float | None = None
 
     def wants(self, record: Record) -> bool:
         """Return whether a run is wanted."""
         return (
             (not self.outcomes or record.outcome in self.outcomes)
             and self.task in (None, record.task)
+            and (self.named is None or f".{record.task}".endswith(f".{self.named}"))
             and self.route in (None, record.route)
             and self.trace in (None, record.trace_id, record.parent_trace_id)
             and self.run in (None, record.run)
+            and self.reason in (None, record.reason)
+            and self.error_type in (None, record.error_type)
             and (self.since is None or record.ended_at is None or record.ended_at >= self.since)
+            and (self.until is None or record.ended_at is None or record.ended_at <= self.until)
         )
 
     def needles(self) -> list[bytes]:
@@ -60,6 +72,12 @@ class Filter:
             return [(self.run or self.trace or "").encode(*lines.ENCODING)]
         if self.task is not None:
             return [_pair(semconv.KEY_TASK, self.task)]
+        if self.error_type is not None:
+            return [_pair(semconv.KEY_ERROR_TYPE, self.error_type)]
+        if self.reason is not None:
+            return [_pair(semconv.KEY_REASON, self.reason)]
+        if self.named is not None:
+            return [f"{_quoted(self.named)[1:]},".encode(*lines.ENCODING)]
         if self.route is not None:
             return [_pair(semconv.KEY_ROUTE, self.route)]
         return [_pair(lines.OUTCOME, outcome) for outcome in self.outcomes]
@@ -147,6 +165,34 @@ def _ends_with(data: bytes, needles: list[bytes]) -> list[int]:
         while (found := data.find(needle, end)) >= 0 and (end := data.find(b"\n", found)) >= 0:
             ends.add(end)
     return sorted(ends)
+
+
+class Process(NamedTuple):
+    """A process whose account is open.
+
+    Attributes:
+        process: its id in the journal.
+        pid: what the system calls it.
+        alive: whether it lives; ``None`` if nobody knows.
+        seen_at: its last sign of life, in seconds since the epoch.
+    """
+
+    process: str
+    pid: int
+    alive: bool | None
+    seen_at: float
+
+
+def processes(directory: str) -> list[Process]:
+    """Return the processes whose accounts are open, oldest first; raises ``OSError``."""
+    found: list[Process] = []
+    for process in layout.listing(directory).live:
+        with contextlib.suppress(OSError):
+            [data], alive = holding.look(os.path.join(directory, layout.live_file(process)), process, times=1)
+            head = layout.parse_head(data)
+            if not isinstance(head, str):
+                found.append(Process(process, head.pid, alive, head.alive))
+    return found
 
 
 def pids(directory: str) -> set[int]:
