@@ -22,7 +22,7 @@ NOT_FOUND: Final = 1
 
 def run(output: Output, arguments: argparse.Namespace) -> int:
     """Answer; return the exit code."""
-    reader = JournalReader(arguments.directory)
+    reader = JournalReader(arguments.directory, must_exist=True)
     found = with_id(reader, arguments.run.strip().lower())
     if len(found) != 1:
         output.note(_complaint(arguments.directory, arguments.run, found))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any, Final
 
 from .._common import semconv
 from .._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
 from .._ledger.journal.history import Filter
+from . import checks
+from .account import Accounts
 from .causes import grouped, told
 from .keys import iso, known
 from .reader import Reader, look, with_lost
@@ -18,8 +21,18 @@ from .tasks import MOST_RUNS
 MOST_CAUSES: Final = 20
 
 
-def view(reader: Reader, since: float = 3600.0, *, now: float | None = None) -> dict[str, Any]:
-    """Return the outcomes, the causes and the checks of the last ``since`` seconds; raises ``OSError``."""
+def view(
+    reader: Reader,
+    since: float = 3600.0,
+    *,
+    metrics: Callable[[], Accounts | None] | None = None,
+    threads: Callable[[], checks.Threads | None] | None = None,
+    now: float | None = None,
+) -> dict[str, Any]:
+    """Return the outcomes, the causes and the checks of the last ``since`` seconds; raises ``OSError``.
+
+    ``metrics`` returns the accounts that the application publishes, ``threads`` the use of its worker threads.
+    """
     end = time.time() if now is None else now
     wanted = Filter(since=end - since, until=end)
     flying, lost = look(reader)
@@ -29,6 +42,11 @@ def view(reader: Reader, since: float = 3600.0, *, now: float | None = None) -> 
     states = Counter(record.state for record in flying)
     per_process = Counter(record.process for record in itertools.chain(flying, lost))
     causes = grouped(records)
+    durations: defaultdict[str, list[float]] = defaultdict(list)
+    running = {record.task for record in flying}
+    for record in records:
+        if record.duration is not None and record.task in running:
+            durations[record.task].append(record.duration)
     source = reader.source()
     return {
         "now": iso(end),
@@ -40,7 +58,11 @@ def view(reader: Reader, since: float = 3600.0, *, now: float | None = None) -> 
         STATE_RUNNING: states[STATE_RUNNING],
         "causes": [told(cause) for cause in causes[:MOST_CAUSES]],
         "causes_total": len(causes),
-        "checks": [],
+        "checks": [
+            checks.account(metrics),
+            checks.stuck(flying, durations, end),
+            checks.threads(threads),
+        ],
         "processes": [
             known(
                 {

@@ -13,6 +13,7 @@ from .._common.model import LOST, Outcome
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
 from .keys import iso, state
+from .quantiles import quantiles
 from .reader import Now, Reader, look, with_lost
 
 MOST_RUNS: Final = 50_000
@@ -111,16 +112,3 @@ def _keys(task: Task, period: Period, minutes: float) -> dict[str, Any]:
             for number, counts in enumerate(task.history)
         ],
     }
-
-
-def quantiles(values: list[float]) -> dict[str, float]:
-    """Return the median, and what 95 % are at most; nothing without values."""
-    if not values:
-        return {}
-    ordered = sorted(values)
-    return {f"p{percent}": round(ordered[_rank(len(ordered), percent)], 6) for percent in (50, 95)}
-
-
-def _rank(count: int, percent: int) -> int:
-    """Return the place of the least value that so many per cent do not exceed."""
-    return max(0, -(-count * percent // 100) - 1)

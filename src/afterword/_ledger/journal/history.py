@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -103,10 +103,7 @@ def oldest(directory: str) -> float | None:
     """Return when the first run ended of those that are still there; raises ``OSError`` like ``ended``."""
     firsts: list[float] = []
     for process, names in layout.listing(directory).segments.items():
-        data = b""
-        with contextlib.suppress(OSError):
-            data = files.read(os.path.join(directory, names[0]))
-        firsts += [record.ended_at or 0.0 for record in _first(data, process)]
+        firsts += [record.ended_at or 0.0 for record in _first(_data(directory, names[0]), process)]
     return min(firsts, default=None)
 
 
@@ -127,19 +124,27 @@ def _streams(process: str, names: list[str]) -> list[list[str]]:
 
 def _of_files(directory: str, process: str, names: list[str], wanted: Filter) -> Iterator[Record]:
     needles = wanted.needles()
+    found = (line for name in reversed(names) for line in _last_first(_data(directory, name), needles))
+    return among(found, process, wanted)
+
+
+def _data(directory: str, name: str) -> bytes:
+    with contextlib.suppress(OSError):
+        return files.read(os.path.join(directory, name))
+    return b""
+
+
+def among(found: Iterable[bytes], process: str, wanted: Filter) -> Iterator[Record]:
+    """Yield the wanted runs among a process's lines, which come newest first, and of which others are left out."""
     enough = None if wanted.since is None else wanted.since - _DISORDER_SECONDS
-    for name in reversed(names):
-        data = b""
-        with contextlib.suppress(OSError):
-            data = files.read(os.path.join(directory, name))
-        for line in _last_first(data, needles):
-            record = parse_line(line, process)
-            if record is None:
-                continue
-            if enough is not None and (record.ended_at or 0.0) < enough:
-                return
-            if wanted.wants(record):
-                yield record
+    for line in found:
+        record = parse_line(line, process)
+        if record is None:
+            continue
+        if enough is not None and (record.ended_at or 0.0) < enough:
+            return
+        if wanted.wants(record):
+            yield record
 
 
 def _last_first(data: bytes, needles: list[bytes]) -> Iterator[bytes]:
@@ -205,6 +210,23 @@ def pids(directory: str) -> set[int]:
                 if not isinstance(head, str) and head.machine == MACHINE:
                     found.add(head.pid)
     return found
+
+
+def in_flight_count(directory: str) -> tuple[int, int]:
+    """Return how many runs are pending and how many are running, without looking at them closely.
+
+    Raises ``OSError`` if the directory cannot be read.
+    """
+    pending = running = 0
+    for process in layout.listing(directory).live:
+        with contextlib.suppress(OSError):
+            [data], alive = holding.look(os.path.join(directory, layout.live_file(process)), process, times=1)
+            head = layout.parse_head(data)
+            if alive is not False and not isinstance(head, str) and not head.off:
+                states = data[layout.HEAD_SIZE :: layout.SLOT_SIZE]
+                pending += states.count(layout.PENDING)
+                running += states.count(layout.RUNNING)
+    return pending, running
 
 
 def in_flight(directory: str, wanted: Filter = Filter()) -> list[Record]:

@@ -1,0 +1,109 @@
+"""What is looked at besides the causes: does the account balance, is a run stuck, are worker threads short."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from .._common.model import STATE_RUNNING
+from .._ledger.journal.records import Record
+from .account import Account, Accounts, broken
+from .quantiles import quantiles
+
+GOOD: Final = "good"
+BAD: Final = "bad"
+UNKNOWN: Final = "unknown"
+
+Threads = tuple[float, float, float]
+"""The worker threads that are busy, those that there are at most, and the callers that wait for one."""
+
+_TRIES, _PAUSE = 3, 0.05
+_PATIENCE_SECONDS: Final = 60.0
+_WITHOUT_HISTORY_SECONDS: Final = 300.0
+_TIMES: Final = 10
+_ENOUGH: Final = 5
+"""Runs of a task from which it can be told what is usual."""
+
+
+def check(name: str, state: str, detail: str) -> dict[str, Any]:
+    """Return what a check has found: ``good``, ``bad`` or ``unknown``, and a sentence about it."""
+    return {"name": name, "state": state, "detail": detail}
+
+
+def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
+    """Return whether the law holds for what the application publishes.
+
+    A transition may be in progress, so what seems wrong is looked at again: only what stays wrong is. May block.
+    """
+    wrong: dict[str, Account] | None = None
+    for attempt in range(_TRIES):
+        try:
+            accounts = None if read is None else read()
+        except Exception as fault:  # noqa: BLE001  whatever the metrics' library raises
+            return check("account", UNKNOWN, f"The metrics cannot be read: {type(fault).__name__}.")
+        if accounts is None:
+            return check("account", UNKNOWN, "The application publishes no metrics that it could be checked by.")
+        unbalanced = {one.name: one for one in broken(accounts.values())}
+        wrong = unbalanced if wrong is None else {name: unbalanced[name] for name in wrong if name in unbalanced}
+        if not wrong:
+            total = sum(one.scheduled for one in accounts.values())
+            return check(
+                "account", GOOD, f"Each of {_number(total, 'scheduled run')} is in flight or has its end."
+            )
+        if attempt < _TRIES - 1:
+            time.sleep(_PAUSE)
+    name, one = next(iter((wrong or {}).items()))
+    more = f"; and {len(wrong) - 1} more tasks" if wrong and len(wrong) > 1 else ""
+    told = one.in_flight + one.ended.total() + one.lost
+    return check("account", BAD, f"{name}: {one.scheduled} scheduled, but {told} in flight, ended or lost{more}.")
+
+
+def stuck(in_flight: Iterable[Record], durations: Mapping[str, list[float]], now: float) -> dict[str, Any]:
+    """Return whether the run that began first takes much longer than those of its task usually do.
+
+    ``in_flight`` are the runs of living processes; ``durations`` those of a task's runs that ended lately.
+    """
+    running = [(now - (one.started_at or now), one) for one in in_flight if one.state == STATE_RUNNING]
+    if not running:
+        return check("stuck", GOOD, "No task is running.")
+    late = [(age, one) for age, one in running if age > _limit(durations.get(one.task, []))]
+    age, oldest = max(late or running, key=lambda each: each[0])
+    usual = durations.get(oldest.task, [])
+    compared = (
+        f"95 % of its runs take at most {_span(quantiles(usual)['p95'])}" if usual else "none has ended lately"
+    )
+    more = f"; {len(late) - 1} more are as late" if len(late) > 1 else ""
+    told = f"{oldest.task} has been running for {_span(age)}; {compared}{more}."
+    return check("stuck", BAD if late else GOOD, told)
+
+
+def _limit(usual: list[float]) -> float:
+    """Return how long a run of a task may take."""
+    if len(usual) < _ENOUGH:
+        return _WITHOUT_HISTORY_SECONDS
+    return max(_PATIENCE_SECONDS, _TIMES * quantiles(usual)["p95"])
+
+
+def threads(read: Callable[[], Threads | None] | None) -> dict[str, Any]:
+    """Return whether sync tasks and endpoints of this process wait for a worker thread."""
+    found = None if read is None else read()
+    if found is None or not found[1]:
+        return check("threads", UNKNOWN, "No task has needed a worker thread in this process yet.")
+    busy, limit, waiting = (int(number) for number in found)
+    if waiting:
+        what = "caller waits" if waiting == 1 else "callers wait"
+        return check("threads", BAD, f"{waiting} {what} for one of {limit} worker threads, all of which are busy.")
+    return check("threads", GOOD, f"{busy} of {limit} worker threads are busy.")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _span(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
