@@ -1,0 +1,80 @@
+/** Beside the causes: whether the account can be believed, which processes there are, where this is read from. */
+
+import { since as ago } from "../lib/clock.js";
+import { h } from "../lib/dom.js";
+import { plural } from "../lib/format.js";
+import { prose, sentence } from "./parts.js";
+
+/** @typedef {import("../lib/types.js").Summary} Summary */
+
+/** @type {Record<string, string>} */
+const NAMES = {
+  account: "The account",
+  stuck: "Stuck tasks",
+  threads: "Worker threads",
+  event_loop: "The event loop",
+};
+
+const SIGNS = { good: "✓", bad: "!", unknown: "?" };
+
+/** @param {Summary} summary */
+export function checksCard(summary) {
+  if (summary.checks.length === 0) return null;
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", null, "Checks"),
+    h(
+      "ul",
+      { class: "checks" },
+      summary.checks.map(({ name, state, detail }) =>
+        h(
+          "li",
+          { class: `check ${state}`, "data-key": name },
+          h("span", { class: "sign", role: "img", "aria-label": state }, SIGNS[state] ?? "?"),
+          h("div", null, h("b", null, NAMES[name] ?? name), " ", h("span", null, prose(sentence(detail)))),
+        ),
+      ),
+    ),
+  );
+}
+
+/** @param {Summary} summary */
+export function processesCard(summary) {
+  if (summary.processes.length === 0) return null;
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", null, "Processes"),
+    h(
+      "ul",
+      { class: "processes" },
+      summary.processes.slice(0, 20).map((process) =>
+        h(
+          "li",
+          { class: process.alive === false ? "dead" : null, "data-key": process.process },
+          h("span", { class: "number" }, process.pid === undefined ? process.process : String(process.pid)),
+          " ",
+          process.alive === false
+            ? h("b", null, process.in_flight ? `died; ${plural(process.in_flight, "task")} lost` : "died")
+            : h("span", null, process.in_flight ? `${process.in_flight} in flight` : "idle"),
+        ),
+      ),
+      summary.processes.length > 20 ? h("li", null, `and ${summary.processes.length - 20} more`) : null,
+    ),
+  );
+}
+
+/** @param {Summary} summary */
+export function sourceCard({ source }) {
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", null, "Read from"),
+    h("p", null, prose(sentence(source.detail))),
+    source.oldest_at ? h("p", { class: "meta" }, "The oldest run is from ", ago(source.oldest_at), ".") : null,
+    source.kind === "memory"
+      ? h("p", { class: "todo" }, "To see all workers, and what was before a restart, give the application a journal: ", h("code", null, "AFTERWORD_JOURNAL=/a/directory"), ".")
+      : null,
+  );
+}
