@@ -10,6 +10,7 @@ If an exception raises when it is asked for its text, that error stays here, eve
 
 from __future__ import annotations
 
+import re
 import traceback
 from types import TracebackType
 from typing import Any, Final
@@ -51,6 +52,14 @@ _PLUMBING: Final = frozenset(
 )
 
 
+# a traceback as text: a frame, the heading with all frames, and the installed package that a file belongs to
+_WRITTEN_FRAME: Final = re.compile(r'  File "(.*)", line \d+, in .*\n(?:    .*\n)*')
+_WRITTEN_FRAMES: Final = re.compile(
+    rf"^(Traceback \(most recent call last\):\n)((?:{_WRITTEN_FRAME.pattern})+)", re.M
+)
+_PACKAGE: Final = re.compile(r".*[\\/](?:site-packages|dist-packages|[Ll]ib(?:[\\/]python3\.\d+)?)[\\/](\w+)")
+
+
 class _Double(Exception):
     """Reported in place of an exception that cannot be reported as it is."""
 
@@ -82,6 +91,12 @@ def innermost(outermost: TracebackType | None) -> TracebackType | None:
     while link is not None and link.tb_next is not None:
         link = link.tb_next
     return link
+
+
+def from_record(written: str) -> str:
+    """Return a text or a traceback that was written down earlier, by whatever version, as it may be shown now."""
+    shown = clean(middle_cut(written, _MAX_STACKTRACE), 2 * _MAX_STACKTRACE)
+    return _WRITTEN_FRAMES.sub(_from_user_written, shown)
 
 
 def text(told: ExcInfo) -> str:
@@ -244,6 +259,15 @@ def _links(outermost: TracebackType | None, most: int | None = None) -> list[Tra
         links.append(link)
         link = link.tb_next
     return links
+
+
+def _from_user_written(found: re.Match[str]) -> str:
+    """Return a written traceback from the user's first frame on; unchanged if it has none of the user's."""
+    for frame in _WRITTEN_FRAME.finditer(found[2]):
+        package = _PACKAGE.match(frame[1])
+        if package is None or package[1] not in _PLUMBING:
+            return found[1] + found[2][frame.start() :]
+    return found[0]
 
 
 def _is_plumbing(link: TracebackType) -> bool:

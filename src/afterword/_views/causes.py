@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .._common import semconv
+from .._common.exceptions import from_record
 from .._common.model import LOST, Outcome, Reason, lost_detail
 from .._common.text import clean
 from .._ledger.journal import lines
@@ -112,7 +113,8 @@ def told(cause: Cause) -> dict[str, Any]:
 def explained(record: Record) -> str:
     """Return what happened to a run and what to do about it, in a sentence that is never empty."""
     detail = clean(advice(record), MAX_IN_LIST)
-    error = clean(": ".join(filter(None, (record.error_type, record.error))), MAX_IN_LIST)
+    text = None if record.error is None else from_record(record.error)
+    error = clean(": ".join(filter(None, (record.error_type, text))), MAX_IN_LIST)
     if record.reason == Reason.EXCEPTION and error:
         return f"it raised {error}"
     return detail or error or f"it was {record.outcome}; nothing more is known"

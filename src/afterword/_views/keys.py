@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .._common import semconv
+from .._common.exceptions import from_record
 from .._common.model import LOST
 from .._common.text import clean
 from .._ledger.journal import lines
@@ -60,6 +61,15 @@ def keys_of(record: Record) -> dict[str, Any]:
     }
 
 
+def keys_of_one(record: Record, now: float) -> dict[str, Any]:
+    """Return everything that is told of a run, whatever its file holds: with its traceback, in bounds."""
+    keys = keys_of(record)
+    for name, value in keys.items():
+        if type(value) is str:
+            keys[name] = from_record(value) if name in (lines.ERROR, lines.TRACEBACK) else clean(value)
+    return known(keys | state_and_age(record, now))
+
+
 def known(keys: dict[str, Any]) -> dict[str, Any]:
     """Return keys and values without those that are not known."""
     return {key: value for key, value in keys.items() if value is not None}
@@ -70,8 +80,8 @@ def keys_in_list(record: Record, now: float) -> dict[str, Any]:
     keys = keys_of(record)
     del keys[lines.TRACEBACK]
     for name, value in keys.items():
-        if type(value) is str and len(value) > MAX_IN_LIST:
-            keys[name] = clean(value, MAX_IN_LIST)
+        if type(value) is str:
+            keys[name] = clean(from_record(value) if name == lines.ERROR else value, MAX_IN_LIST)
     return known(keys | state_and_age(record, now))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .keys import keys_in_list, keys_of, known, state, state_and_age
+from .keys import keys_in_list, keys_of_one, state
 from .reader import Reader, look, newest_first, with_lost
 
 _ID_LENGTH: Final = 32
@@ -139,6 +139,6 @@ def one(reader: Reader, run: str, *, now: float | None = None) -> dict[str, Any]
     record = found[0]
     others = others_of(reader, record)
     return {
-        "run": known(keys_of(record) | state_and_age(record, end)),
+        "run": keys_of_one(record, end),
         "others": None if others is None else [keys_in_list(other, end) for other in others[:MOST_OTHERS]],
     }
