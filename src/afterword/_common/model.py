@@ -83,6 +83,8 @@ class RequestInfo:
     """
 
     __slots__ = (
+        "_answered_at",
+        "_began_at",
         "_logged",
         "client_error",
         "dropped",
@@ -124,6 +126,9 @@ class RequestInfo:
         self.client_error = client_error
         self.dropped = dropped
         self._logged = False  # whether the traceback of its error was logged
+        # when it began and when its answer was sent, in seconds since the epoch
+        self._began_at: float | None = None
+        self._answered_at: float | None = None
 
     def __str__(self) -> str:
         return f"{self.method or 'WebSocket'} {self.route or '(no route)'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Final, Protocol
 
 from starlette.applications import Starlette
@@ -236,7 +236,7 @@ def watch(request: RequestState, send: Send) -> Send:
             raise
         if not starts and (inside or request.inner_status is None):  # else: a middleware has the word
             if ends(kind, message):
-                request.complete = True
+                request.complete, request.answered_at = True, time()
             if inside and request.alerts:  # a stream may last for hours
                 await tell_waiting(request)
 
@@ -272,7 +272,7 @@ def _watch_websocket(request: RequestState, send: Send) -> Send:
             request.lost_client = exc
             raise
         if request.inner_status is None and ends(kind, message):
-            request.complete = True  # a middleware answered by itself
+            request.complete, request.answered_at = True, time()  # a middleware answered by itself
 
     return watched
 

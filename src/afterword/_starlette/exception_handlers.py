@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from inspect import iscoroutinefunction
+from time import time
 from typing import Any, TypeVar
 
 from opentelemetry.context import get_current
@@ -197,7 +198,7 @@ def _watch_inside(request: RequestState, send: Send) -> Send:
 
     async def last(message: Message) -> None:
         await send(message)
-        request.complete = True
+        request.complete, request.answered_at = True, time()
         if request.alerts:
             await tell_waiting(request)
 

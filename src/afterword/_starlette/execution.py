@@ -61,6 +61,8 @@ class TaskExecution:
         self.behind_response = behind = caller is not None and caller.complete
         if behind:
             caller.background_ran = True  # type: ignore[union-attr]
+            if run.request is not None and caller is record.request:
+                run.request._answered_at = caller.answered_at
         if record.failure is not None:
             record.failure = None
 

@@ -11,6 +11,7 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, Token
+from time import time
 from typing import Any, Final
 
 from opentelemetry.context import Context as SpanContext
@@ -210,6 +211,8 @@ class RequestState:
     """The innermost application's response has started."""
     complete = False
     """The innermost application's response was sent completely. From now on, its tasks run."""
+    answered_at: float | None = None
+    """When that was, in seconds since the epoch."""
     background_ran = False
     """A task was called after the response."""
     task_failed = False
@@ -234,11 +237,12 @@ class RequestState:
         self.scope: Scope | None = scope
         """The ASGI scope, until the request is settled."""
         if parent is None:
+            self.began_at = time()
             self.app: ASGIApp | None = app
             self.root_path: str = scope.get("root_path", "")
         else:
             self.parent = parent
-            self.app, self.root_path = parent.app, parent.root_path
+            self.app, self.root_path, self.began_at = parent.app, parent.root_path, parent.began_at
         scope[SCOPE_KEY] = self
 
     @property
@@ -254,8 +258,9 @@ class RequestState:
     def _make_info(self) -> RequestInfo:
         with _making:  # two threads may schedule at once
             if self._info is None:
-                self.indexes = itertools.count()
-                self._info = RequestInfo(http_method(self.scope.get("method") if self.scope is not None else None))
+                info = RequestInfo(http_method(self.scope.get("method") if self.scope is not None else None))
+                info._began_at, self.indexes = self.began_at, itertools.count()
+                self._info = info
             return self._info
 
 

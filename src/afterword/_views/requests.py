@@ -41,6 +41,8 @@ class Request:
 
 def request_of(record: Record) -> Hashable:
     """Return what the runs of a request have in common; the run itself where nothing tells."""
+    if record.began_at is not None:
+        return record.process, record.began_at, record.method
     if record.parent_span_id is not None:
         return record.process, record.parent_trace_id, record.parent_span_id
     if record.request_id is not None:
@@ -101,6 +103,8 @@ def _keys(request: Request, now: float) -> dict[str, Any]:
             semconv.KEY_ROUTE: first.route,
             semconv.KEY_REQUEST_ID: first.request_id,
             semconv.KEY_TRACE_ID: first.parent_trace_id,
+            "began_at": iso(first.began_at),
+            "answered_at": iso(max(filter(None, (record.answered_at for record in runs)), default=None)),
             "first_at": iso(first.scheduled_at),
             "last_at": iso(last),
             "runs": [keys_in_list(record, now) for record in runs[:MOST_OF_REQUEST]],

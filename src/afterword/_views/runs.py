@@ -35,7 +35,9 @@ def with_id(reader: Reader, run: str) -> list[Record]:
 
 def others_of(reader: Reader, record: Record) -> list[Record] | None:
     """Return the other runs of the same request, in order; ``None`` if nothing tells them apart from others."""
-    if record.parent_trace_id is not None:
+    if record.began_at is not None:
+        wanted = Filter(began=record.began_at)
+    elif record.parent_trace_id is not None:
         wanted = Filter(trace=record.parent_trace_id)
     elif record.request_id is not None:
         wanted = Filter(route=record.route)
@@ -50,8 +52,12 @@ def others_of(reader: Reader, record: Record) -> list[Record] | None:
 
 
 def _is_of_same_request(one: Record, other: Record) -> bool:
-    """Return whether two runs have a request in common: by its span, or by the id that a client sent."""
-    if (one.process, one.parent_trace_id) != (other.process, other.parent_trace_id):
+    """Return whether two runs have a request in common: by its beginning, its span, or the id of a client."""
+    if one.process != other.process:
+        return False
+    if one.began_at is not None and other.began_at is not None:
+        return (one.began_at, one.method) == (other.began_at, other.method)
+    if one.parent_trace_id != other.parent_trace_id:
         return False
     if one.parent_span_id is not None and one.parent_span_id == other.parent_span_id:
         return True

@@ -34,6 +34,7 @@ class Filter:
         route: of requests to this route.
         trace: in this trace, or scheduled in it.
         run: with this id.
+        began: of the request that began at this moment, in seconds since the epoch.
         reason: for this reason.
         error_type: with an error of this type.
         since: ended since then, in seconds since the epoch; of those in flight, all.
@@ -46,6 +47,7 @@ class Filter:
     route: str | None = None
     trace: str | None = None
     run: str | None = None
+    began: float | None = None
     reason: str | None = None
     error_type: str | None = None
     since: float | None = None
@@ -60,6 +62,7 @@ class Filter:
             and self.route in (None, record.route)
             and self.trace in (None, record.trace_id, record.parent_trace_id)
             and self.run in (None, record.run)
+            and self.began in (None, record.began_at)
             and self.reason in (None, record.reason)
             and self.error_type in (None, record.error_type)
             and (self.since is None or record.ended_at is None or record.ended_at >= self.since)
@@ -70,6 +73,8 @@ class Filter:
         """Return bytes of which a wanted line has one; the rarest that can be told. None: any line may be."""
         if self.run is not None or self.trace is not None:
             return [(self.run or self.trace or "").encode(*lines.ENCODING)]
+        if self.began is not None:
+            return [b'"%s":%d,' % (lines.BEGAN.encode(), round(self.began * 1e6))]
         if self.task is not None:
             return [_pair(semconv.KEY_TASK, self.task)]
         if self.error_type is not None:

@@ -30,6 +30,8 @@ TRACEBACK: Final = semconv.KEY_TRACEBACK
 SCHEDULED: Final = "scheduled_us"
 STARTED: Final = "started_us"
 ENDED: Final = "ended_us"
+BEGAN: Final = "began_us"
+ANSWERED: Final = "answered_us"
 DURATION: Final = "duration_us"
 THREAD_WAIT: Final = "thread_wait_us"
 """Keys of a line besides those of a log line. Times are whole microseconds; points in time, since the epoch."""
@@ -63,11 +65,13 @@ _BEGINS: Final = f'{{"{TOLD}":0,"{semconv.KEY_TASK_RUN}":"'
 _AND_PARENT: Final = f',"{PARENT}":"'
 _FLAGS: Final = f'-{UNSAMPLED}"', '-01"'
 _AND_REQUEST_ID: Final = f',"{semconv.KEY_REQUEST_ID}":'
+_AND_BEGAN: Final = f',"{BEGAN}":'
 # the second
 _AND_TRACE: Final = f',"{semconv.KEY_TRACE_ID}":"'
 _AND_SPAN: Final = f'","{semconv.KEY_SPAN_ID}":"'
 _AND_SAMPLED: Final = f'","{SAMPLED}":false', '"'
 _AND_STARTED: Final = f',"{STARTED}":'
+_AND_ANSWERED: Final = f',"{ANSWERED}":'
 _AND_ENDED: Final = f',"{ENDED}":'
 _AND_OUTCOME: Final = f',"{OUTCOME}":"'
 _SUCCEEDED: Final = f'{_AND_OUTCOME}{Outcome.SUCCEEDED}"}}\n'
@@ -84,16 +88,19 @@ def first_part(run: TaskRun, *, short: bool = False) -> str:
     """
     request = run.request
     kind: Kind
+    began = ""
     if request is None:
         kind, request_id = (run.name, run.function, None, None), None
     else:
         kind, request_id = (run.name, run.function, request.method, request.route), request.request_id
+        if request._began_at is not None:
+            began = f"{_AND_BEGAN}{floor(request._began_at * _MICROSECONDS)}"
     fixed, trace = _fixed.get(kind) or _remember(kind), run.trace_id
     scheduled = floor(run.scheduled_at * _MICROSECONDS)
     parent = "" if trace is None else f"{_AND_PARENT}{trace}-{run.span_id}{_FLAGS[run.sampled]}"
     if request_id is None or short:
-        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}'
-    return f'{_BEGINS}{run.id}"{fixed}{scheduled}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}'
+        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{began}{parent}'
+    return f'{_BEGINS}{run.id}"{fixed}{scheduled}{began}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}'
 
 
 def _remember(kind: Kind) -> str:
@@ -116,6 +123,9 @@ def line(first: str, run: TaskRun) -> bytes:
     """Return the whole line of a run that has ended, from what was known when it was scheduled."""
     ended, started_at, trace = floor((run.ended_at or 0.0) * _MICROSECONDS), run.started_at, run.trace_id
     succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
+    request = run.request
+    if request is not None and request._answered_at is not None:
+        first = f"{first}{_AND_ANSWERED}{floor(request._answered_at * _MICROSECONDS)}"
     if succeeded and trace is not None and started_at is not None:  # most of them, at once
         span, started = f"{run.span_id}{_AND_SAMPLED[run.sampled]}", floor(started_at * _MICROSECONDS)
         text = f"{first}{_AND_TRACE}{trace}{_AND_SPAN}{span}{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}"

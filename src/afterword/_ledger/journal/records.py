@@ -27,7 +27,9 @@ class Record:
         method: the HTTP method of its request.
         route: the route's template.
         request_id: the ``X-Request-ID`` of its request.
-        scheduled_at: in seconds since the epoch, as the other two.
+        scheduled_at: in seconds since the epoch, as the others.
+        began_at: when its request began.
+        answered_at: when the response to its request was sent, for a run that ended after it.
         started_at: for a run that has started.
         ended_at: for a run that has ended; for a lost one, when it was found.
         duration: seconds that it ran.
@@ -60,6 +62,8 @@ class Record:
     method: str | None = None
     route: str | None = None
     request_id: str | None = None
+    began_at: float | None = None
+    answered_at: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
     duration: float | None = None
@@ -165,6 +169,8 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         method=_text(keys, semconv.KEY_METHOD),
         route=_text(keys, semconv.KEY_ROUTE),
         request_id=_text(keys, semconv.KEY_REQUEST_ID),
+        began_at=_seconds(keys, lines.BEGAN),
+        answered_at=_seconds(keys, lines.ANSWERED),
         started_at=started_at,
         ended_at=ended_at,
         duration=duration,
