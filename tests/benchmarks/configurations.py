@@ -39,6 +39,8 @@ CONFIGURATIONS: dict[str, Configuration] = {
     **_pair("-scrape", ", with /metrics", scrape=True),
     "afterword-observers-1": Configuration("Afterword, 1 observer", "ours.afterword", {"observers": 1}),
     "afterword-observers-10": Configuration("Afterword, 10 observers", "ours.afterword", {"observers": 10}),
+    "afterword-journal": Configuration("Afterword, with a journal", "ours.afterword", {"kept": "journal"}),
+    "afterword-recent": Configuration("Afterword, last runs in memory", "ours.afterword", {"kept": "memory"}),
     "afterword-core": Configuration("Afterword, no signal", "ours.afterword", {"signals": ""}),
     "afterword-traces": Configuration("Afterword, traces only", "ours.afterword", {"signals": "traces"}),
     "afterword-metrics": Configuration("Afterword, metrics only", "ours.afterword", {"signals": "metrics"}),

@@ -20,6 +20,7 @@ from tests.benchmarks.processes import Process
 from tests.benchmarks.rounds import TASKS
 
 NAMES = ("bare", "hand", "lean", "afterword", "toggled")
+KEEPING = ("afterword-journal", "afterword-recent")
 PARTS = ("afterword-core", "afterword-traces", "afterword-metrics", "afterword-logs")
 PAIRED = (
     "hand-otel",
@@ -49,7 +50,7 @@ def available() -> bool:
 
 def count(*, quick: bool) -> dict[str, Count]:
     """Return what one task takes, in each configuration; the parts and pairs are left out if it is to be quick."""
-    names = NAMES if quick else (*NAMES, *PAIRED, *PARTS)
+    names = NAMES if quick else (*NAMES, *PAIRED, *PARTS, *KEEPING)
     jobs = [(name, "pymalloc") for name in names] + [(name, "malloc") for name in names]
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 2))) as pool:
         found = dict(zip(jobs, pool.map(lambda job: _per_task(*job), jobs), strict=True))
@@ -63,6 +64,7 @@ def _per_task(name: str, allocator: str) -> Count:
         wrapper = [
             "env",
             f"PYTHONMALLOC={allocator}",
+            f"TMPDIR={directory}",  # where a journal goes
             "valgrind",
             "--tool=callgrind",
             "--instr-atstart=no",

@@ -1,6 +1,7 @@
 """The configurations without a peer: bare, by hand, and Afterword's."""
 
 import logging
+import tempfile
 from typing import Annotated, Any
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
@@ -82,6 +83,7 @@ def afterword(
     scrape: bool = False,
     observers: int = 0,
     signals: str = "traces metrics logs",
+    kept: str | None = None,
     **surroundings: bool,
 ) -> FastAPI:
     """Let Afterword observe the tasks."""
@@ -104,7 +106,14 @@ def afterword(
         options["registry"] = CollectorRegistry()
     if not scrape:
         options["metrics_path"] = None
-    instrument(app, observers=[Listener() for _ in range(observers)], **options)
+    listeners: list[TaskObserver] = [Listener() for _ in range(observers)]
+    if kept == "journal":
+        options["journal"] = tempfile.mkdtemp()
+    elif kept == "memory":
+        from afterword._ledger.recent import RecentRuns
+
+        listeners.insert(0, RecentRuns())
+    instrument(app, observers=listeners, **options)
     return app
 
 

@@ -1,24 +1,41 @@
-"""What is wrong, first: outcomes, causes and checks of the last time."""
+"""What is wrong, first: the outcomes, the causes and the checks of the last time."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from .._common import semconv
 from .._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
 from .._ledger.journal.history import Filter
+from .._ledger.journal.records import Record
 from . import checks
 from .account import Accounts
 from .causes import grouped, told
 from .keys import iso, known
-from .reader import Reader, look, with_lost
+from .reader import Now, Reader, look, with_lost
 from .tasks import MOST_RUNS
 
 MOST_CAUSES: Final = 20
+
+
+class _Passing:
+    """What is counted of runs while they pass: their outcomes, and how long those of some tasks took."""
+
+    def __init__(self, tasks: Collection[str]) -> None:
+        self._tasks = tasks
+        self.outcomes: Counter[str | None] = Counter()
+        self.durations: defaultdict[str, list[float]] = defaultdict(list)
+
+    def count(self, records: Iterable[Record]) -> Iterator[Record]:
+        for record in records:
+            self.outcomes[record.outcome] += 1
+            if record.duration is not None and record.task in self._tasks:
+                self.durations[record.task].append(record.duration)
+            yield record
 
 
 def view(
@@ -35,24 +52,16 @@ def view(
     """
     end = time.time() if now is None else now
     wanted = Filter(since=end - since, until=end)
-    flying, lost = look(reader)
-    ended = with_lost(reader.ended(wanted), lost, wanted)
-    records = list(itertools.islice(ended, MOST_RUNS))
-    outcomes = Counter(record.outcome for record in records)
-    states = Counter(record.state for record in flying)
-    per_process = Counter(record.process for record in itertools.chain(flying, lost))
-    causes = grouped(records)
-    durations: defaultdict[str, list[float]] = defaultdict(list)
-    running = {record.task for record in flying}
-    for record in records:
-        if record.duration is not None and record.task in running:
-            durations[record.task].append(record.duration)
-    source = reader.source()
+    seen = look(reader)
+    ended = with_lost(reader.ended(wanted), seen.lost, wanted)
+    passing = _Passing({record.task for record in seen.in_flight})
+    causes = grouped(passing.count(itertools.islice(ended, MOST_RUNS)))
+    states = Counter(record.state for record in seen.in_flight)
     return {
         "now": iso(end),
         "since_s": since,
-        "source": known({"kind": source.kind, "detail": source.detail, "oldest_at": iso(source.oldest)}),
-        "outcomes": {outcome: outcomes[outcome] for outcome in (*map(str, Outcome), LOST)},
+        "source": _source(reader),
+        "outcomes": {outcome: passing.outcomes[outcome] for outcome in (*map(str, Outcome), LOST)},
         "truncated": next(ended, None) is not None,
         STATE_PENDING: states[STATE_PENDING],
         STATE_RUNNING: states[STATE_RUNNING],
@@ -60,18 +69,29 @@ def view(
         "causes_total": len(causes),
         "checks": [
             checks.account(metrics),
-            checks.stuck(flying, durations, end),
+            checks.stuck(seen.in_flight, passing.durations, end),
             checks.threads(threads),
         ],
-        "processes": [
-            known(
-                {
-                    semconv.KEY_PID: process.pid,
-                    "process": process.process,
-                    "alive": process.alive,
-                    "in_flight": per_process[process.process],
-                }
-            )
-            for process in reader.processes()
-        ],
+        "processes": _processes(reader, seen),
     }
+
+
+def _source(reader: Reader) -> dict[str, Any]:
+    source = reader.source()
+    return known({"kind": source.kind, "detail": source.detail, "oldest_at": iso(source.oldest)})
+
+
+def _processes(reader: Reader, seen: Now) -> list[dict[str, Any]]:
+    in_flight = Counter(record.process for record in itertools.chain(seen.in_flight, seen.lost))
+    return [
+        known(
+            {
+                semconv.KEY_PID: process.pid,
+                "process": process.process,
+                "alive": process.alive,
+                "seen_at": iso(process.seen_at),
+                "in_flight": in_flight[process.process],
+            }
+        )
+        for process in reader.processes()
+    ]
