@@ -15,6 +15,7 @@ from ._ledger.runs import running
 from ._setup.configure import configure
 from ._setup.instrument import instrument, uninstrument
 from ._starlette.callbacks import RequestErrorCallback
+from ._starlette.scheduled import runs
 
 __all__ = [
     "Outcome",
@@ -29,6 +30,7 @@ __all__ = [
     "current",
     "instrument",
     "running",
+    "runs",
     "task",
     "uninstrument",
 ]

@@ -26,6 +26,7 @@ PUBLIC = [
     "current",
     "instrument",
     "running",
+    "runs",
     "task",
     "uninstrument",
 ]

@@ -19,11 +19,11 @@ HOMES = {semconv.STATE_PENDING: MODEL, semconv.STATE_RUNNING: MODEL}  # all othe
 # words of other vocabularies that one of ours happens to look like, and where those are spoken
 OTHER_WORDS = {
     "path": {
+        "afterword/_common/http_request.py",  # from here on ASGI's scope
         "afterword/_common/validation.py",  # FastAPI's parts of a request
-        "afterword/_setup/occupied_path.py",  # from here on ASGI's scope
-        "afterword/_starlette/asgi.py",
+        "afterword/_setup/occupied_path.py",
         "afterword/_starlette/http_route.py",
-        "afterword/_starlette/interop.py",
+        "afterword/_starlette/own_requests.py",
     },
     "exception": {MODEL},  # a reason
     "task": {"afterword/_common/foreign.py"},  # a variable of Datadog's

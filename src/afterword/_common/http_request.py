@@ -1,9 +1,9 @@
-"""What a client says of its request, bounded: the method and the ``X-Request-ID``."""
+"""What a client says of its request: the method and the ``X-Request-ID``, bounded, and the path."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 _MAX_REQUEST_ID: Final = 128
@@ -34,3 +34,15 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
             text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
             return "".join(c for c in text if c.isprintable() and c != " ")[:_MAX_REQUEST_ID] or None
     return None
+
+
+def path_within(scope: Mapping[str, Any]) -> str:
+    """Return the path of a request within its application: without what it is mounted at, or a proxy's prefix."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path[len(root) :] if root and is_below(root, path) else path
+
+
+def is_below(base: str, path: str) -> bool:
+    """Return whether a path is another one, or continues it after a slash."""
+    return path.startswith(base) and path[len(base) : len(base) + 1] in ("", "/")

@@ -113,6 +113,7 @@ EVENT_LOST: Final = LOST.name
 EVENT_REQUEST_FAILED: Final = "request.failed"
 EVENT_METRICS: Final = "afterword.metrics"
 EVENT_TRACES: Final = "afterword.traces"
+EVENT_CONSOLE: Final = "afterword.console"
 EVENT_EXCEPTION: Final = "exception"  # of a span
 EVENT_DISABLED: Final = "afterword.disabled"
 

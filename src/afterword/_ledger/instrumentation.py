@@ -42,6 +42,8 @@ class Settings:
     observers: tuple[TaskObserver, ...] = ()
     new_trace: bool = False
     journal: str | None = None
+    console: str | None = None
+    console_dependencies: tuple[Any, ...] = ()
     path_given: bool = False
     """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
 
@@ -53,6 +55,16 @@ class MetricsRoute(Protocol):
 
     def gives_way(self, scope: MutableMapping[str, Any]) -> bool:
         """Return whether a user's route answers a request in its place."""
+        ...
+
+
+class Console(Protocol):
+    """The pages that show what became of the tasks."""
+
+    path: str
+
+    def start_up(self, root_path: str) -> None:
+        """Say where it is, when the server starts; ``root_path`` is what comes before every path."""
         ...
 
 
@@ -76,6 +88,7 @@ class Instrumentation:
             "__weakref__",
             "asks_at",
             "closed",
+            "console",
             "doubles",
             "journal",
             "late",
@@ -94,6 +107,8 @@ class Instrumentation:
         """Set by ``uninstrument``: no new runs are opened; open ones are still accounted for."""
         self.route: MetricsRoute | None = None
         """Our ``/metrics`` route, if there is one."""
+        self.console: Console | None = None
+        """Our console, if there is one."""
         self.doubles: dict[int, tuple[Any, ...]] = {}
         """Copies of exception middleware, by the identity of the original. They refer to the application, so
         they are kept here and collected with it."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
+from fastapi.params import Depends
 from prometheus_client import CollectorRegistry
 
 from .._common.model import TaskObserver
 from .._ledger.instrumentation import Settings
+
+PATH_OF_CONSOLE: Final = "a path such as /afterword, of letters, digits and . _ ~ -,"
+_CONSOLE: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[\w.~-]+)+", re.ASCII)
+_MOST_CONSOLE: Final = 200
 
 
 def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: Any) -> Settings:
@@ -27,6 +33,8 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
         observers=_checked_observers(arguments["observers"]),
         new_trace=arguments["new_trace"],
         journal=_checked_directory("journal", arguments["journal"]),
+        console=None if arguments["console"] is None else checked_console(arguments["console"]),
+        console_dependencies=_checked_dependencies(arguments["console_dependencies"]),
         path_given=path_given,
     )
 
@@ -63,6 +71,26 @@ def _checked_directory(argument: str, directory: Any) -> str | None:
     if not path or "\0" in path:
         raise ValueError(f"{argument}: {directory!r} is not the path of a directory")
     return path
+
+
+def checked_console(path: Any) -> str:
+    """Return where the console is to be; raises ``TypeError`` or ``ValueError``."""
+    if not isinstance(path, str):
+        raise TypeError(f"console: {PATH_OF_CONSOLE} or None is needed, not {path!r}")
+    trimmed: str = path.rstrip("/")
+    if not _CONSOLE.fullmatch(trimmed) or len(trimmed) > _MOST_CONSOLE:
+        raise ValueError(f"console: {PATH_OF_CONSOLE} is needed, not {path!r}")
+    return trimmed
+
+
+def _checked_dependencies(dependencies: Any) -> tuple[Depends, ...]:
+    if not isinstance(dependencies, Iterable) or isinstance(dependencies, str):
+        raise TypeError(f"console_dependencies: a list of Depends(...) is needed, not {dependencies!r}")
+    checked = tuple(dependencies)
+    for dependency in checked:
+        if not isinstance(dependency, Depends):
+            raise TypeError(f"console_dependencies: {dependency!r} is no Depends(...)")
+    return checked
 
 
 def _checked_functions(argument: str, functions: Any) -> tuple[Callable[..., Any], ...]:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from fastapi import FastAPI
+from fastapi.params import Depends
 from opentelemetry.metrics import MeterProvider, get_meter_provider
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -25,6 +27,7 @@ from .._ledger.instrumentation import (
 )
 from .._ledger.journal.journal import Journal
 from .._ledger.journal.observers import with_journal
+from .._ledger.recent import RecentRuns
 from .._ledger.runs import Ledger, oldest_age
 from .._signals.logs import Logs
 from .._signals.missing_sdk import is_set_up
@@ -40,7 +43,9 @@ from .._signals.traces import Traces
 from .._starlette import interop
 from .._starlette.callbacks import RequestErrorCallback
 from .._starlette.interop import recognise_task_span
+from .._starlette.own_requests import patterns
 from .._starlette.patches import hooks
+from . import console as console_route
 from . import metrics_endpoint
 from .arguments import checked
 from .environment import DEFAULT_PATH, is_disabled
@@ -74,6 +79,8 @@ def instrument(
     observers: Iterable[TaskObserver] = (),
     new_trace: bool = False,
     journal: str | os.PathLike[str] | None = None,
+    console: str | None = None,
+    console_dependencies: Iterable[Depends] = (),
 ) -> None:
     """Instrument every background task of a FastAPI or Starlette application.
 
@@ -101,10 +108,16 @@ def instrument(
         journal: a directory in which every run is written down, so that whoever comes after a crash can tell what
             was lost. By default that of ``AFTERWORD_JOURNAL``, or none. Applications and processes of one machine
             may share it. If it cannot be used, an error is logged and counted, and there is no journal.
+        console: the path of the console, which shows what became of the tasks, such as ``/afterword``. By default
+            that of ``AFTERWORD_CONSOLE``, or none. It is open to whoever has its token, which is in the log or in
+            ``AFTERWORD_CONSOLE_TOKEN``.
+        console_dependencies: dependencies that decide in the token's place who may see the console, such as
+            ``[Depends(admin)]``. Only for FastAPI.
 
     Raises:
         TypeError: an argument is of the wrong kind; the message names it.
-        ValueError: ``metrics_path`` has no leading slash or is taken by a route, or ``journal`` is no path.
+        ValueError: ``metrics_path`` or ``console`` is no such path or is taken by a route, or ``journal`` is no
+            path.
     """
     _check_app(app)
     path_given = not isinstance(metrics_path, _Default)
@@ -122,7 +135,11 @@ def instrument(
         observers=observers,
         new_trace=new_trace,
         journal=journal,
+        console=console,
+        console_dependencies=console_dependencies,
     )
+    if settings.console_dependencies and not isinstance(app, FastAPI):
+        raise TypeError(f"console_dependencies: only FastAPI has dependencies, and the application is {app!r}")
     known = get_instrumentation(app)
     if not switched_off() and (known is None or known.settings != settings):
         apply(app, settings)
@@ -146,22 +163,30 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     taken = path is not None and is_taken(app.router.routes, path)
     if taken and settings.path_given:
         raise ValueError(f"metrics_path: {path!r} is already a route of this application")
+    console_path = console_route.path_for(app, settings)
     journal = journal_of(settings)
-    instrumentation = Instrumentation(settings, Ledger(_observers(settings, journal)))
+    recent = RecentRuns() if console_path is not None and journal is None else None
+    instrumentation = Instrumentation(settings, Ledger(_observers(settings, journal, recent)))
     if settings.metrics:
         with _signal("OpenTelemetry metrics"):
             _add_otel_metrics(instrumentation)
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
     uninstrument(app)
+    source = journal or recent
+    if console_path is not None and source is not None:
+        instrumentation.console = instrumentation.failsafe(
+            "adding the console", console_route.add_route, app, instrumentation, console_path, source
+        )
     if settings.metrics and settings.registry is not None and path is not None and not taken:
         instrumentation.route = instrumentation.failsafe(
             "adding the metrics route", metrics_endpoint.add_route, app, path
         )
-        instrumentation.failsafe("keeping scrapes out of traces", interop.exclude, app, path)
         warn_of_siblings()
+    if instrumentation.route is not None or instrumentation.console is not None:
+        instrumentation.failsafe("keeping our own requests out of traces", interop.exclude, app, instrumentation)
     if settings.traces and trace_requests:
-        instrumentation.traces_requests = bool(interop.trace(app, settings, path))
+        instrumentation.traces_requests = bool(interop.trace(app, settings, patterns(instrumentation)))
     if settings.new_trace:
         instrumentation.failsafe("looking for spans", interop.warn_of_adoption, app)
     set_instrumentation(app, instrumentation)
@@ -185,13 +210,15 @@ def uninstrument(app: Starlette) -> None:
         instrumentation.failsafe(
             "removing the metrics route", metrics_endpoint.remove_route, app, instrumentation.route
         )
-        instrumentation.failsafe("letting scrapes into traces", interop.include, app)
+    if instrumentation.console is not None:
+        instrumentation.failsafe("removing the console", console_route.remove_route, app, instrumentation.console)
+    instrumentation.failsafe("letting our own requests into traces", interop.include, app)
     if instrumentation.traces_requests:
         instrumentation.failsafe("ending the tracing of requests", interop.untrace, app)
     hooks.uninstall(app)
 
 
-def _observers(settings: Settings, journal: Journal | None) -> list[TaskObserver]:
+def _observers(settings: Settings, journal: Journal | None, recent: RecentRuns | None) -> list[TaskObserver]:
     """Return the observers of an application. Tracing comes first: the others use its ids."""
     traces: list[TaskObserver] = []
     observers: list[TaskObserver] = []
@@ -205,7 +232,9 @@ def _observers(settings: Settings, journal: Journal | None) -> list[TaskObserver
         with _signal("logs"):
             observers.append(Logs())
     others = [*observers, *settings.observers]
-    return [*traces, *others] if journal is None else with_journal(journal, traces, others)
+    if journal is not None:
+        return with_journal(journal, traces, others)
+    return [*traces, *others] if recent is None else [*traces, recent, *others]
 
 
 def _add_otel_metrics(instrumentation: Instrumentation) -> None:

@@ -80,7 +80,7 @@ async def metrics(request: Request) -> Response:
     wanted = request.query_params.getlist("name[]")
     # render off the event loop, so that no request waits for many series
     body, headers = await anyio.to_thread.run_sync(
-        _render, registry, instrumentation.journal, accept, encoding, wanted, limiter=_own_thread()
+        render, registry, instrumentation.journal, accept, encoding, wanted, limiter=_own_thread()
     )
     return Response(body, headers=headers)
 
@@ -131,9 +131,10 @@ def remove_route(app: Starlette, route: MetricsRoute) -> None:
         routes.remove(route)
 
 
-def _render(
+def render(
     registry: CollectorRegistry, journal: Journal | None, accept: str, encoding: str, wanted: list[str]
 ) -> tuple[bytes, dict[str, str]]:
+    """Return what a scrape is answered with, all series or those that are wanted, and its headers. May block."""
     encode, content_type = _encoder(accept)
     if journal is not None:
         journal.recover()  # so that what has died by now is counted

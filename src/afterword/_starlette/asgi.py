@@ -15,10 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .._common.context import reported_exception, run_in
 from .._common.faults import EXITS
 from .._ledger.deferred import defer, drain
-from .._ledger.instrumentation import ATTRIBUTE, Instrumentation, MetricsRoute
+from .._ledger.instrumentation import ATTRIBUTE, Instrumentation
 from .._ledger.journal.journal import Journal
 from .._ledger.shutdown import flush, in_thread, let_cancelled_end
 from .callbacks import finish, tell_waiting
+from .own_requests import is_our_own
 from .patching import Function, MethodPatch
 from .request_errors import is_error, record_escaped_error, unwrapped
 from .state import (
@@ -74,10 +75,13 @@ def calling(patch: MethodPatch, original: Function, installed: Installed) -> Fun
                 await original(self, scope, receive, send)
             return
         installed.check()
-        kind, route = scope["type"], instrumentation.route
+        kind = scope["type"]
+        has_routes = instrumentation.route is not None or instrumentation.console is not None
         if kind == "lifespan":
-            await _unaccounted(self, scope, receive, _telling_last(send, _started(instrumentation)), original)
-        elif kind not in ("http", "websocket") or (route is not None and _is_scrape(route, scope)):
+            await _unaccounted(
+                self, scope, receive, _telling_last(send, _started(instrumentation, scope)), original
+            )
+        elif kind not in ("http", "websocket") or (has_routes and is_our_own(instrumentation, scope)):
             await _unaccounted(self, scope, receive, send, original)
         else:
             if instrumentation.late is not None and monotonic() > instrumentation.asks_at:
@@ -103,12 +107,6 @@ def calling(patch: MethodPatch, original: Function, installed: Installed) -> Fun
     return hook
 
 
-def _is_scrape(route: MetricsRoute, scope: Scope) -> bool:
-    if scope["path"].removeprefix(scope.get("root_path", "")) != route.path:
-        return False
-    return not route.gives_way(scope)
-
-
 async def _unaccounted(app: Starlette, scope: Scope, receive: Receive, send: Send, original: Function) -> None:
     token = enter_request(None)
     try:
@@ -123,9 +121,11 @@ async def _unaccounted(app: Starlette, scope: Scope, receive: Receive, send: Sen
     drain()
 
 
-def _started(instrumentation: Instrumentation) -> Journal | None:
+def _started(instrumentation: Instrumentation, scope: Scope) -> Journal | None:
     """Let the journal look for what the dead have left, while the application starts; return it."""
-    journal = instrumentation.journal
+    journal, console = instrumentation.journal, instrumentation.console
+    if console is not None:
+        instrumentation.failsafe("starting the console", console.start_up, scope.get("root_path", ""))
     if journal is not None:
         instrumentation.failsafe("opening the journal", journal.start_up)
     return journal

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from starlette.types import Scope
 from .._common.faults import EXITS
 from .._common.log import warn
 from .._ledger.instrumentation import Instrumentation, Settings
+from .own_requests import is_our_own
 
 _CONTRIB: Final = "opentelemetry.instrumentation.fastapi"
 # known task spans, by instrumentation scope and name
@@ -55,21 +55,28 @@ def past_contrib(instrumentation: Instrumentation, original: Callable[..., Any])
 
 
 class _Exclude:
-    """Excludes scrapes from FastAPI's native telemetry, in addition to what the user excludes."""
+    """Excludes our own requests from FastAPI's native telemetry, in addition to what the user excludes."""
 
-    def __init__(self, path: str, others: Callable[[Scope], object] | None) -> None:
-        self.path = path
+    def __init__(self, instrumentation: Instrumentation, others: Callable[[Scope], object] | None) -> None:
+        self.instrumentation = instrumentation
         self.others = others
 
     def __call__(self, scope: Scope) -> bool:
-        return scope.get("path") == self.path or bool(self.others is not None and self.others(scope))
+        try:
+            ours = is_our_own(self.instrumentation, scope)
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            self.instrumentation.record_fault("looking for our own requests", fault)
+            ours = False
+        return ours or bool(self.others is not None and self.others(scope))
 
 
-def exclude(app: Starlette, path: str) -> None:
-    """Exclude a path from native tracing, in addition to what the user excludes."""
+def exclude(app: Starlette, instrumentation: Instrumentation) -> None:
+    """Exclude our own requests from native tracing, in addition to what the user excludes."""
     config = _native_config(app)
     if config is not None and not isinstance(config.get("exclude"), _Exclude):
-        config["exclude"] = _Exclude(path, config.get("exclude"))
+        config["exclude"] = _Exclude(instrumentation, config.get("exclude"))
 
 
 def include(app: Starlette) -> None:
@@ -79,8 +86,11 @@ def include(app: Starlette) -> None:
         config["exclude"] = config["exclude"].others
 
 
-def trace(app: Starlette, settings: Settings, metrics_path: str | None) -> bool:
-    """Let OpenTelemetry contrib trace the requests of an older FastAPI; return whether this call set it up."""
+def trace(app: Starlette, settings: Settings, excluded: list[str]) -> bool:
+    """Let OpenTelemetry contrib trace the requests of an older FastAPI; return whether this call set it up.
+
+    Addresses that one of the regular expressions finds are left out.
+    """
     if not isinstance(app, FastAPI) or has_native() or getattr(app, "_is_instrumented_by_opentelemetry", False):
         return False
     if _is_switched_off():
@@ -89,7 +99,7 @@ def trace(app: Starlette, settings: Settings, metrics_path: str | None) -> bool:
         warn("the application is serving already; its requests cannot be traced any more")
         return False
     try:
-        _instrument(app, settings, metrics_path)
+        _instrument(app, settings, excluded)
     except EXITS:
         raise
     except BaseException as fault:  # noqa: BLE001  half installed, or of a version that does not fit
@@ -98,14 +108,14 @@ def trace(app: Starlette, settings: Settings, metrics_path: str | None) -> bool:
     return True
 
 
-def _instrument(app: FastAPI, settings: Settings, metrics_path: str | None) -> None:
+def _instrument(app: FastAPI, settings: Settings, excluded: list[str]) -> None:
     from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=settings.tracer_provider,
         meter_provider=settings.meter_provider,
-        excluded_urls=_excluded_urls(metrics_path),
+        excluded_urls=_excluded_urls(excluded),
     )
 
 
@@ -146,10 +156,9 @@ def _is_switched_off() -> bool:
     return not {"fastapi", "*"}.isdisjoint(name.strip() for name in named)
 
 
-def _excluded_urls(metrics_path: str | None) -> str:
-    """Return the URLs that the environment excludes, and our scrapes."""
+def _excluded_urls(ours: list[str]) -> str:
+    """Return the URLs that the environment excludes, and our own."""
     excluded = os.environ.get("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS") or os.environ.get(
         "OTEL_PYTHON_EXCLUDED_URLS", ""
     )
-    ours = f"{re.escape(metrics_path)}$" if metrics_path is not None else ""
-    return ",".join(part for part in (excluded, ours) if part)
+    return ",".join(part for part in (excluded, *ours) if part)
