@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from afterword._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+from afterword._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 from afterword._ledger.instrumentation import get_instrumentation
-from afterword._ledger.journal import history, layout
+from afterword._ledger.journal import history, layout, lines
 from afterword._ledger.journal.history import Filter
 from afterword._ledger.journal.journal import Journal
 from afterword._ledger.journal.locking import MACHINE
@@ -137,3 +137,50 @@ def write_live(directory: Path, slots: bytes = b"", **changes: object) -> str:
     made = head(**changes)
     (directory / layout.live_file(made.process)).write_bytes(made.packed().ljust(layout.HEAD_SIZE, b"\0") + slots)
     return made.process
+
+
+def line_of(
+    task: str = "mail",
+    outcome: Outcome = Outcome.SUCCEEDED,
+    *,
+    at: float,
+    waited: float = 1.0,
+    ran: float | None = 2.0,
+    request: RequestInfo | None = None,
+    began: float | None = None,
+    answered: float | None = None,
+    thread_wait: float | None = None,
+    reason: Reason | None = None,
+    detail: str | None = None,
+    exc: BaseException | None = None,
+) -> bytes:
+    """Return the line of a run that ended at a time after it waited and ran; ``ran=None``: it never did."""
+    run = TaskRun(task, f"shop.{task}", request or RequestInfo("POST", "/orders/{number}"), 0, is_async=True)
+    run.id = secrets.token_hex(16)
+    run.ended_at, run.outcome, run.reason, run.detail = at, outcome, reason, detail
+    run.scheduled_at = at - (ran or 0.0) - waited
+    if ran is not None:
+        run.started_at, run.duration, run.thread_wait = at - ran, ran, thread_wait
+    if exc is not None:
+        run.exception, run.error_type = exc, full_name(exc)
+    elif reason is not None:
+        run.error_type = reason
+    assert run.request is not None
+    run.request._began_at, run.request._answered_at = began, answered
+    return lines.line(lines.first_part(run), run)
+
+
+def write_ended(directory: Path, *written: bytes) -> str:
+    """Write a file of a process that is dead, whose account is closed; return its id."""
+    process = layout.new_id()
+    directory.mkdir(exist_ok=True)
+    (directory / layout.segment_file(process, 0)).write_bytes(b"".join(written))
+    return process
+
+
+def raised(text: str = "no mail server", kind: type[Exception] = ConnectionRefusedError) -> Exception:
+    """Return an exception that was raised."""
+    try:
+        raise kind(text)
+    except kind as exc:
+        return exc

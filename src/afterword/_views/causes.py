@@ -15,7 +15,7 @@ from .._common.text import clean
 from .._ledger.journal import lines
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .keys import MAX_IN_LIST, iso, known
+from .keys import MAX_IN_LIST, in_bounds, iso
 from .reader import Reader, look, with_lost
 
 MOST_RUNS: Final = 50_000
@@ -107,7 +107,7 @@ def view(
 
 def told(cause: Cause) -> dict[str, Any]:
     """Return what is known of a cause."""
-    return known(keys_of_cause(cause, explained(cause.example)))
+    return in_bounds(keys_of_cause(cause, explained(cause.example)))
 
 
 def explained(record: Record) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from .._common.model import STATE_RUNNING
+from .._common.text import clean_name
 from .._ledger.journal.records import Record
 from .account import Account, Accounts, broken
 from .quantiles import quantiles
@@ -54,6 +55,7 @@ def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
         if attempt < _TRIES - 1:
             time.sleep(_PAUSE)
     name, one = next(iter((wrong or {}).items()))
+    name = clean_name(name)
     more = f"; and {len(wrong) - 1} more tasks" if wrong and len(wrong) > 1 else ""
     told = one.in_flight + one.ended.total() + one.lost
     return check("account", BAD, f"{name}: {one.scheduled} scheduled, but {told} in flight, ended or lost{more}.")
@@ -74,7 +76,7 @@ def stuck(in_flight: Iterable[Record], durations: Mapping[str, list[float]], now
         f"95 % of its runs take at most {_span(quantiles(usual)['p95'])}" if usual else "none has ended lately"
     )
     more = f"; {len(late) - 1} more are as late" if len(late) > 1 else ""
-    told = f"{oldest.task} has been running for {_span(age)}; {compared}{more}."
+    told = f"{clean_name(oldest.task)} has been running for {_span(age)}; {compared}{more}."
     return check("stuck", BAD if late else GOOD, told)
 
 

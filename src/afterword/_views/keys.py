@@ -70,6 +70,15 @@ def keys_of_one(record: Record, now: float) -> dict[str, Any]:
     return known(keys | state_and_age(record, now))
 
 
+def in_bounds(keys: dict[str, Any]) -> dict[str, Any]:
+    """Return keys and values without those that are not known, and with texts that are safe and not too long."""
+    return {
+        key: clean(value, MAX_IN_LIST) if type(value) is str else value
+        for key, value in keys.items()
+        if value is not None
+    }
+
+
 def known(keys: dict[str, Any]) -> dict[str, Any]:
     """Return keys and values without those that are not known."""
     return {key: value for key, value in keys.items() if value is not None}
@@ -77,12 +86,11 @@ def known(keys: dict[str, Any]) -> dict[str, Any]:
 
 def keys_in_list(record: Record, now: float) -> dict[str, Any]:
     """Return what a list tells of a run: what is known, without the traceback, and with its age in flight."""
-    keys = keys_of(record)
+    keys = keys_of(record) | state_and_age(record, now)
     del keys[lines.TRACEBACK]
-    for name, value in keys.items():
-        if type(value) is str:
-            keys[name] = clean(from_record(value) if name == lines.ERROR else value, MAX_IN_LIST)
-    return known(keys | state_and_age(record, now))
+    if record.error is not None:
+        keys[lines.ERROR] = from_record(record.error)
+    return in_bounds(keys)
 
 
 def state_and_age(record: Record, now: float) -> dict[str, Any]:

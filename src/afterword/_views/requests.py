@@ -10,7 +10,7 @@ from typing import Any, Final
 from .._common import semconv
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .keys import iso, keys_in_list, known
+from .keys import in_bounds, iso, keys_in_list
 from .reader import Reader, look, with_lost
 
 MOST_RUNS: Final = 50_000
@@ -97,7 +97,7 @@ def _keys(request: Request, now: float) -> dict[str, Any]:
     runs = sorted(request.runs, key=lambda record: record.scheduled_at)
     first = runs[0]
     last = max(record.ended_at if record.ended_at is not None else now for record in runs)
-    return known(
+    return in_bounds(
         {
             semconv.KEY_METHOD: first.method,
             semconv.KEY_ROUTE: first.route,

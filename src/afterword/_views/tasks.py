@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from .._common import semconv
 from .._common.model import LOST, Outcome
+from .._common.text import clean
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
-from .keys import iso, state
+from .keys import MAX_IN_LIST, iso, state
 from .quantiles import quantiles
 from .reader import Now, Reader, look, with_lost
 
@@ -99,7 +100,7 @@ def view(reader: Reader, since: float = 3600.0, *, now: float | None = None) -> 
 def _keys(task: Task, period: Period, minutes: float) -> dict[str, Any]:
     per_bucket = (period.end - period.begin) / BUCKETS
     return {
-        semconv.KEY_TASK: task.name,
+        semconv.KEY_TASK: clean(task.name, MAX_IN_LIST),
         "counts": dict(task.counts),
         "total": task.ended,
         "per_minute": round(task.ended / minutes, 3),

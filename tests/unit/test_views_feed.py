@@ -1,0 +1,334 @@
+"""What a page asks again and again: what is new in a journal, answers that are shared, and the checks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from afterword._common.model import RequestInfo
+from afterword._ledger.journal import history, layout, segments
+from afterword._ledger.journal.history import Filter
+from afterword._ledger.journal.journal import Journal, journal_at
+from afterword._ledger.journal.records import Record
+from afterword._ledger.runs import Ledger
+from afterword._views import checks
+from afterword._views.account import Account
+from afterword._views.cache import Cache
+from afterword._views.feed import Feed, feed_of
+from afterword._views.reader import JournalReader
+from tests.support.journals import (
+    Heard,
+    ended,
+    give_up,
+    ledger_of,
+    line_of,
+    scheduled,
+    started,
+    write_ended,
+)
+
+
+@pytest.fixture
+def journal(directory: Path) -> Iterator[Journal]:
+    """Provide a journal."""
+    journal = journal_at(str(directory))
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+def ledger(journal: Journal) -> Ledger:
+    """Provide a ledger whose runs are in the journal."""
+    return ledger_of(journal)
+
+
+def feed_at(directory: Path) -> Feed:
+    """Return the feed of a journal."""
+    return feed_of(JournalReader(str(directory)))
+
+
+# --- the feed ---------------------------------------------------------------------------------------------------
+
+
+def test_a_feed_tells_each_end_once(directory: Path, ledger: Ledger):
+    """What ended before is not told, what ends later once, newest first, with what is in flight now."""
+    ended(ledger)
+    feed = feed_at(directory)
+    assert feed.poll() == ([], 0, 0, 0)
+    new = [ended(ledger), ended(ledger)]
+    left = [started(ledger), scheduled(ledger), scheduled(ledger)]
+    changes = feed.poll()
+    assert [record.run for record in changes.ended] == [run.id for run in reversed(new)]
+    assert changes[1:] == (2, 2, 1)
+    assert feed.poll() == ([], 0, 2, 1)
+    give_up(ledger, *left)
+    assert feed.poll().total == 3
+
+
+def test_a_feed_tells_the_hundred_newest_of_many(directory: Path, ledger: Ledger):
+    """A burst is told by its newest runs and by its number."""
+    feed = feed_at(directory)
+    many = [ended(ledger) for _ in range(250)]
+    changes = feed.poll()
+    assert [record.run for record in changes.ended] == [run.id for run in reversed(many[-100:])]
+    assert changes.total == 250
+
+
+def test_a_feed_begins_before_there_is_a_journal(directory: Path):
+    """Where nothing was written yet there is nothing, and then everything."""
+    feed = feed_at(directory)
+    assert feed.poll() == ([], 0, 0, 0)
+    run = ended(ledger_of(journal_at(str(directory))))
+    assert [record.run for record in feed.poll().ended] == [run.id]
+
+
+def test_a_feed_goes_on_in_the_next_file(directory: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    """When a process turns to its next file, and the next, no run is left out and none is told twice."""
+    monkeypatch.setattr(segments, "SEGMENT_SIZE", 4096)
+    feed = feed_at(directory)
+    runs: list[str] = []
+    told: list[str] = []
+    for number in range(100):
+        runs.append(ended(ledger).id)
+        if number % 7 == 0:
+            told += [record.run for record in reversed(feed.poll().ended)]
+    told += [record.run for record in reversed(feed.poll().ended)]
+    assert len(list(directory.glob("*.runs"))) > 5
+    assert told == runs
+
+
+def test_a_feed_tells_what_another_process_ended_and_lost(directory: Path, journal: Journal, ledger: Ledger):
+    """A process that comes and dies between two looks is told whole, with what it has lost."""
+    feed = feed_at(directory)
+    left = [started(ledger), scheduled(ledger)]
+    done = ended(ledger)
+    journal.close()
+    assert feed.poll().pending == 0, "the dead have nothing in flight"
+    other = journal_at(str(directory))
+    other.teller = Heard()
+    ended(ledger_of(other))
+    other.recover()
+    changes = feed.poll()
+    assert sorted(str(record.outcome) for record in changes.ended) == ["lost", "lost", "succeeded"]
+    assert done.id not in {record.run for record in changes.ended}
+    assert feed.poll().total == 0
+    give_up(ledger, *left)
+
+
+def test_a_line_that_comes_late_is_told(directory: Path):
+    """A thread may write its line after the next ones: it is told when it is there, and the others once."""
+    one, two, three = (line_of(name, at=time.time()) for name in ("one", "two", "three"))
+    process = write_ended(directory, b"")
+    path = directory / layout.segment_file(process, 0)
+    (directory / layout.live_file(process)).touch()  # it is being written to
+    feed = feed_at(directory)
+    path.write_bytes(one + b"\0" * len(two) + three + b"\0" * 4096)
+    assert sorted(record.task for record in feed.poll().ended) == ["one", "three"]
+    path.write_bytes(one + two + three + b"\0" * 4096)
+    assert [record.task for record in feed.poll().ended] == ["two"]
+    assert feed.poll().total == 0
+
+
+def test_a_feed_reads_only_what_is_new(directory: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    """However much there is, a look at what has changed reads little of it."""
+    for _ in range(3000):
+        ended(ledger)
+    feed = feed_at(directory)
+    read: list[int] = []
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, size, at: read.append(size) or pread(fd, size, at))
+    ended(ledger)
+    assert feed.poll().total == 1
+    assert sum(read) < 1_500_000, "of which the slots are a quarter of a million"
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_flight_is_counted_without_looking_closely(directory: Path, ledger: Ledger, journal: Journal):
+    """The number of pending and running runs is that of the living processes' slots."""
+    left = [started(ledger), scheduled(ledger), scheduled(ledger)]
+    ended(ledger)
+    assert history.in_flight_count(str(directory)) == (2, 1)
+    [process] = history.processes(str(directory))
+    assert (process.pid, process.alive) == (os.getpid(), True)
+    give_up(ledger, *left)
+    assert history.in_flight_count(str(directory)) == (0, 0)
+
+
+def test_a_journal_of_before_has_the_same_keys_but_two(directory: Path):
+    """Lines without the beginning of a request and its answer are read as before, and those with them, too."""
+    write_ended(
+        directory,
+        line_of("old", at=5.0),
+        line_of("new", at=6.0, began=1.25, answered=2.5, request=RequestInfo("GET", "/")),
+    )
+    new, old = history.ended(str(directory))
+    assert (old.began_at, old.answered_at) == (None, None)
+    assert (new.began_at, new.answered_at) == (1.25, 2.5)
+    assert [record.task for record in history.ended(str(directory), Filter(began=1.25))] == ["new"]
+
+
+# --- answers that are shared ------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_shared_until_it_is_old():
+    """Who asks the same within half a second gets the same answer; other questions and later ones are new."""
+    at = [0.0]
+    cache, made = Cache(clock=lambda: at[0]), iter(range(10))
+    assert cache.get("a", lambda: next(made)) == 0
+    assert cache.get("a", lambda: next(made)) == 0
+    assert cache.get("b", lambda: next(made)) == 1
+    at[0] = 0.49
+    assert cache.get("a", lambda: next(made)) == 0
+    at[0] = 0.5
+    assert cache.get("a", lambda: next(made)) == 2
+
+
+def test_an_answer_that_took_long_is_kept_long():
+    """Making answers takes a twentieth of the time at most."""
+    at = [0.0]
+
+    def slow() -> float:
+        at[0] += 1.0
+        return at[0]
+
+    cache = Cache(clock=lambda: at[0])
+    assert cache.get("a", slow) == 1.0
+    at[0] = 20.9
+    assert cache.get("a", slow) == 1.0
+    at[0] = 21.0
+    assert cache.get("a", slow) == 22.0
+
+
+def test_an_error_is_not_kept():
+    """What could not be answered is asked again, and raised to whoever asks."""
+    cache = Cache()
+    with pytest.raises(OSError, match="no disk"):
+        cache.get("a", lambda: (_ for _ in ()).throw(OSError("no disk")))
+    assert cache.get("a", lambda: 1) == 1
+
+
+def test_one_thread_answers_for_all():
+    """Of threads that ask the same at once, one works and the others wait for it."""
+    cache, begun, go_on, made = Cache(), threading.Event(), threading.Event(), []
+
+    def make() -> int:
+        made.append(1)
+        begun.set()
+        assert go_on.wait(20)
+        return 7
+
+    answers: list[int] = []
+    threads = [threading.Thread(target=lambda: answers.append(cache.get("a", make))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(20)
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert (answers, made) == ([7] * 5, [1])
+
+
+def test_the_number_of_answers_is_bounded():
+    """Whoever asks for ever something else does not fill the memory."""
+    cache = Cache(most=3)
+    for number in range(10):
+        cache.get(number, lambda: 1)
+    assert cache.get(9, lambda: 2) == 1
+    assert cache.get(0, lambda: 2) == 2
+
+
+# --- checks -----------------------------------------------------------------------------------------------------
+
+
+def account_of(name: str, scheduled: int, pending: int = 0, succeeded: int = 0) -> Account:
+    """Return an account."""
+    account = Account(name, scheduled=scheduled, pending=pending)
+    account.ended["succeeded"] = succeeded
+    return account
+
+
+def test_the_account_is_checked_by_the_law():
+    """It balances, or one task is named that does not; only what stays wrong is."""
+    good, bad = account_of("mail", 3, 1, 2), account_of("audit", 3, 1, 1)
+    assert checks.account(lambda: {"mail": good})["state"] == "good"
+    told = checks.account(lambda: {"mail": good, "audit": bad})
+    assert (told["name"], told["state"]) == ("account", "bad")
+    assert told["detail"] == "audit: 3 scheduled, but 2 in flight, ended or lost."
+    answers = iter([{"audit": bad}, {"audit": account_of("audit", 3, 1, 2)}])
+    assert checks.account(lambda: next(answers))["state"] == "good"
+    wrong_by_turns = iter([{"a": account_of("a", 1)}, {"b": account_of("b", 1)}])
+    assert checks.account(lambda: next(wrong_by_turns))["state"] == "good"
+
+
+def test_an_account_that_cannot_be_read_is_unknown():
+    """Without metrics, and with metrics that fail, nothing is claimed."""
+    assert checks.account(None)["state"] == "unknown"
+    assert checks.account(lambda: None)["state"] == "unknown"
+    assert checks.account(lambda: {})["state"] == "good"
+    told = checks.account(lambda: (_ for _ in ()).throw(RuntimeError("secret")))
+    assert (told["state"], told["detail"]) == ("unknown", "The metrics cannot be read: RuntimeError.")
+
+
+def running(task: str, since: float, state: str = "running") -> Record:
+    """Return a run in flight."""
+    started_at = since if state == "running" else None
+    return Record(
+        run="1", task=task, scheduled_at=since, process="p", state=state, started_at=started_at, alive=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("age", "usual", "state"),
+    [
+        (59.0, [0.1] * 10, "good"),
+        (61.0, [0.1] * 10, "bad"),
+        (299.0, [30.0] * 10, "good"),
+        (301.0, [30.0] * 10, "bad"),
+        (299.0, [], "good"),
+        (301.0, [], "bad"),
+        (299.0, [0.1] * 4, "good"),
+    ],
+)
+def test_a_run_is_stuck_that_takes_much_longer_than_usual(age: float, usual: list[float], state: str):
+    """Ten times what nearly all take, and a minute at least; without history, five minutes."""
+    told = checks.stuck([running("mail", 1000.0 - age)], {"mail": usual}, 1000.0)
+    assert told["state"] == state
+    assert "mail has been running for" in told["detail"]
+
+
+def test_the_stuck_run_is_named_although_an_older_one_is_not():
+    """A long export is no trouble, a mail that takes as long is."""
+    told = checks.stuck(
+        [running("export", 0.0), running("mail", 500.0), running("late", 0.0, "pending")],
+        {"mail": [1.0] * 10, "export": [900.0] * 10},
+        1000.0,
+    )
+    assert (told["state"], told["detail"]) == (
+        "bad",
+        "mail has been running for 8 min; 95 % of its runs take at most 1 s.",
+    )
+    assert checks.stuck([], {}, 0.0)["state"] == "good"
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "detail"),
+    [
+        (None, "unknown", "No task has needed a worker thread in this process yet."),
+        ((0.0, 0.0, 0.0), "unknown", "No task has needed a worker thread in this process yet."),
+        ((3.0, 40.0, 0.0), "good", "3 of 40 worker threads are busy."),
+        ((40.0, 40.0, 0.0), "good", "40 of 40 worker threads are busy."),
+        ((40.0, 40.0, 1.0), "bad", "1 caller waits for one of 40 worker threads, all of which are busy."),
+        ((40.0, 40.0, 2.0), "bad", "2 callers wait for one of 40 worker threads, all of which are busy."),
+    ],
+)
+def test_threads_are_short_when_somebody_waits(found: Any, state: str, detail: str):
+    """As long as nobody waits there are enough, however many are busy."""
+    assert checks.threads(lambda: found) == {"name": "threads", "state": state, "detail": detail}
