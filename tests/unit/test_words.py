@@ -34,6 +34,7 @@ OTHER_MEANINGS = {
     "exception": {SEMCONV},  # an event of a span
     "failed": {"afterword/_common/foreign.py"},  # a status of fastapi-taskflow's
     "request_failed": {"afterword/_ledger/runs.py"},  # a method of observers
+    "unknown": {"afterword/_views/checks.py"},  # what a check has found
     "websocket": {  # a scope's type
         "afterword/_starlette/asgi.py",
         "afterword/_starlette/exception_handlers.py",

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from .._common import semconv
 from .._common.model import STATE_RUNNING
 from .._common.text import clean_name
 from .._ledger.journal.records import Record
@@ -29,7 +30,7 @@ _ENOUGH: Final = 5
 
 def check(name: str, state: str, detail: str) -> dict[str, Any]:
     """Return what a check has found: ``good``, ``bad`` or ``unknown``, and a sentence about it."""
-    return {"name": name, "state": state, "detail": detail}
+    return {"name": name, semconv.KEY_STATE: state, semconv.KEY_DETAIL: detail}
 
 
 def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
@@ -48,9 +49,9 @@ def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
         unbalanced = {one.name: one for one in broken(accounts.values())}
         wrong = unbalanced if wrong is None else {name: unbalanced[name] for name in wrong if name in unbalanced}
         if not wrong:
-            total = sum(one.scheduled for one in accounts.values())
+            count = sum(one.scheduled for one in accounts.values())
             return check(
-                "account", GOOD, f"Each of {_number(total, 'scheduled run')} is in flight or has its end."
+                "account", GOOD, f"Each run is in flight, has ended or is lost; {count:,} were scheduled."
             )
         if attempt < _TRIES - 1:
             time.sleep(_PAUSE)
@@ -97,10 +98,6 @@ def threads(read: Callable[[], Threads | None] | None) -> dict[str, Any]:
         what = "caller waits" if waiting == 1 else "callers wait"
         return check("threads", BAD, f"{waiting} {what} for one of {limit} worker threads, all of which are busy.")
     return check("threads", GOOD, f"{busy} of {limit} worker threads are busy.")
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _span(seconds: float) -> str:

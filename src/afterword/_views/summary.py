@@ -78,7 +78,7 @@ def view(
 
 def _source(reader: Reader) -> dict[str, Any]:
     source = reader.source()
-    return known({"kind": source.kind, "detail": source.detail, "oldest_at": iso(source.oldest)})
+    return known({"kind": source.kind, semconv.KEY_DETAIL: source.detail, "oldest_at": iso(source.oldest)})
 
 
 def _processes(reader: Reader, seen: Now) -> list[dict[str, Any]]:
