@@ -13,7 +13,7 @@ QUICK := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick soak test test-newest test-oldest lint format clean help
+.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick screenshots soak test test-newest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -44,7 +44,7 @@ test-newest: debian $(NEWEST)/test.stamp
 # What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache \
-		--ignore=tests/dashboards --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
+		--ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
 		--ignore=tests/fire --ignore=tests/workers/test_lost_under_load.py $(PYTEST_ARGS)
 
 coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: which lines and branches they reach
@@ -67,6 +67,9 @@ matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environme
 mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (hours)
 	$(NEWEST)/bin/python -m tests.mutation $(MUTANTS)
 
+screenshots: debian $(NEWEST)/test.stamp  ## take docs/images/console-*.png of the shop anew
+	$(NEWEST)/bin/python -m tests.console.screenshots
+
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build
 
@@ -77,8 +80,9 @@ check: $(NEWEST)/lint.stamp
 	$(NEWEST)/bin/mypy
 	$(NEWEST)/bin/lint-imports --no-logo
 
-lint: check  ## ruff, mypy --strict, pyright, the types of the pages' examples, and who may import whom
+lint: debian check  ## ruff, mypy --strict, pyright, tsc, the types of the pages' examples, and who may import whom
 	$(NEWEST)/bin/python -m tests.typing.readme
+	$(NEWEST)/bin/python -m tests.console.types
 	$(NEWEST)/bin/basedpyright
 	PATH="$(CURDIR)/$(NEWEST)/bin:$$PATH" $(NEWEST)/bin/basedpyright --verifytypes afterword --ignoreexternal
 
@@ -89,9 +93,9 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-oldest .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
-# The tests start a real Prometheus and check the dashboards' types with node.
+# The tests start a real Prometheus, look at the console in a browser, and check types with node.
 debian:
-	@.ci/debian-packages prometheus npm
+	@.ci/debian-packages prometheus npm chromium
 
 # --- environments ---------------------------------------------------------------------------------------------
 

@@ -6,17 +6,18 @@ import { h } from "./dom.js";
 /**
  * @param {string} text
  * @param {string} what is copied: "the id"
+ * @param {string} [label]
  */
-export function copyButton(text, what) {
+export function copyButton(text, what, label = "copy") {
   /** @param {Event} event */
   async function copy(event) {
     const button = /** @type {HTMLButtonElement} */ (event.currentTarget ?? event.target);
     const done = await write(text);
     button.textContent = done ? "copied" : "not copied";
     announce(done ? `Copied ${what}` : `The browser did not let ${what} be copied`);
-    setTimeout(() => (button.textContent = "copy"), 1500);
+    setTimeout(() => (button.textContent = label), 1500);
   }
-  return h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, onclick: copy }, "copy");
+  return h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}`, onclick: copy }, label);
 }
 
 /** @param {string} text */

@@ -24,10 +24,10 @@ export function plural(value, one, many = `${one}s`) {
  * @param {number} value from 0 to 1
  */
 export function percent(value) {
-  if (value === 0) return "0 %";
-  if (value < 0.001) return "< 0.1 %";
-  if (value > 0.999 && value < 1) return "> 99.9 %";
-  return `${(value * 100).toFixed(value < 0.1 ? 1 : 0)} %`;
+  if (value === 0) return "0\u00a0%";
+  if (value < 0.001) return "<\u00a00.1\u00a0%";
+  if (value > 0.999 && value < 1) return ">\u00a099.9\u00a0%";
+  return `${(value * 100).toFixed(value < 0.1 ? 1 : 0)}\u00a0%`;
 }
 
 /** @param {number} perMinute */
@@ -44,11 +44,11 @@ export function rate(perMinute) {
 export function span(seconds) {
   if (seconds === null || seconds === undefined || !Number.isFinite(seconds)) return "";
   if (seconds === 0) return "0";
-  if (seconds < 0.001) return `${Math.max(1, Math.round(seconds * 1e6))} µs`;
-  if (seconds < 0.01) return `${(seconds * 1000).toFixed(1)} ms`;
-  if (seconds < 0.9995) return `${Math.round(seconds * 1000)} ms`;
-  if (seconds < 10) return `${seconds.toFixed(2)} s`;
-  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  if (seconds < 0.001) return `${Math.max(1, Math.round(seconds * 1e6))}\u00a0µs`;
+  if (seconds < 0.01) return `${(seconds * 1000).toFixed(1)}\u00a0ms`;
+  if (seconds < 0.9995) return `${Math.round(seconds * 1000)}\u00a0ms`;
+  if (seconds < 10) return `${seconds.toFixed(2)}\u00a0s`;
+  if (seconds < 60) return `${seconds.toFixed(1)}\u00a0s`;
   return long(seconds);
 }
 
@@ -57,17 +57,17 @@ export function span(seconds) {
  * @param {number} seconds
  */
 export function age(seconds) {
-  return seconds < 60 ? `${Math.max(0, Math.floor(seconds))} s` : long(seconds);
+  return seconds < 60 ? `${Math.max(0, Math.floor(seconds))}\u00a0s` : long(seconds);
 }
 
 /** @param {number} seconds */
 function long(seconds) {
   const whole = Math.floor(seconds);
   const minutes = Math.floor(whole / 60);
-  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  if (minutes < 60) return `${minutes}\u00a0min ${whole % 60}\u00a0s`;
   const hours = Math.floor(minutes / 60);
-  if (hours < 48) return `${hours} h ${minutes % 60} min`;
-  return `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  if (hours < 48) return `${hours}\u00a0h ${minutes % 60}\u00a0min`;
+  return `${Math.floor(hours / 24)}\u00a0d ${hours % 24}\u00a0h`;
 }
 
 /**

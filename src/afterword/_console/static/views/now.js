@@ -28,7 +28,7 @@ export const now = {
     const runs = data.processes.flatMap((process) => process.runs);
     return [
       h("h1", { id: "title", tabindex: "-1" }, "Now"),
-      h("p", { class: "lead" }, lead(data)),
+      runs.length ? h("p", { class: "lead" }, lead(data)) : null,
       filters(context, ["task"], textField(context, "task", "Task", runs.map(({ task }) => task))),
       runs.length === 0 && context.params.task ? empty("Nothing of this name is in flight.", h("p", null, "Clear the name to see all.")) : null,
       runs.length === 0 && !context.params.task

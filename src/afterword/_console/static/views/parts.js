@@ -100,11 +100,11 @@ export function reasonOf({ reason = "", error_type: error = "" }) {
 }
 
 /**
- * The first letter, in capital.
+ * A text as a sentence: with a capital, unless it begins with a name, and a full stop.
  * @param {string} text
  */
 export function sentence(text) {
-  const first = text.charAt(0).toUpperCase() + text.slice(1);
+  const first = /^[a-z]+[\s,']/.test(text) ? text.charAt(0).toUpperCase() + text.slice(1) : text;
   return !text || /[.!?…]$/.test(text) ? first : `${first}.`;
 }
 

@@ -125,7 +125,7 @@ function facts(run, traceUrl) {
     ["told", run.recovered ? "by another process, after its own had died; perhaps a second time" : ""],
   ];
   return [
-    h("p", { class: "actions" }, link(traceUrl), copyButton(location.href, "the address of this page"), h("span", { class: "meta" }, " this page’s address")),
+    h("p", { class: "actions" }, link(traceUrl), copyButton(location.href, "the address of this page", "copy link")),
     h("dl", { class: "facts" }, known.map(([name, value, copied]) => (value ? h("div", null, h("dt", null, name), h("dd", null, value, copied ? copyButton(copied, name === "run" ? "the id" : `the ${name}`) : null)) : null))),
   ];
 }

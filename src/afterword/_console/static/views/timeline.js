@@ -47,7 +47,7 @@ export const timeline = {
         textField(context, "route", "Route", data.requests.map(({ http_route }) => http_route)),
         choice(context, "scale", "Scale", SCALES),
       ),
-      key(states),
+      key(states, data.requests.some(isAnswered)),
       data.requests.length === 0 ? nothing(context) : null,
       h("ol", { class: "requests" }, requests.map((one) => requestItem(one, domains(one), context))),
       data.more && limitOf(context) < MOST
@@ -105,13 +105,22 @@ function domainsOf(requests, scale) {
   return domainOf;
 }
 
-/** @param {import("../lib/types.js").Counts} states */
-function key(states) {
+/** @param {RequestRuns} request */
+function isAnswered({ began_at, answered_at }) {
+  return began_at !== undefined && answered_at !== undefined;
+}
+
+/**
+ * What the lines and colours mean.
+ * @param {import("../lib/types.js").Counts} states
+ * @param {boolean} withAnswers
+ */
+function key(states, withAnswers) {
   const sample = (/** @type {string} */ kind, /** @type {string} */ text) => h("li", null, h("span", { class: `sample ${kind}`, "aria-hidden": "true" }), text);
   return h(
     "div",
     { class: "key" },
-    h("ul", { class: "legend", "aria-label": "Lines" }, sample("answer", "until the answer"), sample("wait", "waits"), sample("thread-wait", "waits for a thread"), sample("run", "runs")),
+    h("ul", { class: "legend", "aria-label": "Lines" }, withAnswers ? sample("answer", "until the answer") : null, sample("wait", "waits"), sample("thread-wait", "waits for a thread"), sample("run", "runs")),
     legend(states),
   );
 }
@@ -123,7 +132,6 @@ function key(states) {
  */
 function requestItem(request, domain, context) {
   const seconds = (domain.to - domain.from) / 1000;
-  const isAnswered = request.began_at !== undefined && request.answered_at !== undefined;
   return h(
     "li",
     { class: "request-item", "data-key": keyOf(request) },
@@ -136,7 +144,7 @@ function requestItem(request, domain, context) {
       request.request_id ? h("span", { class: "meta" }, ` ${request.request_id}`) : null,
       h("span", { class: "length number", title: "The length of the line" }, context.params.scale === "clock" ? clockLabel(domain) : span(seconds)),
     ),
-    h("div", { class: "lanes" }, isAnswered ? lane("answer", h("span", { class: "meta" }, "request → answer"), requestLane(request, domain)) : null, request.runs.map((run) => runRow(run, domain))),
+    h("div", { class: "lanes" }, isAnswered(request) ? lane("answer", h("span", { class: "meta" }, "request → answer"), requestLane(request, domain)) : null, request.runs.map((run) => runRow(run, domain))),
   );
 }
 
@@ -160,7 +168,11 @@ function lane(key, label, drawing, times = "") {
  * @param {Domain} domain
  */
 function runRow(run, domain) {
-  const known = [run.wait_s && `wait ${span(run.wait_s)}`, run.thread_wait_s && `thread ${span(run.thread_wait_s)}`, run.duration_s !== undefined && `ran ${span(run.duration_s)}`];
+  const known = [
+    run.wait_s && `wait\u00a0${span(run.wait_s)}`,
+    run.thread_wait_s && `thread\u00a0${span(run.thread_wait_s)}`,
+    run.duration_s !== undefined && `ran\u00a0${span(run.duration_s)}`,
+  ];
   const times = known.filter(Boolean).join(" · ") || reasonOf(run);
   const label = [swatch(stateOf(run)), runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${stateOf(run)}` })];
   return lane(run.task_run, label, runLane(run, domain), times);
