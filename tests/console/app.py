@@ -52,6 +52,12 @@ async def evil() -> None:
     raise RuntimeError(f"{SCRIPT} is not {SCRIPT}")
 
 
+@task("errors.raise")
+async def breaks(number: int) -> None:
+    """Fail with an error of its own type."""
+    raise type(f"Error{number}", (Exception,), {})
+
+
 @app.get("/pid")
 async def pid() -> int:
     """Say which process this is."""
@@ -84,6 +90,12 @@ async def picture(tasks: BackgroundTasks) -> None:
     """Let one fail, so that another is skipped."""
     tasks.add_task(shrink)
     tasks.add_task(publish)
+
+
+@app.post("/errors/{number}")
+async def errors(number: int, tasks: BackgroundTasks) -> None:
+    """Let one fail with an error of its own type."""
+    tasks.add_task(breaks, number)
 
 
 @app.post("/forgotten")

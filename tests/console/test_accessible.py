@@ -29,19 +29,16 @@ def findings(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(visit: Visit, site: Site, scheme: str):
+@pytest.mark.parametrize("fragment", [*VIEWS, "#/runs/{run}", "#/runs?outcome=failed", "#/runs?task=none"])
+def test_axe_finds_nothing_serious(visit: Visit, site: Site, scheme: str, fragment: str):
     """No view has what axe calls serious or critical, contrast among it, in light and in dark."""
     visitor = visit(color_scheme=scheme)
-    visitor.enter()
     run = site.ask("runs", outcome="failed")["runs"][0]["task_run"]
     site.post("/reports")
-    try:
-        for fragment in (*VIEWS, f"#/runs/{run}", "#/runs?outcome=failed", "#/runs?task=none"):
-            page = visitor.go(fragment)
-            visitor.live()
-            assert findings(page) == [], fragment
-    finally:
-        site.post("/reports/release")
+    page = visitor.enter(fragment.format(run=run))
+    visitor.live()
+    assert findings(page) == []
+    site.post("/reports/release")
 
 
 def test_axe_finds_nothing_serious_at_the_door(visit: Visit):
@@ -100,10 +97,8 @@ def test_what_has_the_focus_can_be_seen(visitor: Visitor):
     """The focus has a ring, of a colour that is not the page's."""
     visitor.page.keyboard.press("Tab")
     visitor.page.keyboard.press("Tab")
-    style = visitor.page.evaluate(
-        "(({outlineStyle, outlineWidth}) => [outlineStyle, outlineWidth])(getComputedStyle(document.activeElement))"
-    )
-    assert style == ["solid", "2px"]
+    style = visitor.page.evaluate("getComputedStyle(document.activeElement).outline")
+    assert "solid 2px" in style
 
 
 def test_every_view_has_its_landmarks_and_title(visitor: Visitor):

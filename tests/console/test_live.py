@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.support.waiting import wait_until
+
 from .browser import Visitor
 from .conftest import Visit
 from .serving import Site
@@ -61,6 +63,19 @@ def test_a_cause_counts_by_itself(visitor: Visitor, site: Site):
     expect(cause.locator(".cause-count b")).to_have_text(str(before + 2))
     expect(cause.get_by_role("link", name="example")).not_to_have_attribute("href", str(example))
     assert len([one for one in visitor.asked if one.startswith("summary")]) == asked
+
+
+def test_many_causes_are_shown_when_asked_for(visitor: Visitor, site: Site):
+    """Of many causes the most frequent are shown, how many more there are, and all of them on demand."""
+    for number in range(25):
+        site.post(f"/errors/{number}")
+    wait_until(lambda: site.ask("causes")["total"] >= 25)
+    page = visitor.go("#/")
+    total = site.ask("causes")["total"]
+    expect(page.locator(".cause")).to_have_count(20)
+    expect(page.locator(".more")).to_contain_text(f"{total - 20} more causes.")
+    page.get_by_role("link", name="Show them").click()
+    expect(page.locator(".cause")).to_have_count(total)
 
 
 def test_a_task_counts_by_itself(visitor: Visitor, site: Site):

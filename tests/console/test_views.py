@@ -67,7 +67,7 @@ def test_a_cause_leads_to_an_example(visitor: Visitor):
 
 
 def test_a_run_tells_everything(visitor: Visitor, site: Site):
-    """A run's page has the traceback from the user's function on, the fate of its request's others, and its ids."""
+    """A run's page has the traceback from the user's function on, its request's other runs, and its ids."""
     run = site.ask("runs", outcome="failed", task=BROKEN)["runs"][0]
     page = visitor.go(f"#/runs/{run['task_run']}")
     traceback = page.get_by_role("region", name="Traceback").inner_text()
@@ -89,7 +89,7 @@ def test_the_beginning_of_an_id_is_enough(visitor: Visitor, site: Site):
 
 
 def test_a_run_leads_to_its_trace(visitor: Visitor, site: Site):
-    """The trace is a link made of the template, that tells the other site nothing; without a trace there is none."""
+    """The trace is a link by the template that tells the other site nothing; without a trace there is none."""
     run = site.ask("runs", outcome="failed", task=BROKEN)["runs"][0]
     answer = site.ask(f"runs/{run['task_run']}")
     page = visitor.go(f"#/runs/{run['task_run']}")

@@ -15,7 +15,7 @@ from .serving import Site
 
 
 def test_either_worker_shows_both_and_what_one_has_lost(browser: Browser, tmp_path: Path):
-    """A page, served by whichever worker, shows the runs of both; of a killed one it says what was lost, by name."""
+    """Either worker's page shows the runs of both; of a killed one it says what was lost, by name."""
     site = Site(tmp_path, workers=2)
     with site.serve():
         pids: set[int] = set()

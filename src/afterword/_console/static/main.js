@@ -23,7 +23,8 @@ const VIEWS = { wrong, tasks, timeline, runs, run, now };
 
 const RELOAD_MS = 1000; // at most so often is the server asked because something changed
 const RELOAD_FACTOR = 10; // and never more than a tenth of the time
-const RESYNC_MS = 30_000; // quantiles and windows move on even if every single change is known
+const POLL_MS = 5000; // without being told of changes
+const RESYNC_MS = 10_000; // quantiles and windows move on even if every single change is known
 
 const top = h("header", { class: "top" });
 const main = h("main", { id: "main" });
@@ -81,9 +82,10 @@ class Page {
     this.place = parse(location.hash);
     this.frame();
     const isOther = before.name !== this.place.name || before.id !== this.place.id;
+    const isOtherPage = isOther || before.params.cursor !== this.place.params.cursor;
     if (isOther) this.data = null;
     await this.load();
-    if (isOther) {
+    if (isOtherPage) {
       scrollTo(0, 0);
       document.getElementById("title")?.focus({ preventScroll: true });
     }
@@ -97,6 +99,7 @@ class Page {
     const loading = (this.#loading = new AbortController());
     const started = performance.now();
     main.setAttribute("aria-busy", "true");
+    main.classList.toggle("leaving", this.data === null); // what is shown is of another view
     try {
       const data = await this.view.load(this.context, loading.signal);
       if (loading.signal.aborted) return;
@@ -109,6 +112,7 @@ class Page {
       this.#refused(error);
     }
     main.removeAttribute("aria-busy");
+    main.classList.remove("leaving");
     this.#loadedAt = performance.now();
     this.#took = this.#loadedAt - started;
   }
@@ -170,10 +174,11 @@ class Page {
     if (connection === "disconnected") void this.#askWhy();
   }
 
-  /** An event source does not say why it failed; perhaps the door was closed. */
+  /** An event source does not say why it failed: the door may be closed, or something between may not let it. */
   async #askWhy() {
     const response = await fetch("api/session", { cache: "no-store" }).catch(() => null);
     if (response?.status === 401) void this.load();
+    else if (response?.ok) this.#reloadIn(POLL_MS);
   }
 
   /** @param {unknown} error */

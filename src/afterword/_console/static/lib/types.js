@@ -57,6 +57,7 @@
  * @property {number} since_s
  * @property {Source} source
  * @property {Counts} outcomes
+ * @property {boolean} [truncated] whether more have ended than are looked at
  * @property {number} pending
  * @property {number} running
  * @property {Cause[]} causes
@@ -87,7 +88,8 @@
  * @property {string} [answered_at]
  * @property {string} first_at
  * @property {string} last_at
- * @property {Run[]} runs
+ * @property {Run[]} runs the first ones
+ * @property {number} [total] how many there are
  *
  * @typedef {{pid?: number, process: string, alive?: boolean, seen_at?: string, runs: Run[]}} ProcessNow
  *

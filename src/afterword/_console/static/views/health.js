@@ -30,7 +30,7 @@ export function checksCard(summary) {
       summary.checks.map(({ name, state, detail }) =>
         h(
           "li",
-          { class: `check ${state}`, "data-key": name },
+          { class: `check is-${state}`, "data-key": name },
           h("span", { class: "sign", role: "img", "aria-label": state }, SIGNS[state] ?? "?"),
           h("div", null, h("b", null, NAMES[name] ?? name), " ", h("span", null, prose(sentence(detail)))),
         ),

@@ -4,7 +4,7 @@ import { domainOf, requestLane, runLane } from "../charts/lanes.js";
 import { ask } from "../lib/api.js";
 import { at, now } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
-import { lately, moment, span } from "../lib/format.js";
+import { lately, moment, plural, span } from "../lib/format.js";
 import { stateOf } from "../lib/outcomes.js";
 import { steady } from "../lib/steady.js";
 import { choice, filters, textField } from "./filters.js";
@@ -145,6 +145,7 @@ function requestItem(request, domain, context) {
       h("span", { class: "length number", title: "The length of the line" }, context.params.scale === "clock" ? clockLabel(domain) : span(seconds)),
     ),
     h("div", { class: "lanes" }, isAnswered(request) ? lane("answer", h("span", { class: "meta" }, "request → answer"), requestLane(request, domain)) : null, request.runs.map((run) => runRow(run, domain))),
+    (request.total ?? 0) > request.runs.length ? h("p", { class: "meta" }, `and ${plural((request.total ?? 0) - request.runs.length, "more task")}`) : null,
   );
 }
 

@@ -15,7 +15,7 @@ import { checksCard, processesCard, sourceCard } from "./health.js";
 /** @typedef {import("../lib/types.js").Cause} Cause */
 /** @typedef {import("../lib/types.js").Context} Context */
 
-const ALL = 1000;
+const ALL = 500;
 
 /** @type {import("../lib/types.js").View<Summary>} */
 export const wrong = {
@@ -83,6 +83,7 @@ function headline(summary, context) {
   const rest = flight.filter(Boolean).join(", ");
   return [
     h("h1", { id: "title", tabindex: "-1" }, verdict(all, bad, context.since)),
+    summary.truncated ? h("p", { class: "lead" }, "More have ended than are looked at; these are the newest.") : null,
     all ? stateBar(summary.outcomes, "How tasks ended") : null,
     h(
       "ul",
