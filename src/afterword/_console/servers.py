@@ -7,6 +7,7 @@ up uvicorn for ever. uvicorn's own server object knows at once; it handles the s
 from __future__ import annotations
 
 import signal
+import sys
 from typing import Any
 
 from .._common.faults import contained
@@ -30,7 +31,8 @@ def address() -> str:
     """Return where the server listens, as ``http://127.0.0.1:8000``; empty if that is not known."""
     with contained():
         config = getattr(_server(), "config", None)
-        if config is None or config.uds or config.fd is not None or not config.port:
+        # gunicorn has opened the socket, and its workers' uvicorn knows nothing of it
+        if config is None or config.uds or config.fd is not None or "gunicorn.arbiter" in sys.modules:
             return ""
         host = "127.0.0.1" if config.host in _EVERYWHERE else config.host
         host = f"[{host}]" if ":" in host else host

@@ -150,6 +150,20 @@ class Instrumentation:
         self.ledger.record_internal_error(semconv.SCOPE, what, fault)
 
 
+class Consoles:
+    """Where this process has consoles."""
+
+    def __init__(self) -> None:
+        self.paths: tuple[str, ...] = ()
+
+    def add(self, path: str) -> None:
+        """Remember a path, for who looks for it in an address."""
+        if path not in self.paths:
+            self.paths = (*self.paths, path)
+
+
+consoles: Final = Consoles()
+
 _instrumentations: weakref.WeakSet[Instrumentation] = weakref.WeakSet()
 _watchers: list[TaskObserver] = []
 _lock = forks.lock()

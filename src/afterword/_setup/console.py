@@ -19,7 +19,7 @@ from .._console.guard import DependencyAccess
 from .._console.routes import Console, ConsoleRoute
 from .._console.tokens import Token
 from .._ledger.deferred import drain
-from .._ledger.instrumentation import Instrumentation, Settings
+from .._ledger.instrumentation import Instrumentation, Settings, consoles
 from .._ledger.journal.journal import Journal
 from .._ledger.recent import RecentRuns
 from .._signals.worker_threads import note_limiter, worker_threads
@@ -79,6 +79,7 @@ def add_route(
     )
     console = Console(path, access, api, Events(partial(feed_of, reader), failed), failed, announce)
     app.router.routes.insert(0, _Route(console))
+    consoles.add(path)
     return console
 
 

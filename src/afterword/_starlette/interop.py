@@ -19,8 +19,8 @@ from starlette.types import Scope
 
 from .._common.faults import EXITS
 from .._common.log import warn
-from .._ledger.instrumentation import Instrumentation, Settings
-from .own_requests import is_our_own
+from .._ledger.instrumentation import Instrumentation, Settings, consoles
+from .own_requests import is_of_a_mounted_console, is_our_own
 
 _CONTRIB: Final = "opentelemetry.instrumentation.fastapi"
 # known task spans, by instrumentation scope and name
@@ -57,13 +57,18 @@ def past_contrib(instrumentation: Instrumentation, original: Callable[..., Any])
 class _Exclude:
     """Excludes our own requests from FastAPI's native telemetry, in addition to what the user excludes."""
 
-    def __init__(self, instrumentation: Instrumentation, others: Callable[[Scope], object] | None) -> None:
+    def __init__(
+        self, app: Starlette, instrumentation: Instrumentation, others: Callable[[Scope], object] | None
+    ) -> None:
+        self.app = app
         self.instrumentation = instrumentation
         self.others = others
 
     def __call__(self, scope: Scope) -> bool:
         try:
-            ours = is_our_own(self.instrumentation, scope)
+            ours = is_our_own(self.instrumentation, scope) or (
+                bool(consoles.paths) and is_of_a_mounted_console(self.app, scope)
+            )
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
@@ -76,7 +81,7 @@ def exclude(app: Starlette, instrumentation: Instrumentation) -> None:
     """Exclude our own requests from native tracing, in addition to what the user excludes."""
     config = _native_config(app)
     if config is not None and not isinstance(config.get("exclude"), _Exclude):
-        config["exclude"] = _Exclude(instrumentation, config.get("exclude"))
+        config["exclude"] = _Exclude(app, instrumentation, config.get("exclude"))
 
 
 def include(app: Starlette) -> None:
