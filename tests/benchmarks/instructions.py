@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.benchmarks.ours import JOURNALS
 from tests.benchmarks.processes import Process
 from tests.benchmarks.rounds import TASKS
 
@@ -64,7 +65,7 @@ def _per_task(name: str, allocator: str) -> Count:
         wrapper = [
             "env",
             f"PYTHONMALLOC={allocator}",
-            f"TMPDIR={directory}",  # where a journal goes
+            f"{JOURNALS}={directory}",
             "valgrind",
             "--tool=callgrind",
             "--instr-atstart=no",

@@ -1,6 +1,7 @@
 """The configurations without a peer: bare, by hand, and Afterword's."""
 
 import logging
+import os
 import tempfile
 from typing import Annotated, Any
 
@@ -9,6 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from tests.benchmarks.shop import furnish, quiet_app
 from tests.benchmarks.surroundings import log_into_nothing, trace_into_nothing
+
+JOURNALS = "BENCHMARK_JOURNALS"
+"""Names the directory that journals are made in."""
 
 
 def _surround(*, sampled: bool = True, debug: bool = False) -> Any:
@@ -108,7 +112,7 @@ def afterword(
         options["metrics_path"] = None
     listeners: list[TaskObserver] = [Listener() for _ in range(observers)]
     if kept == "journal":
-        options["journal"] = tempfile.mkdtemp()
+        options["journal"] = tempfile.mkdtemp(dir=os.environ.get(JOURNALS))
     elif kept == "memory":
         from afterword._ledger.recent import RecentRuns
 

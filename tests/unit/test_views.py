@@ -180,6 +180,8 @@ def test_what_a_dead_process_held_is_lost_at_once(journal: Journal, ledger: Ledg
     before = told()
     assert before == (2, 0, 0, {"mail": 1, "audit": 1}, ["audit", "mail"])
     assert {run["state"] for run in runs.page(reader, Filter(), states=["lost"])["runs"]} == {"lost"}
+    assert runs.page(reader, Filter(outcomes=["failed"]))["runs"] == []
+    assert names(runs.page(reader, Filter(task="audit", outcomes=["lost"]))) == ["audit"]
     journal.teller = Heard()
     journal.recover()
     assert told() == before
@@ -293,6 +295,21 @@ def test_requests_are_those_that_are_asked_for(directory: Path, reader: JournalR
     [seven] = requests.view(reader, 60, route="/7", now=NOW)["requests"]
     assert sorted(names(seven)) == ["shop.audit", "shop.mail"]
     assert not requests.view(reader, 60, task="mail", limit=10, now=NOW)["more"]
+
+
+def test_a_request_that_is_shown_is_complete(directory: Path, reader: JournalReader):
+    """Its first run is there, and is what it is sorted by, although many runs of others ended meanwhile."""
+
+    def line(name: str, at: float, began: float) -> bytes:
+        return line_of(name, at=at, ran=0.1, waited=0.1, began=began)
+
+    write_ended(
+        directory,
+        *(line(name, NOW - ago, NOW - began) for name, ago, began in (("a", 5, 9), ("b", 4, 8), ("c", 3, 9))),
+    )
+    assert [names(request) for request in requests.view(reader, 60, limit=1, now=NOW)["requests"]] == [["b"]]
+    both = requests.view(reader, 60, limit=2, now=NOW)
+    assert [names(request) for request in both["requests"]] == [["b"], ["a", "c"]]
 
 
 def test_reading_ends_where_the_requests_that_are_shown_are_complete(directory: Path, reader: JournalReader):

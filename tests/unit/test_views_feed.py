@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from afterword._common.model import RequestInfo
-from afterword._ledger.journal import history, layout, segments
+from afterword._ledger.journal import files, history, layout, segments
 from afterword._ledger.journal.history import Filter
 from afterword._ledger.journal.journal import Journal, journal_at
+from afterword._ledger.journal.observers import Begun, Ended
 from afterword._ledger.journal.records import Record
 from afterword._ledger.runs import Ledger
 from afterword._views import checks
@@ -160,6 +161,40 @@ def test_what_is_in_flight_is_counted_without_looking_closely(directory: Path, l
     assert (process.pid, process.alive) == (os.getpid(), True)
     give_up(ledger, *left)
     assert history.in_flight_count(str(directory)) == (0, 0)
+
+
+def test_a_run_that_has_its_end_is_not_in_flight(
+    directory: Path, journal: Journal, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    """A run whose end is written, but not told to all, has ended, however many files ago that was."""
+    monkeypatch.setattr(segments, "SEGMENT_SIZE", 4096)
+    untold = Ledger([Ended(journal), Begun(journal)])
+    ended(untold)
+    for _ in range(50):
+        ended(ledger)
+    left = started(ledger)
+    assert len(list(directory.glob("*.runs"))) > 3
+    assert [record.run for record in history.in_flight(str(directory))] == [left.id]
+    give_up(ledger, left)
+
+
+def test_old_files_are_not_read_for_what_is_in_flight(
+    directory: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+):
+    """The end of a run is not in a file whose runs had ended before it was scheduled."""
+    journal.open()
+    assert journal.writer is not None
+    process, now = journal.writer.slots.process, time.time()
+    for number in range(1, 9):
+        line = line_of(at=now - 1000 + 100 * number)
+        (directory / layout.segment_file(process, number)).write_bytes(line)
+    ledger = ledger_of(journal)
+    left = started(ledger)
+    read: list[str] = []
+    monkeypatch.setattr(files, "read", lambda path, real=files.read: read.append(path) or real(path))
+    assert len(history.in_flight(str(directory))) == 1
+    assert [path[-11:-5] for path in read] == ["000008"]
+    give_up(ledger, left)
 
 
 def test_a_journal_of_before_has_the_same_keys_but_two(directory: Path):

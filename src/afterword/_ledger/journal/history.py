@@ -255,10 +255,21 @@ def in_flight(directory: str, wanted: Filter = Filter()) -> list[Record]:
                 for slot in slots
                 if (record := parse_slot(slot, process, head.pid, alive)) is not None and wanted.wants(record)
             }
-            for name in found.segments.get(process, ()) if here else ():
-                for run in ended_among(files.read(os.path.join(directory, name)), here, process):
-                    del here[run]
+            _leave_out_ended(directory, process, found.segments.get(process, []), here)
             for record in here.values():
                 record.seen_at = head.alive
             records += here.values()
     return sorted(records, key=lambda record: record.scheduled_at)
+
+
+def _leave_out_ended(directory: str, process: str, names: list[str], here: dict[str, Record]) -> None:
+    """Leave out the runs that have their end in a segment; those that are older than all of them are not read."""
+    first = min((record.scheduled_at for record in here.values()), default=0.0) - _DISORDER_SECONDS
+    for name in reversed(names):
+        if not here:
+            return
+        data = files.read(os.path.join(directory, name))
+        for run in ended_among(data, here, process):
+            del here[run]
+        if any((record.ended_at or 0.0) < first for record in _first(data, process)):
+            return
