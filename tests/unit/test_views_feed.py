@@ -1,9 +1,8 @@
-"""What a page asks again and again: what is new in a journal, answers that are shared, and the checks."""
+"""What a page asks again and again: what is new in a journal, what is in flight, and the checks."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ from afterword._ledger.journal.records import Record
 from afterword._ledger.runs import Ledger
 from afterword._views import checks
 from afterword._views.account import Account
-from afterword._views.cache import Cache
 from afterword._views.feed import Feed, feed_of
 from afterword._views.reader import JournalReader
 from tests.support.journals import (
@@ -208,76 +206,6 @@ def test_a_journal_of_before_has_the_same_keys_but_two(directory: Path):
     assert (old.began_at, old.answered_at) == (None, None)
     assert (new.began_at, new.answered_at) == (1.25, 2.5)
     assert [record.task for record in history.ended(str(directory), Filter(began=1.25))] == ["new"]
-
-
-# --- answers that are shared ------------------------------------------------------------------------------------
-
-
-def test_an_answer_is_shared_until_it_is_old():
-    """Who asks the same within half a second gets the same answer; other questions and later ones are new."""
-    at = [0.0]
-    cache, made = Cache(clock=lambda: at[0]), iter(range(10))
-    assert cache.get("a", lambda: next(made)) == 0
-    assert cache.get("a", lambda: next(made)) == 0
-    assert cache.get("b", lambda: next(made)) == 1
-    at[0] = 0.49
-    assert cache.get("a", lambda: next(made)) == 0
-    at[0] = 0.5
-    assert cache.get("a", lambda: next(made)) == 2
-
-
-def test_an_answer_that_took_long_is_kept_long():
-    """Making answers takes a twentieth of the time at most."""
-    at = [0.0]
-
-    def slow() -> float:
-        at[0] += 1.0
-        return at[0]
-
-    cache = Cache(clock=lambda: at[0])
-    assert cache.get("a", slow) == 1.0
-    at[0] = 20.9
-    assert cache.get("a", slow) == 1.0
-    at[0] = 21.0
-    assert cache.get("a", slow) == 22.0
-
-
-def test_an_error_is_not_kept():
-    """What could not be answered is asked again, and raised to whoever asks."""
-    cache = Cache()
-    with pytest.raises(OSError, match="no disk"):
-        cache.get("a", lambda: (_ for _ in ()).throw(OSError("no disk")))
-    assert cache.get("a", lambda: 1) == 1
-
-
-def test_one_thread_answers_for_all():
-    """Of threads that ask the same at once, one works and the others wait for it."""
-    cache, begun, go_on, made = Cache(), threading.Event(), threading.Event(), []
-
-    def make() -> int:
-        made.append(1)
-        begun.set()
-        assert go_on.wait(20)
-        return 7
-
-    answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(cache.get("a", make))) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    assert begun.wait(20)
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    assert (answers, made) == ([7] * 5, [1])
-
-
-def test_the_number_of_answers_is_bounded():
-    """Whoever asks for ever something else does not fill the memory."""
-    cache = Cache(most=3)
-    for number in range(10):
-        cache.get(number, lambda: 1)
-    assert cache.get(9, lambda: 2) == 1
-    assert cache.get(0, lambda: 2) == 2
 
 
 # --- checks -----------------------------------------------------------------------------------------------------

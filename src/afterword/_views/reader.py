@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import os
-import time
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from .._common.model import LOST
 from .._common.variables import JOURNAL
@@ -15,9 +14,6 @@ from .._ledger.journal import history
 from .._ledger.journal.history import Filter, Process
 from .._ledger.journal.records import Record
 from .._ledger.recent import RecentRuns
-
-_AT_ONCE: Final = 200
-_PAUSE_SECONDS: Final = 0.0001
 
 
 class Source(NamedTuple):
@@ -132,15 +128,8 @@ def look(reader: Reader, wanted: Filter | None = None) -> Now:
 
 
 def with_lost(ended: Iterator[Record], lost: list[Record], wanted: Filter) -> Iterator[Record]:
-    """Yield the runs that have ended and those that were lost, newest first.
-
-    Whoever reads thousands of them pauses now and then: the application's event loop waits for this thread.
-    """
-    there_are = sorted(filter(wanted.wants, lost), key=newest_first)
-    for number, record in enumerate(heapq.merge(ended, there_are, key=newest_first), 1):
-        if not number % _AT_ONCE:
-            time.sleep(_PAUSE_SECONDS)
-        yield record
+    """Yield the runs that have ended and those that were lost, newest first."""
+    return heapq.merge(ended, sorted(filter(wanted.wants, lost), key=newest_first), key=newest_first)
 
 
 def newest_first(record: Record) -> float:
