@@ -240,45 +240,59 @@ def test_an_account_that_cannot_be_read_is_unknown():
     assert (told["state"], told["detail"]) == ("unknown", "The metrics cannot be read: RuntimeError.")
 
 
-def running(task: str, since: float, state: str = "running") -> Record:
+def in_flight(task: str, since: float, state: str = "running") -> Record:
     """Return a run in flight."""
-    started_at = since if state == "running" else None
-    return Record(
-        run="1", task=task, scheduled_at=since, process="p", state=state, started_at=started_at, alive=True
-    )
+    began = since if state == "running" else None
+    return Record(run="1", task=task, scheduled_at=since, process="p", state=state, started_at=began, alive=True)
+
+
+def usual(
+    task: str, count: int, *, waited: float = 0.0, ran: float = 0.0, known: checks.Usual | None = None
+) -> Any:
+    """Return what is usual after so many runs of a task."""
+    known = known or checks.Usual()
+    for _ in range(count):
+        known.add(Record(run="1", task=task, scheduled_at=0.0, process="p", started_at=waited, duration=ran))
+    return known
 
 
 @pytest.mark.parametrize(
-    ("age", "usual", "state"),
+    ("state", "age", "count", "took", "found"),
     [
-        (59.0, [0.1] * 10, "good"),
-        (61.0, [0.1] * 10, "bad"),
-        (299.0, [30.0] * 10, "good"),
-        (301.0, [30.0] * 10, "bad"),
-        (299.0, [], "good"),
-        (301.0, [], "bad"),
-        (299.0, [0.1] * 4, "good"),
+        ("running", 59.0, 10, 0.1, "good"),
+        ("running", 61.0, 10, 0.1, "bad"),
+        ("running", 299.0, 10, 30.0, "good"),
+        ("running", 301.0, 10, 30.0, "bad"),
+        ("running", 299.0, 0, 0.0, "good"),
+        ("running", 301.0, 0, 0.0, "bad"),
+        ("running", 299.0, 4, 0.1, "good"),
+        ("pending", 299.0, 10, 0.1, "good"),
+        ("pending", 301.0, 10, 0.1, "bad"),
+        ("pending", 599.0, 10, 60.0, "good"),
+        ("pending", 601.0, 10, 60.0, "bad"),
     ],
 )
-def test_a_run_is_stuck_that_takes_much_longer_than_usual(age: float, usual: list[float], state: str):
-    """Ten times what nearly all take, and a minute at least; without history, five minutes."""
-    told = checks.stuck([running("mail", 1000.0 - age)], {"mail": usual}, 1000.0)
-    assert told["state"] == state
-    assert "mail has been running for" in told["detail"]
+def test_a_run_is_stuck_that_takes_much_longer_than_usual(
+    state: str, age: float, count: int, took: float, found: str
+):
+    """Ten times what nearly all take, and a minute at least; five if little is known, and for one that waits."""
+    times = {"ran": took, "waited": 9999.0} if state == "running" else {"waited": took, "ran": 9999.0}
+    told = checks.stuck([in_flight("mail", 1000.0 - age, state)], usual("mail", count, **times), 1000.0)
+    assert told["state"] == found
+    assert f"mail has been {state} for" in told["detail"]
 
 
 def test_the_stuck_run_is_named_although_an_older_one_is_not():
     """A long export is no trouble, a mail that takes as long is."""
-    told = checks.stuck(
-        [running("export", 0.0), running("mail", 500.0), running("late", 0.0, "pending")],
-        {"mail": [1.0] * 10, "export": [900.0] * 10},
-        1000.0,
-    )
+    known = usual("mail", 10, ran=1.0, known=usual("export", 10, ran=900.0))
+    told = checks.stuck([in_flight("export", 0.0), in_flight("mail", 500.0)], known, 1000.0)
     assert (told["state"], told["detail"]) == (
         "bad",
-        "mail has been running for 8 min; 95 % of its runs take at most 1 s.",
+        "mail has been running for 8 min; 95 % of its runs take 1 s at most.",
     )
-    assert checks.stuck([], {}, 0.0)["state"] == "good"
+    told = checks.stuck([in_flight("late", 0.0, "pending"), in_flight("mail", 500.0)], known, 1000.0)
+    assert told["detail"] == "late has been pending for 17 min; not many have lately; and 1 more."
+    assert checks.stuck([], known, 0.0)["state"] == "good"
 
 
 @pytest.mark.parametrize(

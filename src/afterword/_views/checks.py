@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .._common import semconv
@@ -21,7 +22,8 @@ Threads = tuple[float, float, float]
 """The worker threads that are busy, those that there are at most, and the callers that wait for one."""
 
 _TRIES, _PAUSE = 3, 0.05
-_PATIENCE_SECONDS: Final = 60.0
+_RUNNING_SECONDS: Final = 60.0
+_PENDING_SECONDS: Final = 300.0
 _WITHOUT_HISTORY_SECONDS: Final = 300.0
 _TIMES: Final = 10
 _ENOUGH: Final = 5
@@ -62,30 +64,52 @@ def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
     return check("account", BAD, f"{name}: {one.scheduled} scheduled, but {told} in flight, ended or lost{more}.")
 
 
-def stuck(in_flight: Iterable[Record], durations: Mapping[str, list[float]], now: float) -> dict[str, Any]:
-    """Return whether the run that began first takes much longer than those of its task usually do.
+class Usual:
+    """How long the runs of some tasks have waited and run lately."""
 
-    ``in_flight`` are the runs of living processes; ``durations`` those of a task's runs that ended lately.
-    """
-    running = [(now - (one.started_at or now), one) for one in in_flight if one.state == STATE_RUNNING]
-    if not running:
-        return check("stuck", GOOD, "No task is running.")
-    late = [(age, one) for age, one in running if age > _limit(durations.get(one.task, []))]
-    age, oldest = max(late or running, key=lambda each: each[0])
-    usual = durations.get(oldest.task, [])
-    compared = (
-        f"95 % of its runs take at most {_span(quantiles(usual)['p95'])}" if usual else "none has ended lately"
-    )
-    more = f"; {len(late) - 1} more are as late" if len(late) > 1 else ""
-    told = f"{clean_name(oldest.task)} has been running for {_span(age)}; {compared}{more}."
+    def __init__(self) -> None:
+        self._waits: defaultdict[str, list[float]] = defaultdict(list)
+        self._durations: defaultdict[str, list[float]] = defaultdict(list)
+        self._limits: dict[tuple[str, str | None], tuple[float | None, float]] = {}
+
+    def add(self, record: Record) -> None:
+        """Add a run that has ended."""
+        if record.started_at is not None:
+            self._waits[record.task].append(max(0.0, record.started_at - record.scheduled_at))
+        if record.duration is not None:
+            self._durations[record.task].append(record.duration)
+
+    def of(self, record: Record) -> tuple[float | None, float]:
+        """Return what nearly all took for what a run in flight is doing, if that is known, and how long it may."""
+        kind = record.task, record.state
+        if kind not in self._limits:  # thousands of runs may be in flight
+            self._limits[kind] = self._limit(*kind)
+        return self._limits[kind]
+
+    def _limit(self, task: str, state: str | None) -> tuple[float | None, float]:
+        times, least = self._waits, _PENDING_SECONDS
+        if state == STATE_RUNNING:
+            times, least = self._durations, _RUNNING_SECONDS
+        known = times.get(task, [])
+        if len(known) < _ENOUGH:
+            return None, _WITHOUT_HISTORY_SECONDS
+        most = quantiles(known)["p95"]
+        return most, max(least, _TIMES * most)
+
+
+def stuck(in_flight: Iterable[Record], usual: Usual, now: float) -> dict[str, Any]:
+    """Return whether a run of a living process runs, or waits, much longer than those of its task usually do."""
+    ages = [(now - (one.started_at or one.scheduled_at), one) for one in in_flight]
+    if not ages:
+        return check("stuck", GOOD, "Nothing is in flight.")
+    late = [(age, one) for age, one in ages if age > usual.of(one)[1]]
+    age, oldest = max(late or ages, key=lambda each: each[0])
+    most, _ = usual.of(oldest)
+    takes = "take" if oldest.state == STATE_RUNNING else "start within"
+    compared = "not many have lately" if most is None else f"95 % of its runs {takes} {_span(most)} at most"
+    more = f"; and {len(late) - 1} more" if len(late) > 1 else ""
+    told = f"{clean_name(oldest.task)} has been {oldest.state} for {_span(age)}; {compared}{more}."
     return check("stuck", BAD if late else GOOD, told)
-
-
-def _limit(usual: list[float]) -> float:
-    """Return how long a run of a task may take."""
-    if len(usual) < _ENOUGH:
-        return _WITHOUT_HISTORY_SECONDS
-    return max(_PATIENCE_SECONDS, _TIMES * quantiles(usual)["p95"])
 
 
 def threads(read: Callable[[], Threads | None] | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
@@ -23,18 +23,18 @@ MOST_CAUSES: Final = 20
 
 
 class _Passing:
-    """What is counted of runs while they pass: their outcomes, and how long those of some tasks took."""
+    """What is counted of runs while they pass: their outcomes, and what some tasks usually take."""
 
     def __init__(self, tasks: Collection[str]) -> None:
         self._tasks = tasks
         self.outcomes: Counter[str | None] = Counter()
-        self.durations: defaultdict[str, list[float]] = defaultdict(list)
+        self.usual = checks.Usual()
 
     def count(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
             self.outcomes[record.outcome] += 1
-            if record.duration is not None and record.task in self._tasks:
-                self.durations[record.task].append(record.duration)
+            if record.task in self._tasks:
+                self.usual.add(record)
             yield record
 
 
@@ -69,7 +69,7 @@ def view(
         "causes_total": len(causes),
         "checks": [
             checks.account(metrics),
-            checks.stuck(seen.in_flight, passing.durations, end),
+            checks.stuck(seen.in_flight, passing.usual, end),
             checks.threads(threads),
         ],
         "processes": _processes(reader, seen),
