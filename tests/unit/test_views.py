@@ -251,7 +251,7 @@ def test_a_task_that_has_only_begun_is_there(reader: JournalReader, ledger: Ledg
 
 
 def test_a_request_has_all_its_runs_in_order(directory: Path, reader: JournalReader):
-    """Runs are one request's by its beginning, with the moments of beginning and answer; newest request first."""
+    """Runs are one request's by its beginning; when it was answered is told, or that the first start is meant."""
     one, two = RequestInfo("POST", "/a", "same id"), RequestInfo("POST", "/a", "same id")
     write_ended(
         directory,
@@ -268,7 +268,8 @@ def test_a_request_has_all_its_runs_in_order(directory: Path, reader: JournalRea
     )
     assert (oldest["http_method"], oldest["http_route"], oldest["request_id"]) == ("POST", "/a", "same id")
     assert names(newest) == ["mail"]
-    assert "answered_at" not in newest
+    assert newest["answered_at"] == newest["runs"][0]["started_at"]
+    assert (newest["answered_at_derived"], oldest.get("answered_at_derived")) == (True, None)
     [other] = runs.one(reader, oldest["runs"][0]["task_run"])["others"]
     assert other["task"] == "audit"
 
@@ -326,6 +327,14 @@ def test_reading_ends_where_the_requests_that_are_shown_are_complete(directory: 
     reader.ended = counted  # type: ignore[method-assign]
     assert len(requests.view(reader, 3600, limit=5, now=NOW)["requests"]) == 5
     assert len(read) < 100
+
+
+def test_a_request_without_a_start_has_no_answer(directory: Path, reader: JournalReader):
+    """Where no task has started and nothing was written of the response, nothing is claimed."""
+    write_ended(directory, line_of(at=NOW - 5, began=NOW - 9, **DROPPED))
+    [request] = requests.view(reader, 60, now=NOW)["requests"]
+    assert "answered_at" not in request
+    assert "answered_at_derived" not in request
 
 
 def test_a_request_in_flight_lasts_until_now(reader: JournalReader, ledger: Ledger):

@@ -147,6 +147,18 @@ def test_a_feed_reads_only_what_is_new(directory: Path, ledger: Ledger, monkeypa
     assert sum(read) < 1_500_000, "of which the slots are a quarter of a million"
 
 
+def test_files_that_are_complete_are_not_read_again(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    """What the dead have left is old at the beginning, and is read once if it comes later."""
+    before = write_ended(directory, line_of(at=time.time()))
+    opened: list[str] = []
+    monkeypatch.setattr(files, "open_ours", lambda path, real=files.open_ours: opened.append(path) or real(path))
+    feed = feed_at(directory)
+    later = write_ended(directory, line_of(at=time.time()))
+    assert [feed.poll().total for _ in range(3)] == [1, 0, 0]
+    assert [os.path.basename(path).partition(".")[0] for path in opened] == [later]
+    assert before != later
+
+
 # --- reading ----------------------------------------------------------------------------------------------------
 
 

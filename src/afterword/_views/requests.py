@@ -104,10 +104,19 @@ def _keys(request: Request, now: float) -> dict[str, Any]:
             semconv.KEY_REQUEST_ID: first.request_id,
             semconv.KEY_TRACE_ID: first.parent_trace_id,
             "began_at": iso(first.began_at),
-            "answered_at": iso(max(filter(None, (record.answered_at for record in runs)), default=None)),
+            **_answer(runs),
             "first_at": iso(first.scheduled_at),
             "last_at": iso(last),
             "runs": [keys_in_list(record, now) for record in runs[:MOST_OF_REQUEST]],
             "total": len(runs),
         }
     )
+
+
+def _answer(runs: list[Record]) -> dict[str, Any]:
+    """Return when the response was sent. While nothing but runs in flight tells, it was before the first one."""
+    known = [record.answered_at for record in runs if record.answered_at is not None]
+    starts = [record.started_at for record in runs if record.started_at is not None]
+    if known or not starts:
+        return {"answered_at": iso(max(known, default=None))}
+    return {"answered_at": iso(min(starts)), "answered_at_derived": True}
