@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from afterword._common.exceptions import from_record
@@ -82,6 +82,7 @@ def test_a_journal_of_an_older_version_has_answers(directory: Path, reader: Jour
     assert len(told["others"]) == 1
 
 
+@pytest.mark.slow
 def test_ten_thousand_causes(directory: Path, reader: JournalReader):
     """The most frequent are told, and how many there are."""
     often = line_of("often", Outcome.DROPPED, at=NOW - 1, ran=None, reason=Reason.REQUEST_FAILED, detail="d")
@@ -172,6 +173,7 @@ def test_five_hundred_long_runs_are_about_a_megabyte(directory: Path, reader: Jo
     assert size_of(answer) < 1.5 * MEGABYTE
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_is_nothing(data: bytes):
     """Bytes that no Afterword has written are left out, and no view fails."""
@@ -239,6 +241,7 @@ def test_a_traceback_of_this_python_is_understood():
     assert from_record(inner.replace(HEADING, HEADING + frame)) == inner
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_text_that_is_no_traceback_is_as_it_was_told(text: str):
     """Any text is shown, as far as it is safe, and no longer than the bounds."""

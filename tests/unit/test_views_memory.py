@@ -93,7 +93,8 @@ def play(ledger: Ledger, steps: list[tuple[str, int, str, str]]) -> list[TaskRun
     return known
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
 @given(STEPS)
 def test_memory_and_journal_tell_the_same_story(steps: list[tuple[str, int, str, str]]):
     """Whatever becomes of some runs, each view answers alike from a journal and from memory."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -33,7 +33,8 @@ class Task:
         self.waits: list[float] = []
         self.thread_waits: list[float] = []
         self.durations: list[float] = []
-        self.history: list[Counter[str]] = [Counter() for _ in range(BUCKETS)]
+        self.history: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        """How runs ended, by the number of the part of the period."""
         self.ended = 0
 
     def add(self, record: Record, bucket: int) -> None:
@@ -109,7 +110,7 @@ def _keys(task: Task, period: Period, minutes: float) -> dict[str, Any]:
         semconv.KEY_THREAD_WAIT: quantiles(task.thread_waits),
         semconv.KEY_DURATION: quantiles(task.durations),
         "history": [
-            {"at": iso(period.begin + number * per_bucket), "counts": dict(counts)}
-            for number, counts in enumerate(task.history)
+            {"at": iso(period.begin + number * per_bucket), "counts": dict(task.history.get(number, {}))}
+            for number in range(BUCKETS)
         ],
     }
