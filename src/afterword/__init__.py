@@ -15,7 +15,7 @@ from ._ledger.runs import running
 from ._setup.configure import configure
 from ._setup.instrument import instrument, uninstrument
 from ._starlette.callbacks import RequestErrorCallback
-from ._starlette.scheduled import runs
+from ._starlette.scheduling import runs
 
 __all__ = [
     "Outcome",

@@ -23,7 +23,6 @@ OTHER_WORDS = {
         "afterword/_common/validation.py",  # FastAPI's parts of a request
         "afterword/_setup/occupied_path.py",
         "afterword/_starlette/http_route.py",
-        "afterword/_starlette/own_requests.py",
     },
     "exception": {MODEL},  # a reason
     "task": {"afterword/_common/foreign.py"},  # a variable of Datadog's

@@ -20,6 +20,9 @@ from .reading import in_own_thread
 
 _TICK: Final = 0.25
 _TICKS_A_POLL: Final = 2
+_TICKS_WITH_MUCH: Final = 4
+_MUCH: Final = 10
+"""Viewers, above which they are told less often."""
 _TICKS_AFTER_A_FAULT: Final = 40
 _MOST_WAITING: Final = 8
 _KEPT: Final = 64
@@ -37,11 +40,14 @@ class News:
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._in_flight: tuple[int, int] | None = None
+        self.is_much = False
+        """More happened lately than is told."""
 
     def poll(self) -> bytes | None:
         """Return what has changed as JSON; ``None`` if nothing has. May block, and raise ``OSError``."""
         changes = self._feed.poll()
         before, self._in_flight = self._in_flight, (changes.pending, changes.running)
+        self.is_much = changes.total > len(changes.ended)
         if not changes.total and before in (None, self._in_flight):
             return None
         now = time.time()
@@ -169,11 +175,16 @@ class Watching:
                     self.ended.set()
                     break
                 if not wait:
-                    wait = _TICKS_A_POLL if await self._poll() else _TICKS_AFTER_A_FAULT
+                    wait = self._pause() if await self._poll() else _TICKS_AFTER_A_FAULT
                 wait -= 1
                 await anyio.sleep(_TICK)
         for viewer in self._viewers:
             viewer.end()
+
+    def _pause(self) -> int:
+        """Return for how many ticks nothing is asked. Much to tell, and many to tell it to, has its price."""
+        much = len(self._viewers) > _MUCH or (self._news is not None and self._news.is_much)
+        return _TICKS_WITH_MUCH if much else _TICKS_A_POLL
 
     async def _poll(self) -> bool:
         """Ask, and let all viewers know; return whether it could be asked."""

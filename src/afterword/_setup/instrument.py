@@ -42,8 +42,8 @@ from .._signals.prometheus import (
 from .._signals.traces import Traces
 from .._starlette import interop
 from .._starlette.callbacks import RequestErrorCallback
+from .._starlette.http_route import patterns
 from .._starlette.interop import recognise_task_span
-from .._starlette.own_requests import patterns
 from .._starlette.patches import hooks
 from . import console as console_route
 from . import metrics_endpoint

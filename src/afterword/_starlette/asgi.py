@@ -19,7 +19,7 @@ from .._ledger.instrumentation import ATTRIBUTE, Instrumentation
 from .._ledger.journal.journal import Journal
 from .._ledger.shutdown import flush, in_thread, let_cancelled_end
 from .callbacks import finish, tell_waiting
-from .own_requests import is_our_own
+from .http_route import is_our_own
 from .patching import Function, MethodPatch
 from .request_errors import is_error, record_escaped_error, unwrapped
 from .state import (

@@ -20,7 +20,7 @@ from starlette.types import Scope
 from .._common.faults import EXITS
 from .._common.log import warn
 from .._ledger.instrumentation import Instrumentation, Settings, consoles
-from .own_requests import is_of_a_mounted_console, is_our_own
+from .http_route import is_of_a_mounted_console, is_our_own
 
 _CONTRIB: Final = "opentelemetry.instrumentation.fastapi"
 # known task spans, by instrumentation scope and name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, Final
@@ -24,6 +25,7 @@ from .state import (
     current_request,
     find_batch,
     find_task,
+    members_of,
     remember_batch,
     task_record,
 )
@@ -33,6 +35,7 @@ OpenRun = tuple[TaskRun, TaskRecord]
 """A run and the record of the task it belongs to."""
 
 _PLAIN_BATCHES: Final = (fastapi.BackgroundTasks, BackgroundTasks)
+_MAX_DEPTH: Final = 10
 _adding: ContextVar[BatchRecord | None] = ContextVar("afterword_adding", default=None)
 
 
@@ -157,3 +160,33 @@ def _open_run(request: RequestState, record: TaskRecord, task: BackgroundTask) -
         sweeper.start()
     request.instrumentation.ledger.schedule(run, request.around)
     return run
+
+
+# --- for an endpoint --------------------------------------------------------------------------------------------
+
+
+def runs(tasks: BackgroundTask) -> list[TaskRun]:
+    """Return the runs of what was added to a ``BackgroundTasks`` so far, in order, or of one ``BackgroundTask``.
+
+    Give their ``id`` to a client that is answered before they have ended, so that it can ask the console's API
+    later: ``{console}/api/runs/{id}``. Tasks of an application that is not instrumented have no runs.
+
+    Raises:
+        TypeError: ``tasks`` is neither.
+    """
+    if not isinstance(tasks, BackgroundTask):
+        raise TypeError(f"tasks: BackgroundTasks or a BackgroundTask is needed, not {tasks!r}")
+    return list(_runs(tasks, _MAX_DEPTH))
+
+
+def _runs(task: object, depth: int) -> Iterator[TaskRun]:
+    inner = getattr(task, "func", None)
+    if isinstance(inner, BackgroundTask):  # a task that only calls another one
+        task = inner
+    if isinstance(task, BackgroundTasks):
+        for member in members_of(task) if depth else ():
+            yield from _runs(member, depth - 1)
+        return
+    record = find_task(id(task))
+    if record is not None and record() is task and record.run is not None:
+        yield record.run

@@ -13,7 +13,9 @@ from .._ledger.recent import RecentRuns
 from .reader import JournalReader, Reader, RecentReader, newest_first
 
 MOST: Final = 100
-"""Runs that are told at once, the newest."""
+"""Runs that are told at once."""
+FEW: Final = 20
+"""So many are told, the newest, where there are more: whoever has to ask for the others asks for these, too."""
 _OVERLAP: Final = 64 << 10
 """So many bytes before the last line are read again: a thread may write its line later than the next ones."""
 _CHUNK: Final = 256 << 10
@@ -52,6 +54,11 @@ def feed_of(reader: Reader) -> Feed:
     raise TypeError(f"there is no feed of a {type(reader).__name__}")
 
 
+def shown(total: int) -> int:
+    """Return how many of so many new runs are told."""
+    return total if total <= MOST else FEW
+
+
 class RecentFeed:
     """Tells what has changed in this process."""
 
@@ -63,7 +70,7 @@ class RecentFeed:
         """Return what has changed."""
         count = self._recent.count
         total, self._seen = max(0, count - self._seen), count
-        last = self._recent.lines()[-min(total, MOST) :] if total else []
+        last = self._recent.lines()[-shown(total) :] if total else []
         records = [record for told in last if (record := parse_line(told, self._recent.process)) is not None]
         return Changes(sorted(records, key=newest_first), total, *self._recent.in_flight_count())
 
@@ -83,10 +90,11 @@ class JournalFeed:
         if not self._reader.is_there:
             return Changes([], 0, 0, 0)
         new = self._look()
-        parsed = (parse_line(line, process) for process, lines in new for line in lines[-MOST:])
-        records = sorted((record for record in parsed if record is not None), key=newest_first)
         total = sum(len(lines) for _, lines in new)
-        return Changes(records[:MOST], total, *history.in_flight_count(self._directory))
+        most = shown(total)
+        parsed = (parse_line(line, process) for process, lines in new for line in lines[-most:])
+        records = sorted((record for record in parsed if record is not None), key=newest_first)
+        return Changes(records[:most], total, *history.in_flight_count(self._directory))
 
     def _look(self, *, at_first: bool = False) -> list[tuple[str, list[bytes]]]:
         """Return the lines that are new, by process."""
