@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from .process import ShopProcess, free_port
 from .traffic import Traffic
 from .visitors import plan
 
+_CONSOLE = "/afterword"
 _RATE = 30
 _THREADS = 4
 _TRICKLE = 2
@@ -52,7 +54,11 @@ class Demo:
         """Perform; the exit status says whether the account was right."""
         port = free_port(self.arguments.port)
         async with await serve(self.mailroom) as mail_server:
+            token = secrets.token_urlsafe(32)
             environment = {
+                "AFTERWORD_CONSOLE": _CONSOLE,
+                "AFTERWORD_CONSOLE_TOKEN": token,
+                "AFTERWORD_JOURNAL": str(self.directory / "journal"),
                 "SHOP_DIRECTORY": str(self.directory),
                 "SHOP_DATABASE": str(self.database),
                 "SHOP_SMTP_HOST": "127.0.0.1",
@@ -68,7 +74,8 @@ class Demo:
                 findings = evidence.compare(accounts, self.mailroom, self.directory, self.database)
                 right = report.verdict(self.console, shop.url, accounts, findings)
                 report.explain(self.console, accounts, self.log)
-                report.where_to_look(self.console, shop.url, self.log)
+                look = f"{shop.url}{_CONSOLE}/#token={token}"
+                report.where_to_look(self.console, shop.url, self.log, look)
                 await self._keep_serving(shop)
         return 0 if right and not surprises else 1
 

@@ -49,9 +49,9 @@ def explain(console: Console, accounts: Accounts, log: Path) -> None:
         _facts(console, "A task that never ran", samples.describe_task(never_ran), wrap=True)
 
 
-def where_to_look(console: Console, url: str, log: Path) -> None:
-    """Print where to go on from here."""
-    places = {"metrics": f"{url}/metrics", "log": str(log)}
+def where_to_look(console: Console, url: str, log: Path, look: str) -> None:
+    """Print where to go on from here: first of all to the address of Afterword's own console."""
+    places = {"the console": look, "metrics": f"{url}/metrics", "log": str(log)}
     if failed := samples.failed_request(log):
         places["a trace"] = f"grep {failed.get('trace_id')} {log}"
     _facts(console, "Where to look", places | {"the API": f"{url}/docs"})

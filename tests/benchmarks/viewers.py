@@ -1,7 +1,9 @@
 """What open pages of the console cost: a task's share of the server's time, memory, and how long requests wait.
 
 ``python -m tests.benchmarks.viewers`` serves an application that keeps a journal (``--memory``: its last runs in
-memory), sends it 1,000 tasks a second, and in turns has no page and a hundred pages open.
+memory), sends it 1,000 tasks a second, and in turns has no page and a hundred pages open. The times of a shared
+machine drift, so ``--instructions`` counts those instead, with valgrind: tasks and what pages are told are slower
+then, by the same factor, so that the shares are the same.
 """
 
 from __future__ import annotations
@@ -20,11 +22,17 @@ from pathlib import Path
 from fastapi import BackgroundTasks, FastAPI
 
 from afterword import instrument
+from afterword._console import watching
 from examples.shop.process import free_port
+from tests.benchmarks.instructions import _control, _read
 from tests.support.processes import plain_environment, server_process
 
 TOKEN = "the-token-of-the-benchmark"
 TASKS = 10
+SLOWER = 20.0
+"""How much slower everything is under valgrind."""
+CALLGRIND = ("--tool=callgrind", "--instr-atstart=no", "--compress-strings=no", "--compress-pos=no")
+_TICKS_SECONDS = 2.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -34,6 +42,7 @@ async def work() -> None:
 
 def create() -> FastAPI:
     """Make the application."""
+    watching._TICK *= float(os.environ.get("SLOWER", "1"))
     app = FastAPI()
     instrument(app, console="/afterword", journal=os.environ.get("JOURNAL"))
 
@@ -135,6 +144,25 @@ async def measure(port: int, pid: int, arguments: argparse.Namespace) -> None:
     print(f"a task costs {with_pages / without:.3f} of what it does without a page")
 
 
+async def count(port: int, pid: int, directory: Path, arguments: argparse.Namespace) -> None:
+    """Count instructions, without pages and with pages."""
+    found: dict[int, float] = {}
+    load = Load(port, arguments.rate / TASKS / SLOWER)
+    await load.run(5)
+    for pages_open in (0, arguments.pages):
+        async with pages(port, pages_open):
+            await asyncio.sleep(_TICKS_SECONDS * SLOWER)
+            for order in ("--instr=on", "--zero"):
+                await asyncio.to_thread(_control, pid, order)
+            load.tasks = 0
+            await load.run(arguments.seconds)
+            for order in (f"--dump={pages_open}", "--instr=off"):
+                await asyncio.to_thread(_control, pid, order)
+        found[pages_open] = _read(directory, str(pages_open))[0] / load.tasks
+        print(f"{pages_open:4} pages: {found[pages_open] / 1000:.1f} thousand instructions a task", flush=True)
+    print(f"a task takes {found[arguments.pages] / found[0]:.3f} of what it does without a page")
+
+
 def main() -> None:
     """Serve, and measure."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -142,6 +170,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000, help="tasks a second")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--instructions", action="store_true", help="count them, with valgrind")
     parser.add_argument("--memory", action="store_true", help="without a journal")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -152,9 +181,15 @@ def main() -> None:
         command = [sys.executable, "-m", "uvicorn", "--factory", "tests.benchmarks.viewers:create"]
         command += ["--port", str(port), "--no-access-log", "--log-level", "warning"]
         command += ["--timeout-keep-alive", "600"]
+        if arguments.instructions:
+            environment["SLOWER"] = str(SLOWER)
+            command = ["valgrind", *CALLGRIND, f"--callgrind-out-file={directory}/out", *command]
         with server_process(command, Path(directory, "log"), environment, grace=5) as server:
             asyncio.run(_up(port))
-            asyncio.run(measure(port, server.pid, arguments))
+            if arguments.instructions:
+                asyncio.run(count(port, server.pid, Path(directory), arguments))
+            else:
+                asyncio.run(measure(port, server.pid, arguments))
 
 
 async def _up(port: int) -> None:

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, assert_type
 
-from fastapi import FastAPI, Request
+from fastapi import BackgroundTasks, Depends, FastAPI, Request
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
@@ -121,10 +121,15 @@ afterword.instrument(app, journal=Path("journal"))
 afterword.instrument(app, journal=None)
 afterword.instrument(app, journal=b"journal")  # type: ignore[arg-type]
 afterword.instrument(app, journal=7)  # type: ignore[arg-type]
+afterword.instrument(app, console="/afterword", console_dependencies=[Depends(write_audit)])
+afterword.instrument(app, console=None, console_dependencies=(Depends(send_mail),))
+afterword.instrument(app, console=True)  # type: ignore[arg-type]
+afterword.instrument(app, console_dependencies=[write_audit])  # type: ignore[list-item]
 afterword.uninstrument(app)
 afterword.configure("orders", json_logs=True)
 assert_type(afterword.current(), TaskRun | None)
 assert_type(afterword.running(), list[TaskRun])
+assert_type(afterword.runs(BackgroundTasks()), list[TaskRun])
 assert_type(afterword.__version__, str)
 reported: Any = ReportedFilter()
 processor: Callable[[Any, str, dict[str, Any]], Any] = add_context

@@ -36,7 +36,10 @@ class File(NamedTuple):
 @cache
 def all_files() -> dict[str, File]:
     """Return the files by their names, such as ``lib/dom.js``."""
-    return {name: _read(name, found) for name, found in _walk(files(__package__) / "static", "", _MOST_FOLDERS)}
+    return {
+        name: _read(name, found)
+        for name, found in _walk(files(__name__.rpartition(".")[0]) / "static", "", _MOST_FOLDERS)
+    }
 
 
 def _walk(folder: Traversable, prefix: str, depth: int) -> Iterator[tuple[str, Traversable]]:
