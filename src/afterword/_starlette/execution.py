@@ -62,7 +62,7 @@ class TaskExecution:
         if behind:
             caller.background_ran = True  # type: ignore[union-attr]
             if run.request is not None and caller is record.request:
-                run.request._answered_at = caller.answered_at
+                run.request._answered_at = record.request.answered_at
         if record.failure is not None:
             record.failure = None
 
