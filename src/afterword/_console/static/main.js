@@ -22,6 +22,7 @@ import { wrong } from "./views/wrong.js";
 const VIEWS = { wrong, tasks, timeline, runs, run, now };
 
 const RELOAD_MS = 1000; // at most so often is the server asked because something changed
+const GAP_MS = 5000; // nor more often where so much happens that it is not told one by one
 const RELOAD_FACTOR = 10; // and never more than a tenth of the time
 const POLL_MS = 5000; // without being told of changes
 const RESYNC_MS = 10_000; // quantiles and windows move on even if every single change is known
@@ -142,7 +143,8 @@ class Page {
     }
     if (this.data === null) return;
     const data = this.view.apply?.(this.data, change, this.context) ?? null;
-    if (data === null) this.#reloadIn(RELOAD_MS);
+    const isGap = change.ended_total > change.ended.length;
+    if (data === null) this.#reloadIn(isGap ? GAP_MS * (1 + 0.5 * Math.random()) : RELOAD_MS); // pages not all at once
     else if (data !== this.data) {
       this.data = data;
       this.render();

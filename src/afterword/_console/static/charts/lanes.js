@@ -13,7 +13,9 @@ import { LOOKS, paint, stateOf } from "../lib/outcomes.js";
 
 const HEIGHT = 18;
 const MIDDLE = HEIGHT / 2;
+const LEAST = 0.004; // so much of the line is drawn of what took no time
 const LETTER_NEEDS = 0.02;
+const ROOM = 0.95;
 
 /**
  * From when until when runs and their request are drawn.
@@ -121,12 +123,13 @@ function line(from, to, kind) {
  * @param {boolean} goesOn
  */
 function block(from, to, state, goesOn) {
-  const width = to - from;
-  const shape = { x: pc(Math.min(from, 0.997)), width: pc(width), y: 2, height: HEIGHT - 4 };
-  return [
-    s("rect", { ...shape, fill: paint(state), class: `run ${goesOn ? "goes-on" : ""} edge-${state}` }),
-    width > LETTER_NEEDS && state !== "succeeded" ? letter(from + width / 2, state, "letter") : null,
-  ];
+  const width = Math.max(LEAST, to - from);
+  const begin = Math.min(from, 1 - width);
+  const shape = { x: pc(begin), width: pc(width), y: 2, height: HEIGHT - 4 };
+  const bar = s("rect", { ...shape, fill: paint(state), class: `run ${goesOn ? "goes-on" : ""} edge-${state}` });
+  if (state === "succeeded") return [bar];
+  if (width > LETTER_NEEDS) return [bar, letter(begin + width / 2, state)];
+  return [bar, begin < ROOM ? letter(begin + width, state, 9) : letter(begin, state, -9)]; // beside it
 }
 
 /**
@@ -153,8 +156,8 @@ function mark(at, state) {
 /**
  * @param {number} at
  * @param {import("../lib/types.js").State} state
- * @param {string} kind
+ * @param {number} [dx] pixels beside
  */
-function letter(at, state, kind) {
-  return s("text", { x: pc(at), y: MIDDLE + 4, class: kind }, LOOKS[state].letter);
+function letter(at, state, dx = 0) {
+  return s("text", { x: pc(at), dx, y: MIDDLE + 4, class: "letter" }, LOOKS[state].letter);
 }

@@ -86,6 +86,7 @@
  * @property {string} [trace_id]
  * @property {string} [began_at]
  * @property {string} [answered_at]
+ * @property {boolean} [answered_at_derived] whether that is when its first run began, the latest that it can have been
  * @property {string} first_at
  * @property {string} last_at
  * @property {Run[]} runs the first ones

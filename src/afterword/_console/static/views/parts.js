@@ -92,11 +92,11 @@ export function prose(text) {
 }
 
 /**
- * Why a run did not succeed, in few words: the reason, and the error where that says more.
+ * Why a run did not succeed, in few words: the reason, and the error's own name where that says more.
  * @param {{reason?: string, error_type?: string}} of
  */
 export function reasonOf({ reason = "", error_type: error = "" }) {
-  return [reason.replaceAll("_", " "), error === reason ? "" : error].filter(Boolean).join(": ");
+  return [reason.replaceAll("_", " "), error === reason ? "" : error.split(".").at(-1)].filter(Boolean).join(": ");
 }
 
 /**

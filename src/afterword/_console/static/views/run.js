@@ -120,7 +120,7 @@ function facts(run, traceUrl) {
     ["ran", span(run.duration_s)],
     ["trace", trace && h("code", null, trace), trace],
     ["span", run.span_id && h("code", null, run.span_id), run.span_id],
-    ["scheduled in", run.parent_span_id !== run.span_id && run.parent_span_id ? h("code", null, run.parent_span_id) : ""],
+    ["parent", run.parent_span_id !== run.span_id && run.parent_span_id ? h("code", null, run.parent_span_id) : ""],
     ["process", process(run)],
     ["told", run.recovered ? "by another process, after its own had died; perhaps a second time" : ""],
   ];

@@ -14,8 +14,9 @@ import { breakable, empty, legend } from "./parts.js";
 /** @typedef {import("../lib/types.js").Task} Task */
 /** @typedef {import("../lib/types.js").Context} Context */
 /** @typedef {{tasks: Task[], total: number, truncated: boolean}} Tasks */
-/** @typedef {{id: string, label: string, hint?: string, value: (task: Task) => number | string, first: "down" | "up"}} Column */
+/** @typedef {{id: string, label: string, below?: string, hint?: string, value: (task: Task) => number | string, first: "down" | "up"}} Column */
 
+const QUANTILES = "p50, p95";
 const down = /** @type {const} */ ("down");
 
 /** @type {Column[]} */
@@ -24,9 +25,9 @@ const COLUMNS = [
   { id: "total", label: "Runs", hint: "How runs ended", value: (task) => task.total, first: down },
   { id: "rate", label: "Per min", value: (task) => task.per_minute, first: down },
   { id: "failing", label: "Wrong", hint: "The share that did not succeed", value: (task) => failing(task), first: down },
-  { id: "wait", label: "Wait", hint: "p50 and p95 from scheduled to started", value: (task) => task.wait_s?.p95 ?? -1, first: down },
-  { id: "thread", label: "Thread wait", hint: "p50 and p95 of the wait for a worker thread", value: (task) => task.thread_wait_s?.p95 ?? -1, first: down },
-  { id: "duration", label: "Duration", hint: "p50 and p95", value: (task) => task.duration_s?.p95 ?? -1, first: down },
+  { id: "wait", label: "Wait", below: QUANTILES, hint: "From scheduled to started", value: (task) => task.wait_s?.p95 ?? -1, first: down },
+  { id: "thread", label: "Thread wait", below: QUANTILES, hint: "The wait for a worker thread", value: (task) => task.thread_wait_s?.p95 ?? -1, first: down },
+  { id: "duration", label: "Duration", below: QUANTILES, hint: "Without the wait for a thread", value: (task) => task.duration_s?.p95 ?? -1, first: down },
 ];
 
 const DEFAULT_SORT = "-failing";
@@ -129,6 +130,7 @@ function heading(column, context) {
     "th",
     { role: "columnheader", scope: "col", class: `of-${column.id}`, "aria-sort": isSorted ? (now.descends ? "descending" : "ascending") : "none" },
     h("button", { type: "button", class: "sort", title: column.hint, onclick: sort }, column.label, h("span", { class: "arrow", "aria-hidden": "true" }, isSorted ? (now.descends ? "↓" : "↑") : "")),
+    column.below ? h("span", { class: "sub" }, column.below) : null,
   );
 }
 

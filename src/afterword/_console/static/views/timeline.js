@@ -144,7 +144,7 @@ function requestItem(request, domain, context) {
       request.request_id ? h("span", { class: "meta" }, ` ${request.request_id}`) : null,
       h("span", { class: "length number", title: "The length of the line" }, context.params.scale === "clock" ? clockLabel(domain) : span(seconds)),
     ),
-    h("div", { class: "lanes" }, isAnswered(request) ? lane("answer", h("span", { class: "meta" }, "request → answer"), requestLane(request, domain)) : null, request.runs.map((run) => runRow(run, domain))),
+    h("div", { class: "lanes" }, isAnswered(request) ? lane("answer", h("span", { class: "meta" }, request.answered_at_derived ? "request → first start" : "request → answer"), requestLane(request, domain)) : null, request.runs.map((run) => runRow(run, domain))),
     (request.total ?? 0) > request.runs.length ? h("p", { class: "meta" }, `and ${plural((request.total ?? 0) - request.runs.length, "more task")}`) : null,
   );
 }
