@@ -115,7 +115,7 @@ def test_what_is_read_stays_where_it_is(visitor: Visitor, site: Site):
 
 def test_the_focus_stays_while_things_change(visitor: Visitor, site: Site):
     """While somebody is in the list of causes, their order and the focus stay; after that the order is right."""
-    page = visitor.page
+    page = visitor.go("#/?all=1")
     visitor.live()
     causes = page.locator(".cause")
     cause = page.locator(".cause", has_text="in POST /forgotten")
