@@ -405,6 +405,7 @@ def test_every_filter_leaves_out_the_others(directory: Path, reader: JournalRead
     assert found(route="/other") == ["54"]
     assert found(reason="request_failed") == ["53"]
     assert found(error_type="KeyError") == ["52"]
+    assert found(error_type="request_failed", reason="exception") == []
     assert found(since=NOW - 7) == ["54", "53"]
     assert found(until=NOW - 8) == ["52", "51"]
     assert found(trace="0" * 32) == []
