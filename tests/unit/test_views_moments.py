@@ -118,6 +118,30 @@ def test_a_mounted_application_has_the_moments_of_the_request(stage: InProcessSt
     assert in_order(request)
 
 
+def test_a_mounted_application_of_its_own_account_began_with_the_request(
+    stage: InProcessStage, recent: RecentRuns
+):
+    """Where both are instrumented, the request still began where it came in, before what lies around the mount."""
+    inner, app = stage.fastapi(), stage.fastapi()
+
+    async def between(request: Request, call_next: Any) -> Any:
+        await pass_time()
+        return await call_next(request)
+
+    @inner.get("/x")
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(pass_time)
+
+    app.add_middleware(BaseHTTPMiddleware, dispatch=between)
+    app.mount("/inner", inner)
+    stage.instrument(inner, observers=[recent])
+    stage.instrument(app)
+    assert ask(app, "/inner/x").status == 200
+    [request] = told(recent)
+    assert in_order(request)
+    assert at(request["first_at"]) - at(request["began_at"]) >= 0.002
+
+
 def test_a_request_that_fails_has_a_beginning_alone(stage: InProcessStage, recent: RecentRuns):
     """No task has run after its response, so nothing is said of that."""
     app = stage.fastapi()
