@@ -42,7 +42,9 @@ async def work() -> None:
 
 def create() -> FastAPI:
     """Make the application."""
-    watching._TICK *= float(os.environ.get("SLOWER", "1"))
+    slower = float(os.environ.get("SLOWER", "1"))
+    watching._TICK *= slower
+    watching._ALIVE_SECONDS *= slower
     app = FastAPI()
     instrument(app, console="/afterword", journal=os.environ.get("JOURNAL"))
 

@@ -19,7 +19,7 @@ from afterword import task
 from afterword._common.context import enter_run
 from afterword._ledger import deferred
 from afterword._ledger.instrumentation import get_instrumentation
-from afterword._starlette import asgi, state
+from afterword._starlette import asgi, http_route, state
 from tests.support.accounts import Recorder
 from tests.support.asgi import Answer, ask, call, http_scope
 from tests.support.in_process import InProcessStage, scheduling
@@ -65,19 +65,30 @@ def never(scope: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("scope", "is_scrape"),
+    ("scope", "is_ours"),
     [
         ({"path": "/metrics"}, True),
         ({"path": "/api/metrics", "root_path": "/api"}, True),
         ({"path": "/metrics", "root_path": "/api"}, True),  # of a proxy that takes the prefix away
         ({"path": "/api/metrics", "root_path": ""}, False),
         ({"path": "/metrics/api", "root_path": "/api"}, False),
+        ({"path": "/metrics", "root_path": "/met"}, True),  # of another application, whose name only begins alike
+        ({"path": "/metrics/", "root_path": "/metrics"}, False),
+        ({"path": "/afterword"}, True),
+        ({"path": "/afterword/"}, True),
+        ({"path": "/afterword/api/runs"}, True),
+        ({"path": "/api/afterword/", "root_path": "/api"}, True),
+        ({"path": "/afterwords"}, False),
+        ({"path": "/api/afterword/"}, False),
+        ({"path": "/afterword/", "type": "websocket"}, False),
     ],
 )
-def test_a_scrape_is_known_by_its_path(scope: dict[str, Any], is_scrape: bool):
+def test_our_own_requests_are_known_by_their_path(scope: dict[str, Any], is_ours: bool):
     """The path is the one below the root that the server names, if it names one."""
-    route: Any = SimpleNamespace(path="/metrics", gives_way=never)
-    assert asgi._is_scrape(route, scope) is is_scrape
+    instrumentation: Any = SimpleNamespace(
+        route=SimpleNamespace(path="/metrics", gives_way=never), console=SimpleNamespace(path="/afterword")
+    )
+    assert http_route.is_our_own(instrumentation, {"type": "http", **scope}) is is_ours
 
 
 def test_a_call_of_an_unknown_kind_is_no_request(stage: InProcessStage):

@@ -101,7 +101,7 @@ def test_what_is_in_flight_is_told(stage: InProcessStage, play):
 
 def test_nothing_is_told_where_nothing_happens(stage: InProcessStage, play, monkeypatch):
     """Without a change there is no event, only a sign of life now and then."""
-    monkeypatch.setattr(events, "_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(watching, "_ALIVE_SECONDS", 0.05)
     app = stage.app(console=PATH)
 
     async def look(tasks) -> None:

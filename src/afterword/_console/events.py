@@ -16,12 +16,10 @@ from .watching import RESET, Viewer, Watching, message
 
 MOST: Final = 500
 """Streams of one process at most."""
-_ALIVE_SECONDS: Final = 15.0
 _GRACE: Final = 0.5
 # no compression, which would hold events back, and no buffer of a proxy's
 _HEADERS: Final = {"content-type": "text/event-stream", "content-encoding": "identity", "x-accel-buffering": "no"}
 _BEGIN: Final = b"retry: 1000\n\n"
-_ALIVE: Final = b": alive\n\n"
 
 
 class Events:
@@ -76,13 +74,11 @@ async def _write(watching: Watching, viewer: Viewer, send: Send, *, is_first: bo
     # from here on it can be told what was missed, also where nothing happens before the connection is lost
     await send(_part(_BEGIN + f"id: {watching.cursor}\n\n".encode() if is_first else _BEGIN))
     while not viewer.is_over:
-        events = b""
-        with anyio.move_on_after(_ALIVE_SECONDS):
-            events = await viewer.take()
+        events = await viewer.take()
         if viewer.lost:
             viewer.lost, events = False, message(RESET, watching.cursor, b"{}")
-        if not viewer.is_over:
-            await send(_part(events or _ALIVE))
+        if events:
+            await send(_part(events))
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

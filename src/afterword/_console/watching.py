@@ -30,6 +30,9 @@ _MOST_BYTES: Final = 1 << 20
 _FORGOTTEN_AFTER: Final = 60.0
 _AT_ONCE: Final = 4
 
+_ALIVE_SECONDS: Final = 15.0
+_ALIVE: Final = b": alive\n\n"
+
 RESET: Final = "reset"
 CHANGED: Final = "changed"
 
@@ -119,6 +122,7 @@ class Watching:
         self.ended = anyio.Event()
         """The server or the console ends, and so do all streams."""
         self._left_at = 0.0
+        self._told_at = time.monotonic()
         self._forget()
 
     def _forget(self) -> None:
@@ -195,16 +199,23 @@ class Watching:
                 self._failed("asking what is new", fault)
                 return False
             if found is not None:
-                await self._tell(found)
+                await self._tell(self._numbered(found))
+            elif time.monotonic() - self._told_at > _ALIVE_SECONDS:
+                await self._tell(_ALIVE)  # so that nothing in between takes the connection for a dead one
         return True
 
-    async def _tell(self, found: bytes) -> None:
+    def _numbered(self, found: bytes) -> bytes:
+        """Return an event, which is kept for who comes back."""
         self._count += 1
         event = message(CHANGED, self.cursor, found)
         self._kept.append((self._count, event))
         self._size = sum(len(kept) for _, kept in self._kept)
         while self._size > _MOST_BYTES and len(self._kept) > 1:
             self._size -= len(self._kept.popleft()[1])
+        return event
+
+    async def _tell(self, event: bytes) -> None:
+        self._told_at = time.monotonic()
         for number, viewer in enumerate(tuple(self._viewers)):
             viewer.put(event)
             if number % _AT_ONCE == _AT_ONCE - 1:
