@@ -79,6 +79,13 @@ def test_a_feed_tells_the_hundred_newest_of_many(directory: Path, ledger: Ledger
     assert changes.total == 250
 
 
+def test_runs_that_ended_at_the_same_moment_come_in_their_order(directory: Path):
+    """Where a clock does not tell, the line that was written last is the newest."""
+    feed, now = feed_at(directory), time.time()
+    write_ended(directory, *(line_of(name, at=now) for name in ("first", "second", "third")))
+    assert [record.task for record in feed.poll().ended] == ["third", "second", "first"]
+
+
 def test_a_feed_begins_before_there_is_a_journal(directory: Path):
     """Where nothing was written yet there is nothing, and then everything."""
     feed = feed_at(directory)
@@ -201,7 +208,7 @@ def test_old_files_are_not_read_for_what_is_in_flight(
     ledger = ledger_of(journal)
     left = started(ledger)
     read: list[str] = []
-    monkeypatch.setattr(files, "read", lambda path, real=files.read: read.append(path) or real(path))
+    monkeypatch.setattr(files, "read", lambda path, *size, real=files.read: read.append(path) or real(path, *size))
     assert len(history.in_flight(str(directory))) == 1
     assert [path[-11:-5] for path in read] == ["000008"]
     give_up(ledger, left)

@@ -94,11 +94,11 @@ def _check(status: os.stat_result, path: str) -> None:
         raise NotOurs(errno.EINVAL, "a file with another name besides", path)
 
 
-def read(path: str) -> bytes:
-    """Return all that is in a file; raises ``OSError``."""
+def read(path: str, size: int | None = None) -> bytes:
+    """Return what is in a file, all of it or so much of its beginning; raises ``OSError``."""
     descriptor = open_ours(path)
     try:
-        return read_open(descriptor)
+        return read_open(descriptor, 0, size)
     finally:
         os.close(descriptor)
 

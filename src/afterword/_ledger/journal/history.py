@@ -19,6 +19,8 @@ from . import files, holding, layout, lines
 from .locking import MACHINE
 from .records import Record, ended_among, is_whole, parse_line, parse_slot, whole_lines
 
+_BEGINNING: Final = 128 << 10
+"""Bytes that the first line of a file is in."""
 _DISORDER_SECONDS: Final = 60.0
 """A process's lines are in the order of their ends, but for threads and for clocks that are set."""
 
@@ -108,7 +110,8 @@ def oldest(directory: str) -> float | None:
     """Return when the first run ended of those that are still there; raises ``OSError`` like ``ended``."""
     firsts: list[float] = []
     for process, names in layout.listing(directory).segments.items():
-        firsts += [record.ended_at or 0.0 for record in _first(_data(directory, names[0]), process)]
+        data = _data(directory, names[0], _BEGINNING)
+        firsts += [record.ended_at or 0.0 for record in _first(data, process)]
     return min(firsts, default=None)
 
 
@@ -133,9 +136,9 @@ def _of_files(directory: str, process: str, names: list[str], wanted: Filter) ->
     return among(found, process, wanted)
 
 
-def _data(directory: str, name: str) -> bytes:
+def _data(directory: str, name: str, size: int | None = None) -> bytes:
     with contextlib.suppress(OSError):
-        return files.read(os.path.join(directory, name))
+        return files.read(os.path.join(directory, name), size)
     return b""
 
 
