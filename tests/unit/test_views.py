@@ -182,7 +182,7 @@ def test_what_a_dead_process_held_is_lost_at_once(journal: Journal, ledger: Ledg
     assert {run["state"] for run in runs.page(reader, Filter(), states=["lost"])["runs"]} == {"lost"}
     assert runs.page(reader, Filter(outcomes=["failed"]))["runs"] == []
     assert names(runs.page(reader, Filter(task="audit", outcomes=["lost"]))) == ["audit"]
-    journal.teller = Heard()
+    journal.join(Heard())
     journal.recover()
     assert told() == before
     [died_pending] = causes.view(reader, 60, task="audit", outcomes=["lost"])["causes"]

@@ -108,9 +108,8 @@ class RecentRuns(TaskObserver):
 
     def _record(self, run: TaskRun, first: str) -> Record | None:
         started_at = run.started_at
-        slot = layout.Slot(
-            started_at is not None, started_at or 0.0, run.trace_id or "", run.span_id or "", encoded(first)
-        )
+        ids = run.trace_id or "", run.span_id or "", run.sampled
+        slot = layout.Slot(started_at is not None, started_at or 0.0, *ids, encoded(first))
         record = parse_slot(slot, self.process, os.getpid(), alive=True)
         if record is not None:
             record.seen_at = time.time()

@@ -64,14 +64,16 @@ class RecentFeed:
 
     def __init__(self, recent: RecentRuns) -> None:
         self._recent = recent
-        self._seen = recent.count
+        self._last = b"".join(recent.lines()[-1:])
+        """The last line that was there; the next ones are new, whoever writes meanwhile."""
 
     def poll(self) -> Changes:
         """Return what has changed."""
-        count = self._recent.count
-        total, self._seen = max(0, count - self._seen), count
-        last = self._recent.lines()[-shown(total) :] if total else []
-        records = [record for told in last if (record := parse_line(told, self._recent.process)) is not None]
+        lines = self._recent.lines()
+        total = next((after for after, line in enumerate(reversed(lines)) if line == self._last), len(lines))
+        self._last = lines[-1] if lines else self._last
+        newest = reversed(lines[-shown(total) :] if total else [])
+        records = [record for told in newest if (record := parse_line(told, self._recent.process)) is not None]
         return Changes(sorted(records, key=newest_first), total, *self._recent.in_flight_count())
 
 
@@ -92,7 +94,7 @@ class JournalFeed:
         new = self._look()
         total = sum(len(lines) for _, lines in new)
         most = shown(total)
-        parsed = (parse_line(line, process) for process, lines in new for line in lines[-most:])
+        parsed = (parse_line(line, process) for process, lines in new for line in reversed(lines[-most:]))
         records = sorted((record for record in parsed if record is not None), key=newest_first)
         return Changes(records[:most], total, *history.in_flight_count(self._directory))
 
