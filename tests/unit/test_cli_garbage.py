@@ -61,7 +61,7 @@ def live(draw: st.DrawFn) -> bytes:
     for text in draw(st.lists(written(), max_size=3)):
         state = draw(st.binary(min_size=1, max_size=1) | st.sampled_from([b"\1", b"\2"]))
         started = layout.STARTED.pack(
-            draw(st.floats()), draw(st.binary(max_size=32)), draw(st.binary(max_size=16))
+            draw(st.floats()), draw(st.binary(max_size=32)), draw(st.binary(max_size=16)), draw(st.booleans())
         )
         slot = state.ljust(layout.STARTED_AT, b"\0") + started + text.rstrip(b"}\n") + b"\n"
         slots += slot[: layout.SLOT_SIZE].ljust(layout.SLOT_SIZE, b"\0")
