@@ -109,11 +109,19 @@ export function sentence(text) {
 }
 
 /**
+ * A task's name in parts, if it is that of a function; one that somebody made up is one part.
+ * @param {string} name
+ */
+export function nameParts(name) {
+  return /^[\w.<>]+$/.test(name) && !name.endsWith(".") ? name.split(".") : [name];
+}
+
+/**
  * A task's name: its last part, which is what one looks for, and the one before, which tells it from others.
  * @param {string} name
  */
 export function taskName(name) {
-  const [last = "", before] = name.split(".").reverse();
+  const [last = "", before] = nameParts(name).reverse();
   return h("span", { title: name }, before === undefined ? null : h("span", { class: "module" }, before, ".", h("wbr")), h("b", null, breakable(last)));
 }
 

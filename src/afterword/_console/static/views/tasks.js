@@ -9,7 +9,7 @@ import { ENDINGS, WRONG, total } from "../lib/outcomes.js";
 import { address } from "../lib/router.js";
 import { steady } from "../lib/steady.js";
 import { filters, textField } from "./filters.js";
-import { breakable, empty, legend } from "./parts.js";
+import { breakable, empty, legend, nameParts } from "./parts.js";
 
 /** @typedef {import("../lib/types.js").Task} Task */
 /** @typedef {import("../lib/types.js").Context} Context */
@@ -168,8 +168,9 @@ function row(task, context) {
  * @param {string} full
  */
 function name(full) {
-  const at = full.lastIndexOf(".");
-  return [h("b", null, breakable(full.slice(at + 1))), at < 0 ? null : h("span", { class: "module below" }, breakable(full.slice(0, at)))];
+  const parts = nameParts(full);
+  const module = parts.slice(0, -1).join(".");
+  return [h("b", null, breakable(parts.at(-1) ?? "")), module ? h("span", { class: "module below" }, breakable(module)) : null];
 }
 
 /**
