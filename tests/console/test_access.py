@@ -20,6 +20,7 @@ def test_without_a_token_the_page_asks_for_it(visit: Visit):
     expect(page.get_by_label("Token")).to_be_focused()
     expect(page.locator("main")).to_contain_text("The application logs an address that has it")
     assert "events" not in visitor.asked
+    expect(page.get_by_role("navigation")).to_have_count(0)
     visitor.forgive("401")
 
 

@@ -105,6 +105,7 @@ class Page {
       const data = await this.view.load(this.context, loading.signal);
       if (loading.signal.aborted) return;
       this.data = data;
+      top.classList.remove("closed");
       say("");
       this.render();
       this.live.start();
@@ -191,6 +192,7 @@ class Page {
       const door = document.createDocumentFragment();
       append(door, login(error.message, error.wantsToken, () => void this.arrive()));
       main.replaceChildren(door);
+      top.classList.add("closed");
       document.getElementById("token")?.focus();
       return;
     }

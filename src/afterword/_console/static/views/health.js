@@ -73,8 +73,5 @@ export function sourceCard({ source }) {
     h("h2", null, "Read from"),
     h("p", null, prose(sentence(source.detail))),
     source.oldest_at ? h("p", { class: "meta" }, "The oldest run is from ", ago(source.oldest_at), ".") : null,
-    source.kind === "memory"
-      ? h("p", { class: "todo" }, "To see all workers, and what was before a restart, give the application a journal: ", h("code", null, "AFTERWORD_JOURNAL=/a/directory"), ".")
-      : null,
   );
 }

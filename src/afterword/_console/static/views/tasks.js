@@ -45,7 +45,7 @@ export const tasks = {
     const states = Object.fromEntries(ENDINGS.filter((one) => shown.some(({ counts }) => counts[one])).map((one) => [one, 1]));
     return [
       h("h1", { id: "title", tabindex: "-1" }, "Tasks"),
-      h("p", { class: "lead" }, `${plural(data.total, "name")} in ${lately(context.since)}${data.truncated ? `; these are ${data.tasks.length} of them` : ""}.`),
+      data.tasks.length === 0 ? null : h("p", { class: "lead" }, `${plural(data.total, "name")} in ${lately(context.since)}${data.truncated ? `; these are ${data.tasks.length} of them` : ""}.`),
       filters(context, ["q"], textField(context, "q", "Name", data.tasks.map(({ task }) => task)), legend(states)),
       rows.length ? table(rows, context) : nothing(data, context),
     ];
