@@ -70,7 +70,7 @@ def test_a_feed_tells_each_end_once(directory: Path, ledger: Ledger):
     assert feed.poll().total == 3
 
 
-@pytest.mark.parametrize(("count", "told"), [(100, 100), (101, 20)])
+@pytest.mark.parametrize(("count", "told"), [(100, 100), (101, 10)])
 def test_a_feed_tells_the_newest_of_many(count: int, told: int, directory: Path, ledger: Ledger):
     """A burst is told by its newest runs and by its number."""
     feed = feed_at(directory)

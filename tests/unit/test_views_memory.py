@@ -242,6 +242,6 @@ def test_its_feed_tells_what_is_new(recent: RecentRuns, ledger: Ledger):
     assert changes[1:] == (2, 2, 1)
     many = [ended(ledger) for _ in range(150)]
     changes = feed.poll()
-    assert [record.run for record in changes.ended] == [run.id for run in reversed(many[-20:])]
+    assert [record.run for record in changes.ended] == [run.id for run in reversed(many[-10:])]
     assert changes.total == 150
     give_up(ledger, *left)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from .._ledger.journal import files, history, layout
-from .._ledger.journal.records import Record, parse_line, whole_lines
+from .._ledger.journal.records import Record, parse_line
 from .._ledger.recent import RecentRuns
 from .reader import JournalReader, Reader, RecentReader, newest_first
 
 MOST: Final = 100
 """Runs that are told at once."""
-FEW: Final = 20
+FEW: Final = 10
 """So many are told, the newest, where there are more: whoever has to ask for the others asks for these, too."""
 _OVERLAP: Final = 64 << 10
 """So many bytes before the last line are read again: a thread may write its line later than the next ones."""
 _CHUNK: Final = 256 << 10
+_NOTHING: Final = bytes(_OVERLAP)
 
 
 class Changes(NamedTuple):
@@ -94,8 +97,8 @@ class JournalFeed:
         new = self._look()
         total = sum(len(lines) for _, lines in new)
         most = shown(total)
-        parsed = (parse_line(line, process) for process, lines in new for line in reversed(lines[-most:]))
-        records = sorted((record for record in parsed if record is not None), key=newest_first)
+        told = ((line.rpartition(b"\0")[2], process) for process, lines in new for line in reversed(lines[-most:]))
+        records = sorted((found for each in told if (found := parse_line(*each)) is not None), key=newest_first)
         return Changes(records[:most], total, *history.in_flight_count(self._directory))
 
     def _look(self, *, at_first: bool = False) -> list[tuple[str, list[bytes]]]:
@@ -129,21 +132,26 @@ class _Place:
         """Nothing more is written to it."""
         self._end = 0
         self._known: set[int] = set()
-        """Where lines begin that were told, behind the place where reading begins the next time."""
+        """Where lines end that were told, behind the place where reading begins the next time."""
 
     def new_lines(self, path: str) -> list[bytes]:
-        """Return the lines that were not there before, in their order."""
+        """Return the lines that were not there before, in their order. Where one was torn, zeros come before it.
+
+        Nothing is called for each line: a thousand come in a second.
+        """
         start = max(0, self._end - _OVERLAP)
-        told: list[bytes] = []
+        data = b""
         with contextlib.suppress(OSError):
             data = b"".join(_written(path, start))
-            for begin, line in whole_lines(data):
-                at = start + begin
-                if at not in self._known:
-                    self._known.add(at)
-                    told.append(line)
-                    self._end = max(self._end, at + len(line) + 1)
-        self._known = {at for at in self._known if at >= self._end - _OVERLAP}
+        lines = data[: data.rfind(b"\n") + 1].split(b"\n")
+        lines.pop()  # what comes after the last one
+        ends = list(accumulate(map((1).__add__, map(len, lines)), initial=start))
+        del ends[0]
+        seen = bisect_right(ends, self._end)
+        told = [line for line, end in zip(lines[:seen], ends, strict=False) if end not in self._known]
+        told += lines[seen:]
+        self._end = max(self._end, *ends[-1:], 0)
+        self._known = set(ends[bisect_left(ends, self._end - _OVERLAP) :])
         return told
 
 
@@ -154,7 +162,7 @@ def _written(path: str, start: int) -> Iterator[bytes]:
         while chunk := files.read_open(descriptor, start, _CHUNK):
             yield chunk
             start += len(chunk)
-            if len(chunk) < _CHUNK or not chunk[-_OVERLAP:].strip(b"\0"):
+            if len(chunk) < _CHUNK or chunk.endswith(_NOTHING):
                 return
     finally:
         os.close(descriptor)
