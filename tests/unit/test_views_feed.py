@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,9 @@ def test_a_feed_begins_before_there_is_a_journal(directory: Path):
     """Where nothing was written yet there is nothing, and then everything."""
     feed = feed_at(directory)
     assert feed.poll() == ([], 0, 0, 0)
-    run = ended(ledger_of(journal_at(str(directory))))
-    assert [record.run for record in feed.poll().ended] == [run.id]
+    with closing(journal_at(str(directory))) as journal:
+        run = ended(ledger_of(journal))
+        assert [record.run for record in feed.poll().ended] == [run.id]
 
 
 def test_a_feed_goes_on_in_the_next_file(directory: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
@@ -117,11 +119,11 @@ def test_a_feed_tells_what_another_process_ended_and_lost(directory: Path, journ
     done = ended(ledger)
     journal.close()
     assert feed.poll().pending == 0, "the dead have nothing in flight"
-    other = journal_at(str(directory))
-    other.join(Heard())
-    ended(ledger_of(other))
-    other.recover()
-    changes = feed.poll()
+    with closing(journal_at(str(directory))) as other:
+        other.join(Heard())
+        ended(ledger_of(other))
+        other.recover()
+        changes = feed.poll()
     assert sorted(str(record.outcome) for record in changes.ended) == ["lost", "lost", "succeeded"]
     assert done.id not in {record.run for record in changes.ended}
     assert feed.poll().total == 0

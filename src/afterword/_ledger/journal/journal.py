@@ -150,7 +150,8 @@ class Journal:
             if self.writer is not None:
                 self.writer.off = True
                 self.writer.slots.release()
-            _journals.pop(self.directory, None)
+            if _journals.get(self.directory) is self:  # another may have come since
+                del _journals[self.directory]
 
     def forget(self) -> None:
         """In a forked child, leave the files to the parent; the child's first run opens its own."""
