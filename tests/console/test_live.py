@@ -88,6 +88,21 @@ def test_a_task_counts_by_itself(visitor: Visitor, site: Site):
     expect(total).to_have_text(str(before + 1))
 
 
+def test_an_old_answer_is_caught_up(visitor: Visitor, site: Site):
+    """Where the server's answer is older than what was heard meanwhile, the page asks again by itself."""
+    page = visitor.go("#/tasks")
+    visitor.live()
+    old = site.ask("tasks")
+    total = page.locator('tr[data-key="audit.write"] .of-total b')
+    before = int(str(total.text_content()))
+    site.post("/orders/1")
+    expect(total).to_have_text(str(before + 1))
+    visitor.context.route("**/api/tasks*", lambda route: route.fulfill(json=old), times=1)
+    page.get_by_label("Name").fill("audit")
+    expect(total).to_have_text(str(before))
+    expect(total).to_have_text(str(before + 1))
+
+
 def test_a_request_appears_on_the_timeline(visitor: Visitor, site: Site):
     """A new request is drawn with its tasks."""
     page = visitor.go("#/timeline?task=pictures.publish")

@@ -25,6 +25,8 @@ const RELOAD_MS = 1000; // at most so often is the server asked because somethin
 const GAP_MS = 5000; // nor more often where so much happens that it is not told one by one
 const RELOAD_FACTOR = 10; // and never more than a tenth of the time
 const POLL_MS = 5000; // without being told of changes
+const SHARED_MS = 15_000; // an answer that is shared by several pages may be so old
+const CATCH_UP_MS = 3000;
 const RESYNC_MS = 10_000; // quantiles and windows move on even if every single change is known
 
 const top = h("header", { class: "top" });
@@ -45,6 +47,7 @@ class Page {
   #reloadAt = Infinity;
   #loadedAt = 0;
   #took = 0;
+  #heardAt = -Infinity;
   live = new Live({
     changed: (change) => this.#changed(change),
     missed: () => this.#reloadIn(0),
@@ -92,8 +95,11 @@ class Page {
     }
   }
 
-  /** Ask the server for what the view shows. */
-  async load() {
+  /**
+   * Ask the server for what the view shows.
+   * @param {number} [again] after so long, if the answer may be older than what was heard since
+   */
+  async load(again = CATCH_UP_MS) {
     clearTimeout(this.#reload);
     this.#reloadAt = Infinity;
     this.#loading?.abort();
@@ -109,6 +115,7 @@ class Page {
       say("");
       this.render();
       this.live.start();
+      if (this.#heardAt > performance.now() - SHARED_MS) this.#reloadIn(again);
     } catch (error) {
       if (loading.signal.aborted) return;
       this.#refused(error);
@@ -138,6 +145,7 @@ class Page {
   /** @param {import("./lib/types.js").Change} change */
   #changed(change) {
     heard(change.at);
+    this.#heardAt = performance.now();
     if (this.inFlight !== change.pending + change.running) {
       this.inFlight = change.pending + change.running;
       this.frame();
@@ -164,7 +172,7 @@ class Page {
     if (at >= this.#reloadAt) return;
     clearTimeout(this.#reload);
     this.#reloadAt = at;
-    this.#reload = setTimeout(() => (document.hidden ? (this.#reloadAt = Infinity) : void this.load()), wait);
+    this.#reload = setTimeout(() => (document.hidden ? (this.#reloadAt = Infinity) : void this.load(RESYNC_MS)), wait);
   }
 
   /** @param {import("./lib/live.js").Connection} connection */
