@@ -45,7 +45,7 @@ export const tasks = {
     const states = Object.fromEntries(ENDINGS.filter((one) => shown.some(({ counts }) => counts[one])).map((one) => [one, 1]));
     return [
       h("h1", { id: "title", tabindex: "-1" }, "Tasks"),
-      data.tasks.length === 0 ? null : h("p", { class: "lead" }, `${plural(data.total, "name")} in ${lately(context.since)}${data.truncated ? `; these are ${data.tasks.length} of them` : ""}.`),
+      data.tasks.length === 0 ? null : h("p", { class: "lead" }, `${plural(data.total, "name")} in ${lately(context.since)}${extent(data)}.`),
       filters(context, ["q"], textField(context, "q", "Name", data.tasks.map(({ task }) => task)), legend(states)),
       rows.length ? table(rows, context) : nothing(data, context),
     ];
@@ -73,6 +73,15 @@ export const tasks = {
 function nothing(data, context) {
   if (data.tasks.length) return empty(`No task is called like “${context.params.q ?? ""}”.`, h("p", null, "Clear the name to see all."));
   return empty(`No task was scheduled in ${lately(context.since)}.`, h("p", null, "Send a request that schedules one, or choose a longer time at the top."));
+}
+
+/**
+ * What is left out, if anything is.
+ * @param {Tasks} data
+ */
+function extent(data) {
+  const names = data.tasks.length < data.total ? `; these are the ${count(data.tasks.length)} with the most runs` : "";
+  return names + (data.truncated ? "; more runs have ended than are looked at, these are the newest" : "");
 }
 
 /** @param {Task} task */
