@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from afterword._ledger.journal.journal import Journal, journal_at
+from tests.support.interpreter import run_fresh
 from tests.support.journals import ended, ledger_of, new_run
 from tests.support.processes import plain_environment
 
@@ -94,3 +95,10 @@ def test_no_output_at_all_is_no_traceback(journal: Journal):
     closed = ["sh", "-c", 'exec "$0" -m afterword runs "$1" >&-', sys.executable, journal.directory]
     done = subprocess.run(closed, env=plain_environment(), capture_output=True, text=True, timeout=50, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_line_needs_no_framework():
+    """To look at runs, a shell waits for neither FastAPI nor OpenTelemetry's SDK to be imported."""
+    heavy = "{'fastapi', 'starlette', 'opentelemetry.sdk'}"
+    printed, _ = run_fresh(f"import sys, afterword._cli.main; print({heavy} & {{*sys.modules}})")
+    assert printed == "set()\n"

@@ -36,12 +36,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_in_the_wheel(wheel: Path):
-    """What is in src is in the wheel, with the marker of types and the licence; nothing else of ours is."""
+    """What is in src is in the wheel, with the console's page, the marker of types and the licence; no more."""
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"afterword/__init__.py", "afterword/py.typed", "afterword/_signals/traces.py"} <= names
-    sources = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}
-    assert {name for name in names if name.endswith(".py")} == sources
-    [metadata] = {name.partition("/")[0] for name in names - sources - {"afterword/py.typed"}}
+    page = "afterword/_console/static/index.html"
+    assert {"afterword/__init__.py", "afterword/py.typed", "afterword/_signals/traces.py", page} <= names
+    files = (path for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    sources = {str(path.relative_to(ROOT / "src")) for path in files if ".egg-info" not in str(path)}
+    assert {name for name in names if name.startswith("afterword/")} == {
+        name for name in sources if name.startswith("afterword/")
+    }
+    [metadata] = {name.partition("/")[0] for name in names - sources}
     assert metadata.endswith(".dist-info")
     assert f"{metadata}/licenses/LICENSE" in names
     assert f"{metadata}/entry_points.txt" in names
