@@ -1,8 +1,9 @@
-"""Run by an environment that has nothing but the wheel: an application, a request, a scrape."""
+"""Run by an environment that has nothing but the wheel: an application, a request, a scrape, a page."""
 
 import http.client
 import importlib.metadata
 import json
+import os
 import socket
 import threading
 import time
@@ -18,8 +19,9 @@ async def send_mail() -> None:
     """Be the task."""
 
 
+os.environ["AFTERWORD_CONSOLE_TOKEN"] = "the-token-of-the-smoke-test"
 app = FastAPI()
-afterword.instrument(app)
+afterword.instrument(app, console="/afterword")
 
 
 @app.get("/")
@@ -55,6 +57,7 @@ def main() -> None:
     while f"{succeeded} 1.0" not in metrics and time.monotonic() < deadline:
         metrics = get(port, "/metrics")[1]
         time.sleep(0.05)
+    page = get(port, "/afterword/")
     server.should_exit = True
     serving.join(10)
     points = importlib.metadata.entry_points(group="opentelemetry_instrumentor", name="afterword")
@@ -63,6 +66,7 @@ def main() -> None:
         "counted": [line for line in metrics.splitlines() if line.startswith(succeeded)],
         "installed at": str(Path(afterword.__file__).parent),
         "entry points": [point.load().__name__ for point in points],
+        "page": [page[0], page[1].startswith("<!doctype html>")],
         "version": importlib.metadata.version("afterword") == afterword.__version__,
     }
     print(json.dumps(found))

@@ -66,4 +66,5 @@ def test_the_wheel_works_by_itself(wheel: Path, tmp_path: Path):
     assert Path(found["installed at"]).is_relative_to(environment)
     assert found["entry points"] == ["BackgroundTaskInstrumentor"]
     assert found["version"]
+    assert found["page"] == [401, True]
     assert run(environment / "bin" / "afterword", "--version", cwd=tmp_path).startswith("afterword ")

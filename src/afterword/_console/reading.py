@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
+from .._common import forks
 from .._ledger.journal.history import Filter, Process
 from .._ledger.journal.records import Record
 from .._views.reader import Reader, Source
@@ -27,6 +27,7 @@ _MOST_BYTES: Final = 8 << 20
 _AT_ONCE: Final = 16
 _PAUSE: Final = 0.0001
 
+_one_at_a_time = forks.lock()
 _limiter: RunVar[CapacityLimiter] = RunVar("afterword_console_reading")  # one for each event loop
 
 
@@ -83,7 +84,6 @@ class Answers:
     def __init__(self) -> None:
         self._made: OrderedDict[Any, _Made] = OrderedDict()
         self._size = 0
-        self._one_at_a_time = threading.Lock()
 
     async def get(self, question: Any, make: Callable[[], Any]) -> bytes:
         """Return what ``make`` returns, as JSON; raises what it raises."""
@@ -94,7 +94,7 @@ class Answers:
         return await in_own_thread(lambda: self._get(question, make, asked))
 
     def _get(self, question: Any, make: Callable[[], Any], asked: float) -> bytes:
-        with self._one_at_a_time:
+        with _one_at_a_time:
             known = self._made.get(question)
             if known is not None and known.asked_for >= asked:
                 return known.body

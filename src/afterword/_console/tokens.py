@@ -29,6 +29,7 @@ _MOST: Final = 1000
 _PATIENCE: Final = 2.0
 _PAUSE: Final = 0.01
 _OTHERS: Final = 0o077
+_making = forks.lock()
 _born: Final = str(time.time_ns())
 
 
@@ -42,14 +43,13 @@ class Token:
         self.is_given = given is not None
         self._token = given
         self._directory = directory
-        self._making = forks.lock()
         self.is_news = False
         """It was made, and no process of this server has said it yet."""
 
     def get(self) -> str:
         """Return it. Raises nothing: without a file, this process has one of its own."""
         if self._token is None:
-            with self._making:
+            with _making:
                 if self._token is None:
                     self._token, self.is_news = self._shared()
         return self._token
