@@ -24,7 +24,7 @@ from fastapi import BackgroundTasks, FastAPI
 
 from afterword import instrument
 from afterword._console import watching
-from afterword._ledger.journal import journal
+from afterword._ledger.journal.retention import Retention
 from examples.shop.process import free_port
 from tests.benchmarks.instructions import _control, _read
 from tests.support.processes import plain_environment, server_process
@@ -47,7 +47,8 @@ def create() -> FastAPI:
     slower = float(os.environ.get("SLOWER", "1"))
     watching._TICK *= slower
     watching._ALIVE_SECONDS *= slower
-    journal._RETENTION_SECONDS *= slower
+    if slower > 1:  # it looks through 4 MiB now and then, by chance in the one count or in the other
+        Retention.apply = lambda *_: None  # type: ignore[method-assign]
     app = FastAPI()
     instrument(app, console="/afterword", journal=os.environ.get("JOURNAL"))
 

@@ -295,6 +295,23 @@ def test_too_much_at_once_is_the_newest(stage: InProcessStage, play):
     play(look)
 
 
+@pytest.mark.parametrize(
+    ("viewers", "much", "ticks"), [(1, False, 2), (10, False, 2), (11, False, 4), (1, True, 4), (11, True, 8)]
+)
+def test_many_are_told_less_often(viewers, much, ticks):
+    """What telling costs does not grow with all that there is to tell and all who look."""
+
+    async def look() -> int:
+        watched = watching.Watching(lambda: None, lambda: False, print)
+        for _ in range(viewers):
+            watched.join(None)
+        watched._news = watching.News(None)
+        watched._news.is_much = much
+        return watched._pause()
+
+    assert anyio.run(look) == ticks
+
+
 # --- the end ----------------------------------------------------------------------------------------------------
 
 

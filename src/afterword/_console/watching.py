@@ -20,9 +20,8 @@ from .reading import in_own_thread
 
 _TICK: Final = 0.25
 _TICKS_A_POLL: Final = 2
-_TICKS_WITH_MUCH: Final = 4
-_MUCH: Final = 10
-"""Viewers, above which they are told less often."""
+_MANY: Final = 10
+"""Viewers, above which they are told half as often."""
 _TICKS_AFTER_A_FAULT: Final = 40
 _MOST_WAITING: Final = 8
 _KEPT: Final = 64
@@ -186,9 +185,13 @@ class Watching:
             viewer.end()
 
     def _pause(self) -> int:
-        """Return for how many ticks nothing is asked. Much to tell, and many to tell it to, has its price."""
-        much = len(self._viewers) > _MUCH or (self._news is not None and self._news.is_much)
-        return _TICKS_WITH_MUCH if much else _TICKS_A_POLL
+        """Return for how many ticks nothing is asked: more where there are many to tell, or much to tell."""
+        pause = _TICKS_A_POLL
+        if len(self._viewers) > _MANY:
+            pause *= 2
+        if self._news is not None and self._news.is_much:
+            pause *= 2
+        return pause
 
     async def _poll(self) -> bool:
         """Ask, and let all viewers know; return whether it could be asked."""
