@@ -9,7 +9,7 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException
 
 from afterword import instrument, task
 
-SCRIPT = "<script>window.pwned = 1</script><img src=x onerror='window.pwned = 1'>"
+from .hostile import SCRIPT
 
 app = FastAPI()
 instrument(app)

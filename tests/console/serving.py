@@ -15,7 +15,7 @@ from examples.shop.process import free_port
 from tests.support.processes import plain_environment, server_process
 from tests.support.waiting import wait_until
 
-from .app import SCRIPT
+from .hostile import SCRIPT
 
 TOKEN = "a-token-of-the-tests-0123456789"
 TRACE_URL = "https://traces.example/{trace_id}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from .app import SCRIPT
 from .browser import VIEWS, Visitor
+from .hostile import SCRIPT
 from .serving import Site
 
 
