@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
@@ -143,16 +142,28 @@ class _Place:
         data = b""
         with contextlib.suppress(OSError):
             data = b"".join(_written(path, start))
-        lines = data[: data.rfind(b"\n") + 1].split(b"\n")
-        lines.pop()  # what comes after the last one
-        ends = list(accumulate(map((1).__add__, map(len, lines)), initial=start))
-        del ends[0]
-        seen = bisect_right(ends, self._end)
-        told = [line for line, end in zip(lines[:seen], ends, strict=False) if end not in self._known]
-        told += lines[seen:]
-        self._end = max(self._end, *ends[-1:], 0)
-        self._known = set(ends[bisect_left(ends, self._end - _OVERLAP) :])
+        written = data.rfind(b"\n") + 1
+        seen = self._end - start
+        if written < seen:  # it could not be read
+            return []
+        before = _lines(data[:seen])
+        told = [line for line, end in zip(before, _ends(before, start), strict=True) if end not in self._known]
+        told += _lines(data[seen:written])
+        self._end = start + written
+        again = max(0, written - _OVERLAP)
+        self._known = set(_ends(_lines(data[again:written]), start + again))
         return told
+
+
+def _lines(data: bytes) -> list[bytes]:
+    lines = data.split(b"\n")
+    lines.pop()  # what comes after the last one
+    return lines
+
+
+def _ends(lines: list[bytes], start: int) -> list[int]:
+    """Return where lines end that begin at a place."""
+    return list(accumulate(map((1).__add__, map(len, lines)), initial=start))[1:]
 
 
 def _written(path: str, start: int) -> Iterator[bytes]:
