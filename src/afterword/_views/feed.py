@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
@@ -156,14 +157,13 @@ class _Place:
 
 
 def _lines(data: bytes) -> list[bytes]:
-    lines = data.split(b"\n")
-    lines.pop()  # what comes after the last one
-    return lines
+    """Return whole lines, each with its line feed. To split them would look at every byte by itself."""
+    return BytesIO(data).readlines()
 
 
 def _ends(lines: list[bytes], start: int) -> list[int]:
     """Return where lines end that begin at a place."""
-    return list(accumulate(map((1).__add__, map(len, lines)), initial=start))[1:]
+    return list(accumulate(map(len, lines), initial=start))[1:]
 
 
 def _written(path: str, start: int) -> Iterator[bytes]:
