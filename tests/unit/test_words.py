@@ -25,7 +25,8 @@ OTHER_WORDS = {
         "afterword/_starlette/http_route.py",
     },
     "exception": {MODEL},  # a reason
-    "task": {"afterword/_common/foreign.py"},  # a variable of Datadog's
+    "running": {"afterword/__init__.py"},  # a public function
+    "task": {"afterword/__init__.py", "afterword/_common/foreign.py"},  # a public function; Datadog's variable
     "version": {"afterword/_cli/arguments.py"},  # an action of argparse's
 }
 OTHER_MEANINGS = {
