@@ -22,6 +22,13 @@ def texts(page: Page, selector: str) -> list[str]:
     return [" ".join(text.split()) for text in page.locator(selector).all_text_contents()]
 
 
+def test_what_is_wrong_says_what_its_words_mean(visitor: Visitor):
+    """Whoever reads the page for the first time finds how many causes there are, and each outcome in words."""
+    page = visitor.page
+    expect(page.locator(".cause-head")).to_have_text(re.compile(r"^\d+ causes, the most frequent first$"))
+    expect(page.locator(".words")).to_contain_text("never ran: its request failed")
+
+
 def test_causes_are_sentences(visitor: Visitor):
     """A cause says which task, how it ended, how often, in which request, why, and what to do."""
     [cause] = [text for text in texts(visitor.page, ".cause-text") if "dropped 4 ×" in text]

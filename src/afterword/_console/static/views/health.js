@@ -1,9 +1,10 @@
-/** Beside the causes: whether the account can be believed, which processes there are, where this is read from. */
+/** Beside the causes: whether the account can be believed, processes, where this is read from, what the words mean. */
 
 import { since as ago } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
 import { plural } from "../lib/format.js";
-import { prose, sentence } from "./parts.js";
+import { ENDINGS, LOOKS } from "../lib/outcomes.js";
+import { badge, prose, sentence } from "./parts.js";
 
 /** @typedef {import("../lib/types.js").Summary} Summary */
 
@@ -73,5 +74,24 @@ export function sourceCard({ source }) {
     h("h2", null, "Read from"),
     h("p", null, prose(sentence(source.detail))),
     source.oldest_at ? h("p", { class: "meta" }, "The oldest run is from ", ago(source.oldest_at), ".") : null,
+  );
+}
+
+/**
+ * What became of tasks, in words, for whoever reads the page for the first time.
+ * @param {Summary} summary
+ */
+export function wordsCard({ outcomes }) {
+  const there = ENDINGS.filter((ending) => outcomes[ending]);
+  if (there.length === 0) return null;
+  return h(
+    "section",
+    { class: "card" },
+    h("h2", null, "In words"),
+    h(
+      "dl",
+      { class: "words" },
+      there.map((ending) => h("div", { "data-key": ending }, h("dt", null, badge(ending)), h("dd", null, LOOKS[ending].meaning))),
+    ),
   );
 }

@@ -9,7 +9,7 @@ import { ENDINGS, LOOKS, WRONG, total } from "../lib/outcomes.js";
 import { address } from "../lib/router.js";
 import { steady } from "../lib/steady.js";
 import { badge, taskName, empty, parted, prose, requestCode, runLink, sentence } from "./parts.js";
-import { checksCard, processesCard, sourceCard } from "./health.js";
+import { checksCard, processesCard, sourceCard, wordsCard } from "./health.js";
 
 /** @typedef {import("../lib/types.js").Summary} Summary */
 /** @typedef {import("../lib/types.js").Cause} Cause */
@@ -43,6 +43,7 @@ export const wrong = {
         checksCard(summary),
         processesCard(summary),
         sourceCard(summary),
+        wordsCard(summary),
       ),
     );
   },
@@ -126,6 +127,7 @@ function causeList(summary, context) {
   const causes = steady(summary.causes, keyOf, ".cause-list");
   const more = summary.causes_total - summary.causes.length;
   return [
+    h("h2", { class: "cause-head" }, `${plural(summary.causes_total, "cause")}, the most frequent first`),
     h("ol", { class: "cause-list" }, causes.map((cause) => causeItem(cause, context))),
     more > 0
       ? h(
