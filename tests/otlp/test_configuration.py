@@ -81,8 +81,9 @@ def test_a_missing_exporter_is_named():
     """Where the exporter is not installed, the warning says what to install."""
     code = """
         import afterword, sys
+        configure = afterword.configure
         sys.modules["afterword._setup.configure"].entry_points = lambda **kwargs: ()
-        afterword.configure("shop")
+        configure("shop")
     """
     _, complained = run_fresh(code, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="http://127.0.0.1:9")
     assert "pip install opentelemetry-exporter-otlp-proto-http" in complained

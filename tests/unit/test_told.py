@@ -572,7 +572,7 @@ def test_a_traceback_begins_at_the_users_function(stage: InProcessStage, kept_lo
     assert functions("".join(traceback.format_exception(*line["exc_info"]))) == expected
     record = kept_logs.records[-1]
     assert functions(record.attributes["exception.stacktrace"]) == expected
-    assert functions("".join(traceback.format_exception(answer.error)))[0] == "call"  # the server's own frame
+    assert functions("".join(traceback.format_exception(answer.error)))[0] == "serve"  # the server's own frame
     if where != "request":
         [event] = stage.accounts.spans.of(func.__name__).events
         assert functions(event.attributes["exception.stacktrace"]) == expected
