@@ -46,7 +46,9 @@ test-newest: debian $(NEWEST)/test.stamp
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache \
 		--ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
-		--ignore=tests/fire --ignore=tests/workers/test_lost_under_load.py $(PYTEST_ARGS)
+		--ignore=tests/fire --ignore=tests/workers/test_lost_under_load.py --ignore=tests/workers/test_journal_kills.py \
+		--ignore-glob='tests/unit/test_journal_*' --ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*' \
+		$(PYTEST_ARGS)
 
 coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: which lines and branches they reach
 	@rm -f .coverage .coverage.*
