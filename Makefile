@@ -38,9 +38,8 @@ test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the new
 	cat .build/oldest.log; \
 	exit $$((newest || oldest))
 
-# two at once, since they wait for servers and browsers; each file stays in one worker, where a scenario is played bare once
 test-newest: debian $(NEWEST)/test.stamp
-	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
 
 # What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
 test-oldest: $(OLDEST)/test.stamp
