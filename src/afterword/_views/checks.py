@@ -52,8 +52,8 @@ def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
         wrong = unbalanced if wrong is None else {name: unbalanced[name] for name in wrong if name in unbalanced}
         if not wrong:
             count = sum(one.scheduled for one in accounts.values())
-            told = f"Each of the {count:,} runs since the start of the metrics is in flight, has ended or is lost."
-            return check("account", GOOD, told)
+            good = f"Each of the {count:,} runs since the start of the metrics is in flight, has ended or is lost."
+            return check("account", GOOD, good)
         if attempt < _TRIES - 1:
             time.sleep(_PAUSE)
     name, one = next(iter((wrong or {}).items()))
