@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from afterword import TaskRun
 from afterword._ledger.journal import journal as journals
-from afterword._ledger.journal.journal import journal_at
+from afterword._ledger.journal.journal import Journal, journal_at
 from afterword._ledger.runs import Ledger
 from afterword.logs import ReportedFilter
 from tests.support.journals import Ids, give_up, ledger_of
@@ -63,6 +63,14 @@ def directory(tmp_path: Path) -> Iterator[Path]:
     yield directory
     for journal in list(journals._journals.values()):
         journal.close()
+
+
+@pytest.fixture
+def journal(directory: Path) -> Iterator[Journal]:
+    """Provide a journal."""
+    journal = journal_at(str(directory))
+    yield journal
+    journal.close()
 
 
 @pytest.fixture

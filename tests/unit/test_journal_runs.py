@@ -6,7 +6,6 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,20 +34,6 @@ from tests.support.journals import (
     started,
 )
 from tests.support.waiting import wait_until
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    """Provide a journal in a directory that is not there yet."""
-    journal = journal_at(str(tmp_path / "journal"))
-    yield journal
-    journal.close()
-
-
-@pytest.fixture
-def directory(journal: Journal) -> Path:
-    """Return the journal's directory."""
-    return Path(journal.directory)
 
 
 def test_nothing_is_written_before_the_first_run(journal: Journal, directory: Path):
@@ -286,6 +271,14 @@ def test_threads_write_whole_lines(journal: Journal, directory: Path, monkeypatc
     sys.setswitchinterval(before)
     assert sorted(record.run for record in history_of(directory)) == sorted(done)
     assert in_flight_of(directory) == []
+
+
+def test_a_journal_that_was_closed_leaves_the_next_one_of_its_directory_alone(journal: Journal, directory: Path):
+    """A journal that is closed a second time does not take away the one that was opened there since."""
+    journal.close()
+    following = journal_at(str(directory))
+    journal.close()
+    assert journal_at(str(directory)) is following
 
 
 def test_applications_share_a_journal(journal: Journal, directory: Path):

@@ -14,7 +14,7 @@ import pytest
 from afterword._common.model import Outcome, Reason, RequestInfo
 from afterword._ledger.journal import layout
 from afterword._ledger.journal.history import Filter
-from afterword._ledger.journal.journal import Journal, journal_at
+from afterword._ledger.journal.journal import Journal
 from afterword._ledger.runs import Ledger
 from afterword._views import causes, now, requests, runs, summary, tasks
 from afterword._views.reader import JournalReader
@@ -46,14 +46,6 @@ DROPPED: dict[str, Any] = {
 def reader(directory: Path) -> JournalReader:
     """Provide a reader of a journal that is not there yet."""
     return JournalReader(str(directory))
-
-
-@pytest.fixture
-def journal(directory: Path) -> Iterator[Journal]:
-    """Provide a journal."""
-    journal = journal_at(str(directory))
-    yield journal
-    journal.close()
 
 
 @pytest.fixture

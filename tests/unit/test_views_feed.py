@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -32,14 +31,6 @@ from tests.support.journals import (
     started,
     write_ended,
 )
-
-
-@pytest.fixture
-def journal(directory: Path) -> Iterator[Journal]:
-    """Provide a journal."""
-    journal = journal_at(str(directory))
-    yield journal
-    journal.close()
 
 
 @pytest.fixture

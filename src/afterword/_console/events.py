@@ -101,7 +101,7 @@ async def _until_ended(watching: Watching, scope: anyio.CancelScope) -> None:
 
 def _only(several: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the error that a task group has wrapped."""
-    error: BaseException = several
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    found: BaseException = several
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

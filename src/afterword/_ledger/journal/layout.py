@@ -15,7 +15,8 @@ from random import SystemRandom
 from typing import Final, NamedTuple
 
 MAGIC: Final = b"AFTRWORD"
-VERSION: Final = 1
+VERSION: Final = 2
+"""Of the head and the slots. Before 2, a slot did not say whether its span is sampled."""
 HEAD_SIZE: Final = 4096
 SLOT_SIZE: Final = 1024
 SEGMENT_SIZE: Final = 4 << 20

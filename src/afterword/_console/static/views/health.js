@@ -21,57 +21,39 @@ const SIGNS = { good: "✓", bad: "!", unknown: "?" };
 /** @param {Summary} summary */
 export function checksCard(summary) {
   if (summary.checks.length === 0) return null;
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, "Checks"),
+  const checks = summary.checks.map(({ name, state, detail }) =>
     h(
-      "ul",
-      { class: "checks" },
-      summary.checks.map(({ name, state, detail }) =>
-        h(
-          "li",
-          { class: `check is-${state}`, "data-key": name },
-          h("span", { class: "sign", role: "img", "aria-label": state }, SIGNS[state] ?? "?"),
-          h("div", null, h("b", null, NAMES[name] ?? name), " ", h("span", null, prose(sentence(detail)))),
-        ),
-      ),
+      "li",
+      { class: `check is-${state}`, "data-key": name },
+      h("span", { class: "sign", role: "img", "aria-label": state }, SIGNS[state] ?? "?"),
+      h("div", null, h("b", null, NAMES[name] ?? name), " ", h("span", null, prose(sentence(detail)))),
     ),
   );
+  return card("Checks", h("ul", { class: "checks" }, checks));
 }
 
 /** @param {Summary} summary */
 export function processesCard(summary) {
   if (summary.processes.length === 0) return null;
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, "Processes"),
+  const processes = summary.processes.slice(0, 20).map((process) =>
     h(
-      "ul",
-      { class: "processes" },
-      summary.processes.slice(0, 20).map((process) =>
-        h(
-          "li",
-          { class: process.alive === false ? "dead" : null, "data-key": process.process },
-          h("span", { class: "number" }, process.pid === undefined ? process.process : String(process.pid)),
-          " ",
-          process.alive === false
-            ? h("b", null, process.in_flight ? `died; ${plural(process.in_flight, "task")} lost` : "died")
-            : h("span", null, process.in_flight ? `${process.in_flight} in flight` : "idle"),
-        ),
-      ),
-      summary.processes.length > 20 ? h("li", null, `and ${summary.processes.length - 20} more`) : null,
+      "li",
+      { class: process.alive === false ? "dead" : null, "data-key": process.process },
+      h("span", { class: "number" }, process.pid === undefined ? process.process : String(process.pid)),
+      " ",
+      process.alive === false
+        ? h("b", null, process.in_flight ? `died; ${plural(process.in_flight, "task")} lost` : "died")
+        : h("span", null, process.in_flight ? `${process.in_flight} in flight` : "idle"),
     ),
   );
+  const more = summary.processes.length > 20 ? h("li", null, `and ${summary.processes.length - 20} more`) : null;
+  return card("Processes", h("ul", { class: "processes" }, processes, more));
 }
 
 /** @param {Summary} summary */
 export function sourceCard({ source }) {
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, "Read from"),
+  return card(
+    "Read from",
     h("p", null, prose(sentence(source.detail))),
     source.oldest_at ? h("p", { class: "meta" }, "The oldest run is from ", ago(source.oldest_at), ".") : null,
   );
@@ -84,14 +66,16 @@ export function sourceCard({ source }) {
 export function wordsCard({ outcomes }) {
   const there = ENDINGS.filter((ending) => outcomes[ending]);
   if (there.length === 0) return null;
-  return h(
-    "section",
-    { class: "card" },
-    h("h2", null, "In words"),
-    h(
-      "dl",
-      { class: "words" },
-      there.map((ending) => h("div", { "data-key": ending }, h("dt", null, badge(ending)), h("dd", null, LOOKS[ending].meaning))),
-    ),
+  const words = there.map((ending) =>
+    h("div", { "data-key": ending }, h("dt", null, badge(ending)), h("dd", null, LOOKS[ending].meaning)),
   );
+  return card("In words", h("dl", { class: "words" }, words));
+}
+
+/**
+ * @param {string} title
+ * @param {...(Node | null)} content
+ */
+function card(title, ...content) {
+  return h("section", { class: "card" }, h("h2", null, title), content);
 }
