@@ -38,8 +38,6 @@ class RecentRuns(TaskObserver):
         """The runs in flight, and how their lines will begin."""
         self._lines: deque[bytes] = deque()
         self._bytes = 0
-        self.count = 0
-        """How many runs have ended so far."""
         _all.add(self)
 
     def scheduled(self, run: TaskRun) -> None:
@@ -54,7 +52,6 @@ class RecentRuns(TaskObserver):
         self._lines.append(written)
         # another thread may come between two calls, not within an addition
         self._bytes += size
-        self.count += 1
         while self._bytes > self._most_bytes or len(self._lines) > self.most:
             try:
                 size = len(self._lines.popleft())
@@ -119,7 +116,7 @@ class RecentRuns(TaskObserver):
         """In a forked child, begin anew: what there is belongs to the parent."""
         forks.leave_to_parent(self._open)
         self.process = layout.new_id()
-        self._open, self._lines, self._bytes, self.count = {}, deque(), 0, 0
+        self._open, self._lines, self._bytes = {}, deque(), 0
 
 
 _all: weakref.WeakSet[RecentRuns] = weakref.WeakSet()

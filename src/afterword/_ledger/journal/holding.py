@@ -82,11 +82,6 @@ def still_locked(descriptor: int) -> bool:
     return locking.try_lock(descriptor)
 
 
-def is_held(process: str) -> bool:
-    """Return whether this process has the lock."""
-    return process in _held
-
-
 def look(path: str, process: str, times: int) -> tuple[list[bytes], bool | None]:
     """Read a file so many times; return what was read, and whether its process lives (``None``: nobody knows).
 

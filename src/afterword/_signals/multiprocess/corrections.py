@@ -86,7 +86,8 @@ def correct(path: str, dead: DeadProcess) -> None:
     is_closed = not os.path.exists(os.path.join(path, file_of(LIVE_SUM, dead.pid)))
     lost = Counter(run.task for run in dead.lost)
     missing: Counter[Series] = Counter()
-    for name in {*left, *before, *lost}:
+    names = {*left, *before, *lost}
+    for name in names:
         surplus = left[name] - lost[name] - (0 if is_closed else before[name])
         uncounted = _latest(dead.recovered, name, surplus)
         unscheduled = max(0, -surplus)
@@ -94,9 +95,9 @@ def correct(path: str, dead: DeadProcess) -> None:
         missing.update((semconv.ENDED, (name, str(run.outcome))) for run in uncounted)
         # what no journal knows of is lost, too
         missing[semconv.LOST, (name,)] = left[name] + unscheduled - len(uncounted) - before[name]
-        total = counted.copy()
-        total.update(missing)
-        missing.update(_missing_beside(total, dead, name))
+    counted.update(missing)
+    for name in names:
+        missing.update(_missing_beside(counted, dead, name))
     values = {key_of(metric, TOTAL, metric.labels, labels): count for (metric, labels), count in missing.items()}
     if any(values.values()):
         write_at_once(final, {key: float(value) for key, value in values.items() if value})
