@@ -8,8 +8,9 @@ from __future__ import annotations
 from afterword import Outcome
 from afterword._common import semconv
 from afterword._common.cardinality import OTHER
+from afterword._common.model import CELERY
 
-__all__ = ["OTHER", "Outcome"]
+__all__ = ["CELERY", "OTHER", "Outcome"]
 
 
 def _counter(metric: semconv.Metric) -> str:
@@ -43,8 +44,8 @@ INFO = semconv.INFO.prometheus
 
 # --- labels -----------------------------------------------------------------------------------------------------
 
-TASK, OUTCOME = semconv.ENDED.labels
-(STATE,) = semconv.OLDEST_AGE.labels
+TASK, OUTCOME, ENGINE = semconv.ENDED.labels
+(STATE, _) = semconv.OLDEST_AGE.labels
 METHOD, ROUTE, STATUS, ERROR = semconv.REQUEST_ERRORS.labels
 (OBSERVER,) = semconv.OBSERVER_ERRORS.labels
 (VERSION,) = semconv.INFO.labels

@@ -49,6 +49,11 @@ def first_or_increase(counter: str) -> str:
 )"""
 
 
+def _here(metric: str) -> str:
+    """Return a metric of the tasks that run where they are scheduled."""
+    return promql.series(metric, promql.differs(names.ENGINE, names.CELERY))
+
+
 def _p95(record: str, histogram: str, comment: str = "") -> Recording:
     return Recording(
         record,
@@ -117,14 +122,17 @@ RULES = (
     Recording(
         DIFFERENCE,
         f"""
-        sum by ({BY_PROCESS}, {TASK}) ({SCHEDULED})
-        - sum by ({BY_PROCESS}, {TASK}) ({PENDING})
-        - sum by ({BY_PROCESS}, {TASK}) ({RUNNING})
+        sum by ({BY_PROCESS}, {TASK}) ({_here(SCHEDULED)})
+        - sum by ({BY_PROCESS}, {TASK}) ({_here(PENDING)})
+        - sum by ({BY_PROCESS}, {TASK}) ({_here(RUNNING)})
         - sum by ({BY_PROCESS}, {TASK}) (
-            {ENDED} or {LOST}
+            {_here(ENDED)} or {_here(LOST)}
           )
         """,
-        "The law: what is scheduled waits, runs, has ended or was lost. This is what is left over, so it is 0.",
+        """
+        The law: what is scheduled waits, runs, has ended or was lost. This is what is left over, so it is 0. Of
+        what a queue carries to other processes, no single one has the whole account.
+        """,
     ),
     Recording(
         THREADS_UTILISATION,

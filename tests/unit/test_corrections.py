@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from afterword._common import semconv
+from afterword._common.model import STARLETTE
 from afterword._ledger.journal import layout
 from afterword._ledger.journal.records import Record
 from afterword._ledger.journal.recovery import DeadProcess
@@ -42,7 +43,7 @@ def pid() -> int:
 
 def key(metric: semconv.Metric, *more: str) -> str:
     """Return the key of one of the task's counters."""
-    return key_of(metric, TOTAL, metric.labels, (NAME, *more))
+    return key_of(metric, TOTAL, metric.labels, (NAME, *more, STARLETTE))
 
 
 def leave(path: Path, pid: int, scheduled: float, succeeded: float, **more: float) -> None:
@@ -57,8 +58,10 @@ def leave(path: Path, pid: int, scheduled: float, succeeded: float, **more: floa
     write_at_once(str(path / file_of(COUNTER, pid)), counted)
     (path / journal_mark_of(pid)).touch()
     now = {
-        LIVE_SUM: {key_of(semconv.PENDING, "", semconv.PENDING.labels, (NAME,)): scheduled - succeeded},
-        LIVE_MAX: {key_of(semconv.OLDEST_AGE, "", semconv.OLDEST_AGE.labels, (semconv.STATE_PENDING,)): 0.0},
+        LIVE_SUM: {key_of(semconv.PENDING, "", semconv.PENDING.labels, (NAME, STARLETTE)): scheduled - succeeded},
+        LIVE_MAX: {
+            key_of(semconv.OLDEST_AGE, "", semconv.OLDEST_AGE.labels, (semconv.STATE_PENDING, STARLETTE)): 0.0
+        },
     }
     for kind, gauges in now.items():
         write_at_once(str(path / file_of(kind, pid)), gauges)

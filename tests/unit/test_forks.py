@@ -40,7 +40,8 @@ def numbers():
     kept = {}
     for name, labels, value in samples:
         if name.startswith(counted) and value:
-            kept[" ".join([name, *dict(sorted(labels.items())).values()])] = value
+            labels = {key: text for key, text in sorted(labels.items()) if key != "background_task_engine"}
+            kept[" ".join([name, *labels.values()])] = value
     return kept
 
 def told():

@@ -60,7 +60,7 @@ def test_two_applications_with_registries_of_their_own(stage: InProcessStage):
     first, second = stage.app_with(stage.works("mail")), stage.app_with(stage.works("report"), registry=other)
     ask(first)
     ask(second)
-    name = {"background_task_name": "shop.report"}
+    name = {"background_task_name": "shop.report", "background_task_engine": "starlette"}
     assert stage.sample("background_task_scheduled_total", **name) is None
     assert other.get_sample_value("background_task_scheduled_total", name) == 1
 

@@ -140,7 +140,10 @@ def test_a_scrape_finds_the_dead_first(stage: InProcessStage, directory: Path, l
     """The numbers of a scrape have what died before it."""
     left(started)
     app = stage.app(journal=directory)
-    assert 'background_task_lost_total{background_task_name="mail"} 1.0' in ask(app, "/metrics").text
+    assert (
+        'background_task_lost_total{background_task_engine="starlette",background_task_name="mail"} 1.0'
+        in ask(app, "/metrics").text
+    )
 
 
 # --- several applications with one journal ---------------------------------------------------------------------

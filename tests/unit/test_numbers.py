@@ -18,6 +18,7 @@ import afterword
 from afterword import TaskRun
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
+from afterword._common.model import STARLETTE
 from afterword._ledger import runs
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
@@ -139,7 +140,7 @@ def test_an_age_is_found_while_another_thread_schedules(monkeypatch: pytest.Monk
 
     oldest = TaskRun("mail", "mail", None, 0, is_async=True)
     oldest._scheduled_tick = perf_counter() - 60
-    monkeypatch.setattr(runs, "_pending", Busy({oldest: None}))
+    monkeypatch.setitem(runs.open_runs, STARLETTE, (Busy({oldest: None}), {}))
     assert 60 <= runs.oldest_age("pending") < 120
 
 

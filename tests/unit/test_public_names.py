@@ -95,6 +95,8 @@ def test_outcomes_and_reasons_are_closed_sets():
         *("exception", "never_awaited", "cancelled", "earlier_task_failed", "earlier_task_cancelled"),
         *("request_failed", "client_disconnected", "never_attached", "response_replaced", "added_too_late"),
         *("removed", "websocket", "unknown"),
+        *("ignored", "replaced", "rejected", "time_limit", "worker_lost", "worker_shutdown", "revoked", "expired"),
+        *("publish_failed", "unregistered", "invalid_message", "retry", "requeued", "taken_away"),
     }
 
 

@@ -14,7 +14,7 @@ from afterword._common import semconv
 from afterword._common.semconv import Metric
 
 SOURCE = Path(afterword.__file__).parent.parent
-SEMCONV, MODEL = "afterword/_common/semconv.py", "afterword/_common/model.py"
+SEMCONV, MODEL = "afterword/_common/semconv.py", "afterword/_common/outcomes.py"
 HOMES = {semconv.STATE_PENDING: MODEL, semconv.STATE_RUNNING: MODEL}  # all others are at home in semconv
 # words of other vocabularies that one of ours happens to look like, and where those are spoken
 OTHER_WORDS = {
@@ -26,13 +26,20 @@ OTHER_WORDS = {
     },
     "exception": {MODEL},  # a reason
     "running": {"afterword/__init__.py"},  # a public function
-    "task": {"afterword/__init__.py", "afterword/_common/foreign.py"},  # a public function; Datadog's variable
+    "task": {
+        "afterword/__init__.py",  # a public function
+        "afterword/_common/foreign.py",  # a variable of Datadog's
+        "afterword/_celery/unstarted.py",  # from here on Celery's headers and signatures
+        "afterword/_celery/worker.py",
+        "afterword/_celery/patches.py",
+    },
     "version": {"afterword/_cli/arguments.py"},  # an action of argparse's
 }
 OTHER_MEANINGS = {
     "cancelled": {"afterword/_starlette/state.py"},  # a kind of failure
     "exception": {SEMCONV},  # an event of a span
     "failed": {"afterword/_common/foreign.py"},  # a status of fastapi-taskflow's
+    "revoked": {"afterword/_celery/patches.py"},  # a method of Celery's requests
     "request_failed": {"afterword/_ledger/runs.py"},  # a method of observers
     "unknown": {"afterword/_views/checks.py"},  # what a check has found
     "websocket": {  # a scope's type

@@ -50,7 +50,8 @@ def main() -> None:
     serving = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     serving.start()
     answer = get(port, "/")
-    labels = 'background_task_name="__main__.send_mail",background_task_outcome="succeeded"'
+    task = 'background_task_name="__main__.send_mail",background_task_outcome="succeeded"'
+    labels = f'background_task_engine="starlette",{task}'
     succeeded = f"background_task_ended_total{{{labels}}}"
     deadline = time.monotonic() + 10
     metrics = ""

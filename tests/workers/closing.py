@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
-from afterword._ledger.runs import oldest_age
+from afterword._ledger.runs import oldest_ages
 from afterword._signals.multiprocess import dead_processes
 from afterword._signals.multiprocess import directory as workers
 from afterword._signals.multiprocess.all_processes import AllProcesses
@@ -28,13 +28,13 @@ def forked(act: Callable[[], object]) -> int:
 
 def hold() -> None:
     """Hold one task that has not begun."""
-    series_of(REGISTRY, oldest_age).tasks["mail"].count_scheduled()
+    series_of(REGISTRY, oldest_ages).tasks["mail"].count_scheduled()
 
 
 def main() -> None:
     """Let them die, close their accounts, add everything up."""
     path = workers.directory() or ""
-    series_of(REGISTRY, oldest_age)
+    series_of(REGISTRY, oldest_ages)
     for pid in [forked(hold) for _ in range(DEAD)]:
         os.waitpid(pid, 0)
     start, go = os.pipe()

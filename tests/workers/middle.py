@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.mmap_dict import MmapedDict
 
 from afterword._common.model import Outcome
-from afterword._ledger.runs import oldest_age
+from afterword._ledger.runs import oldest_ages
 from afterword._signals.multiprocess import directory as workers
 from afterword._signals.multiprocess.all_processes import AllProcesses
 from afterword._signals.prometheus import series_of
@@ -29,7 +29,7 @@ def live(writes: int) -> None:
         write_value(*arguments)
 
     MmapedDict.write_value = counted
-    task = series_of(REGISTRY, oldest_age).tasks["mail"]
+    task = series_of(REGISTRY, oldest_ages).tasks["mail"]
     task.count_scheduled()
     task.count_started(run)
     task.count_ended(run)
@@ -49,7 +49,7 @@ def left_over() -> float:
 
 def main() -> None:
     """Kill one process after no write, one after one, and so on, until one lives to the end."""
-    series_of(REGISTRY, oldest_age)
+    series_of(REGISTRY, oldest_ages)
     for writes in itertools.count():
         pid = os.fork()
         if pid == 0:

@@ -148,19 +148,20 @@ def test_a_directory_without_room_harms_nobody(when: str, how: str, tmp_path: Pa
     said = "no Prometheus series" if when == "before" else "series that need more room are left out"
     assert done.stderr.count(said) == 1, done.stderr
     assert done.stdout.splitlines()[0] == "31 200"
-    has_series = 'background_task_scheduled_total{background_task_name="__main__.task_0"} 2.0' in done.stdout
+    labels = '{background_task_engine="starlette",background_task_name="__main__.task_0"}'
+    has_series = f"background_task_scheduled_total{labels} 2.0" in done.stdout
     assert has_series == (when == "after")
 
 
 DEATH = """
 import os, resource
 from prometheus_client import REGISTRY
-from afterword._ledger.runs import oldest_age
+from afterword._ledger.runs import oldest_ages
 from afterword._signals.prometheus import series_of
 from tests.workers.closing import forked, hold
 from tests.workers.middle import left_over, total
 
-series_of(REGISTRY, oldest_age)
+series_of(REGISTRY, oldest_ages)
 os.waitpid(forked(hold), 0)
 for limit in (0, resource.RLIM_INFINITY):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

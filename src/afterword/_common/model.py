@@ -2,67 +2,37 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.context import Context
 
+from .outcomes import (
+    CELERY,
+    LOST,
+    STARLETTE,
+    STATE_PENDING,
+    STATE_RUNNING,
+    Outcome,
+    Reason,
+    lost_detail,
+)
 from .text import clean_name
 
-__all__ = ["Outcome", "Reason", "RequestInfo", "TaskObserver", "TaskRun"]
-
-
-class Outcome(StrEnum):
-    """How a run ended. Every run that was scheduled ends in exactly one of these."""
-
-    __hash__ = str.__hash__  # equal to its text, so it needs the same hash; this one is as fast
-
-    SUCCEEDED = "succeeded"
-    """The function returned."""
-    FAILED = "failed"
-    """The function raised, or returned something that nothing will ever run."""
-    CANCELLED = "cancelled"
-    """The function was cancelled or torn down while it ran."""
-    SKIPPED = "skipped"
-    """It never ran, because an earlier task of the same batch failed or was cancelled."""
-    DROPPED = "dropped"
-    """It never ran, because its request failed, was answered by an exception, or lost its client."""
-    ABANDONED = "abandoned"
-    """It never ran, because nothing will ever call it."""
-
-
-STATE_PENDING: Final = "pending"
-STATE_RUNNING: Final = "running"
-"""The state of a run that has not ended."""
-
-LOST: Final = "lost"
-"""What became of a run that had not ended when its process died. No outcome: nobody saw it end."""
-
-
-def lost_detail(state: str | None, pid: int | None) -> str:
-    """Return what happened to a lost run, and what to do about it."""
-    advice = "nothing runs it again; if it must survive that, use a queue"
-    if state == STATE_PENDING:
-        return f"process {pid} died before it began, so nothing of it was done; {advice}"
-    return f"process {pid} died while it ran, and nobody knows how far it came; {advice}"
-
-
-class Reason(StrEnum):
-    """Why a run did not succeed. A closed set, safe as a label or an attribute."""
-
-    EXCEPTION = "exception"
-    NEVER_AWAITED = "never_awaited"
-    CANCELLED = "cancelled"
-    EARLIER_TASK_FAILED = "earlier_task_failed"
-    EARLIER_TASK_CANCELLED = "earlier_task_cancelled"
-    REQUEST_FAILED = "request_failed"
-    CLIENT_DISCONNECTED = "client_disconnected"
-    NEVER_ATTACHED = "never_attached"
-    RESPONSE_REPLACED = "response_replaced"
-    ADDED_TOO_LATE = "added_too_late"
-    REMOVED = "removed"
-    WEBSOCKET = "websocket"
-    UNKNOWN = "unknown"
+__all__ = [
+    "CELERY",
+    "LOST",
+    "STARLETTE",
+    "STATE_PENDING",
+    "STATE_RUNNING",
+    "Outcome",
+    "QueueObserver",
+    "Reason",
+    "RequestInfo",
+    "TaskObserver",
+    "TaskRun",
+    "full_name",
+    "lost_detail",
+]
 
 
 class RequestInfo:
@@ -140,10 +110,15 @@ class RequestInfo:
 class TaskRun:
     """One scheduling of a task: created by ``add_task`` or ``BackgroundTask(...)``, ended in one outcome.
 
+    Of a task that Celery runs, each process has its own object: one where it is published, and in the worker one
+    for each attempt.
+
     Values that are not known yet, or do not apply, are ``None``.
 
     Attributes:
-        id: 128 random bits, 32 hexadecimal digits.
+        id: 128 random bits, 32 hexadecimal digits; Celery's id of the task if Celery runs it.
+        engine: what runs it, ``starlette`` or ``celery``.
+        attempt: which attempt this is, from 1; only for an attempt that Celery makes.
         name: the task's name, used as a label. The number of names is bounded; the rest are ``other``.
         function: the function's full name, unbounded in number; for spans and logs, never a label.
         request: the request that it was scheduled in.
@@ -169,11 +144,18 @@ class TaskRun:
         torn_down: whether it ended outside its own context, because its coroutine was destroyed.
     """
 
+    engine: str = STARLETTE
+    attempt: int | None = None
+
     # Defaults on the class: most of these are never written.
     _scheduled_tick = 0.0
     _started_tick = 0.0
     _captured: Any = None
     _logged = False  # whether its traceback was logged
+    _destination: str | None = None  # the queue that it is published to, or came from
+    _system: str | None = None  # the broker's, as OpenTelemetry calls it
+    _comes_again = False  # whether its message is acknowledged late, so that somebody runs it again
+    _held = False  # whether a worker has received it, and it is neither begun nor over
     _metered = False  # whether OpenTelemetry's metrics have counted it as scheduled
     _around: Context | None = None
 
@@ -252,6 +234,13 @@ class TaskObserver:
         which are noticed only when the object is collected: within seconds, in any thread.
         """
 
+    def returned(self, run: TaskRun) -> None:
+        """An attempt of a queue's task ended without ending the task; ``run.reason`` says why.
+
+        Called once for such an attempt, in the worker's main process, instead of ``ended``: it was retried, put
+        back into the queue, or taken away. Starlette's tasks have one attempt.
+        """
+
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """A request failed, or was answered by an exception (including a 4xx).
 
@@ -268,6 +257,22 @@ class TaskObserver:
 
     def observer_failed(self, observer: str) -> None:
         """An observer raised; ``observer`` is the name of its class."""
+
+
+class QueueObserver(TaskObserver):
+    """An observer of ours that is told more: that a message was sent, and what a worker holds."""
+
+    def sent(self, run: TaskRun) -> None:
+        """The message of a task, or of its next attempt, is with the broker."""
+
+    def handed_over(self, run: TaskRun) -> None:
+        """Another process tells how an attempt ended that began here."""
+
+    def received(self, run: TaskRun) -> None:
+        """A worker received the message of an attempt."""
+
+    def let_go(self, run: TaskRun) -> None:
+        """A worker holds an attempt no longer, and nothing became of it: the message is the broker's again."""
 
 
 def full_name(exc_or_type: Any) -> str:

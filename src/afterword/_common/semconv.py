@@ -14,9 +14,10 @@ from .model import Outcome
 SCOPE: Final = "afterword"
 """The instrumentation scope, the logger's name, and the source of internal errors."""
 SPAN_PREFIX: Final = "background_task "
+PUBLISH_PREFIX: Final = "publish "
 
 _SECONDS: Final = "s"
-_TASKS, _FAILURES, _THREADS, _ERRORS = "{task}", "{failure}", "{thread}", "{error}"
+_TASKS, _FAILURES, _THREADS, _ERRORS, _MESSAGES = "{task}", "{failure}", "{thread}", "{error}", "{message}"
 
 
 class Metric(NamedTuple):
@@ -42,6 +43,7 @@ class Metric(NamedTuple):
 # --- attributes: of metrics (labels, too) and of spans ----------------------------------------------------------
 
 TASK_NAME: Final = "background_task.name"
+TASK_ENGINE: Final = "background_task.engine"
 TASK_OUTCOME: Final = "background_task.outcome"
 TASK_STATE: Final = "background_task.state"
 TASK_RUN_ID: Final = "background_task.run.id"
@@ -50,6 +52,7 @@ TASK_WAIT: Final = "background_task.wait"
 TASK_THREAD_WAIT: Final = "background_task.thread_wait"
 TASK_DURATION: Final = "background_task.duration"
 TASK_AGE: Final = "background_task.age"
+TASK_ATTEMPT: Final = "background_task.attempt"
 TASK_RECOVERED: Final = "background_task.recovered"
 PROCESS_PID: Final = "process.pid"
 CODE_FUNCTION: Final = "code.function.name"
@@ -64,30 +67,67 @@ EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 VERSION: Final = "version"
 
+# OpenTelemetry's conventions for messaging, in development
+MESSAGING_SYSTEM: Final = "messaging.system"
+MESSAGING_DESTINATION: Final = "messaging.destination.name"
+MESSAGING_OPERATION_TYPE: Final = "messaging.operation.type"
+MESSAGING_OPERATION_NAME: Final = "messaging.operation.name"
+MESSAGING_MESSAGE_ID: Final = "messaging.message.id"
+
 STATE_PENDING: Final = model.STATE_PENDING
 STATE_RUNNING: Final = model.STATE_RUNNING
 
 # --- metrics ----------------------------------------------------------------------------------------------------
 
-SCHEDULED = Metric("background_task.scheduled", _TASKS, "Background tasks scheduled.", (TASK_NAME,))
-STARTED = Metric("background_task.started", _TASKS, "Background tasks begun.", (TASK_NAME,))
-ENDED = Metric("background_task.ended", _TASKS, "Background tasks by outcome.", (TASK_NAME, TASK_OUTCOME))
-FAILURES = Metric(
-    "background_task.failures", _FAILURES, "Failed background tasks by error.", (TASK_NAME, ERROR_TYPE)
+SCHEDULED = Metric("background_task.scheduled", _TASKS, "Background tasks scheduled.", (TASK_NAME, TASK_ENGINE))
+STARTED = Metric("background_task.started", _TASKS, "Background tasks begun.", (TASK_NAME, TASK_ENGINE))
+ENDED = Metric(
+    "background_task.ended", _TASKS, "Background tasks by outcome.", (TASK_NAME, TASK_OUTCOME, TASK_ENGINE)
 )
-LOST = Metric("background_task.lost", _TASKS, "Background tasks found in a dead process.", (TASK_NAME,))
+FAILURES = Metric(
+    "background_task.failures",
+    _FAILURES,
+    "Failed background tasks by error.",
+    (TASK_NAME, ERROR_TYPE, TASK_ENGINE),
+)
+RETURNED = Metric(
+    "background_task.returned",
+    _TASKS,
+    "Attempts of a queue's tasks that did not end their task.",
+    (TASK_NAME, TASK_REASON, TASK_ENGINE),
+)
+LOST = Metric(
+    "background_task.lost", _TASKS, "Background tasks found in a dead process.", (TASK_NAME, TASK_ENGINE)
+)
 DURATION = Metric(
     TASK_DURATION,
     _SECONDS,
     "Time a background task ran, without its wait for a thread.",
-    (TASK_NAME, TASK_OUTCOME),
+    (TASK_NAME, TASK_OUTCOME, TASK_ENGINE),
 )
-WAIT = Metric(TASK_WAIT, _SECONDS, "Time from scheduled to started.", (TASK_NAME,))
-THREAD_WAIT = Metric(TASK_THREAD_WAIT, _SECONDS, "Time a sync task waited for a worker thread.", (TASK_NAME,))
-PENDING = Metric("background_task.pending", _TASKS, "Background tasks not yet begun.", (TASK_NAME,))
-RUNNING = Metric("background_task.running", _TASKS, "Background tasks running now.", (TASK_NAME,))
+WAIT = Metric(TASK_WAIT, _SECONDS, "Time from scheduled to started.", (TASK_NAME, TASK_ENGINE))
+THREAD_WAIT = Metric(
+    TASK_THREAD_WAIT, _SECONDS, "Time a sync task waited for a worker thread.", (TASK_NAME, TASK_ENGINE)
+)
+PENDING = Metric("background_task.pending", _TASKS, "Background tasks not yet begun.", (TASK_NAME, TASK_ENGINE))
+RUNNING = Metric("background_task.running", _TASKS, "Background tasks running now.", (TASK_NAME, TASK_ENGINE))
 OLDEST_AGE = Metric(
-    "background_task.oldest_age", _SECONDS, "Age of the oldest background task in a state.", (TASK_STATE,)
+    "background_task.oldest_age",
+    _SECONDS,
+    "Age of the oldest background task in a state.",
+    (TASK_STATE, TASK_ENGINE),
+)
+QUEUE_MESSAGES = Metric(
+    "background_task.queue.messages",
+    _MESSAGES,
+    "Messages in a queue that nobody has received.",
+    (MESSAGING_SYSTEM, MESSAGING_DESTINATION),
+)
+QUEUE_OLDEST_AGE = Metric(
+    "background_task.queue.oldest_age",
+    _SECONDS,
+    "Age of the oldest message in a queue.",
+    (MESSAGING_SYSTEM, MESSAGING_DESTINATION),
 )
 THREADS_BUSY = Metric("afterword.worker_thread.busy", _THREADS, "Worker threads in use.")
 THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker threads at most.")
@@ -110,6 +150,7 @@ EVENT_SCHEDULED: Final = SCHEDULED.name
 EVENT_STARTED: Final = STARTED.name
 EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outcome}
 EVENT_LOST: Final = LOST.name
+EVENT_RETURNED: Final = RETURNED.name
 EVENT_REQUEST_FAILED: Final = "request.failed"
 EVENT_METRICS: Final = "afterword.metrics"
 EVENT_TRACES: Final = "afterword.traces"
@@ -119,6 +160,7 @@ EVENT_DISABLED: Final = "afterword.disabled"
 
 KEY_TASK: Final = "task"
 KEY_TASK_RUN: Final = "task_run"
+KEY_ATTEMPT: Final = "attempt"
 KEY_WAIT: Final = "wait_s"
 KEY_THREAD_WAIT: Final = "thread_wait_s"
 KEY_DURATION: Final = "duration_s"

@@ -46,6 +46,8 @@ class Settings:
     console_dependencies: tuple[Any, ...] = ()
     path_given: bool = False
     """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
+    metrics_port: int | None = None
+    """Where a Celery worker's main process serves its metrics."""
 
 
 class MetricsRoute(Protocol):

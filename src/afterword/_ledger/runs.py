@@ -21,7 +21,17 @@ from .._common import forks, semconv
 from .._common.context import capture_context
 from .._common.faults import EXITS, contained
 from .._common.log import log_fault
-from .._common.model import STATE_PENDING, Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import (
+    STARLETTE,
+    STATE_PENDING,
+    STATE_RUNNING,
+    Outcome,
+    Reason,
+    RequestInfo,
+    TaskObserver,
+    TaskRun,
+    full_name,
+)
 from .deferred import defer
 
 _TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "tearing_down")
@@ -46,13 +56,17 @@ def pending() -> list[TaskRun]:
 
 
 def running() -> list[TaskRun]:
-    """Return the running tasks of this process, oldest first."""
-    return list(_running)
+    """Return the running tasks of this process, oldest first; in a worker, those of its queues."""
+    return [run for _, running_now in open_runs.values() for run in list(running_now)]
 
 
-def oldest_age(state: str) -> float:
+open_runs: Final[dict[str, tuple[dict[TaskRun, None], dict[TaskRun, None]]]] = {STARLETTE: (_pending, _running)}
+"""By engine, the runs of this process that have not started, and those that run."""
+
+
+def oldest_age(state: str, engine: str = STARLETTE) -> float:
     """Return the age in seconds of the oldest run of this process in a state, 0 if there is none."""
-    runs = _pending if state == STATE_PENDING else _running
+    runs = open_runs[engine][state != STATE_PENDING]
     while True:
         try:
             run = next(iter(runs), None)
@@ -60,7 +74,16 @@ def oldest_age(state: str) -> float:
             continue
         if run is None:
             return 0.0
-        return perf_counter() - (run._scheduled_tick if runs is _pending else run._started_tick)
+        return perf_counter() - (run._scheduled_tick if state == STATE_PENDING else run._started_tick)
+
+
+def oldest_ages() -> list[tuple[str, str, float]]:
+    """Return a state, an engine and the age of the oldest run, for each state and each engine of this process."""
+    return [
+        (state, engine, oldest_age(state, engine))
+        for engine in open_runs
+        for state in (STATE_PENDING, STATE_RUNNING)
+    ]
 
 
 def inside_observer() -> bool:

@@ -36,7 +36,15 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
         console=None if arguments["console"] is None else checked_console(arguments["console"]),
         console_dependencies=_checked_dependencies(arguments["console_dependencies"]),
         path_given=path_given,
+        metrics_port=_checked_port(arguments.get("metrics_port")),
     )
+
+
+def refuse(what: str, **given: bool) -> None:
+    """Raise ``TypeError`` for an argument that was given, and means nothing for this kind of application."""
+    for argument, is_given in given.items():
+        if is_given:
+            raise TypeError(f"{argument}: it means nothing for {what}")
 
 
 def _checked_provider(argument: str, provider: Any, method: str) -> Any:
@@ -60,6 +68,16 @@ def _checked_path(path: Any) -> str | None:
     if not path.startswith("/"):
         raise ValueError(f"metrics_path: {path!r} must start with a slash")
     return path
+
+
+def _checked_port(port: Any) -> int | None:
+    if port is None:
+        return None
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"metrics_port: a number or None is needed, not {port!r}")
+    if not 0 <= port <= 65535:
+        raise ValueError(f"metrics_port: {port!r} is no port")
+    return port
 
 
 def _checked_directory(argument: str, directory: Any) -> str | None:

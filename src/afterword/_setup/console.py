@@ -27,7 +27,7 @@ from .._views.account import Accounts, read
 from .._views.feed import feed_of
 from .._views.reader import JournalReader, Reader, RecentReader
 from .environment import console_path, console_token, trace_url
-from .metrics_endpoint import render
+from .exposition import render
 from .occupied_path import Yielding, is_taken
 
 _LAW: Final = [

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Final
 
 from fastapi import FastAPI
@@ -14,9 +13,8 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
 
-from .._common import semconv, task_names
-from .._common.faults import EXITS
-from .._common.log import emit, log_fault, once
+from .._common import semconv
+from .._common.log import emit, once
 from .._common.model import TaskObserver
 from .._ledger.instrumentation import (
     Instrumentation,
@@ -28,14 +26,11 @@ from .._ledger.instrumentation import (
 from .._ledger.journal.journal import Journal
 from .._ledger.journal.observers import with_journal
 from .._ledger.recent import RecentRuns
-from .._ledger.runs import Ledger, oldest_age
+from .._ledger.runs import Ledger, oldest_ages
 from .._signals.logs import Logs
 from .._signals.missing_sdk import is_set_up
-from .._signals.otel_metrics import OtelMetrics, otel_metrics
+from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import (
-    Prometheus,
-    PrometheusFiles,
-    Unavailable,
     exported_by_opentelemetry,
     prometheus,
 )
@@ -47,9 +42,11 @@ from .._starlette.interop import recognise_task_span
 from .._starlette.patches import hooks
 from . import console as console_route
 from . import metrics_endpoint
-from .arguments import checked
+from .arguments import checked, refuse
+from .celery_application import CeleryApplication, celery_is_asked_for
 from .environment import DEFAULT_PATH, is_disabled
 from .journal import connect, journal_of
+from .observers import prepared, signal
 from .occupied_path import is_taken
 from .worker_siblings import warn_of_siblings
 
@@ -59,13 +56,11 @@ class _Default:
         return "'/metrics'"
 
 
-Metrics = OtelMetrics | Prometheus | PrometheusFiles
-
 _DEFAULT: Final = _Default()
 
 
 def instrument(
-    app: Starlette,
+    app: Starlette | CeleryApplication,
     *,
     traces: bool = True,
     metrics: bool = True,
@@ -81,15 +76,17 @@ def instrument(
     journal: str | os.PathLike[str] | None = None,
     console: str | None = None,
     console_dependencies: Iterable[Depends] = (),
+    metrics_port: int | None = None,
 ) -> None:
-    """Instrument every background task of a FastAPI or Starlette application.
+    """Instrument every background task of a FastAPI or Starlette application, or every task of a Celery one.
 
     Call it anywhere: before or after routes, middleware and mounts, or in the lifespan. A second call with the
     same settings does nothing; with other settings, it replaces them. With ``AFTERWORD_DISABLED=true`` in the
     environment, it only checks its arguments.
 
     Args:
-        app: the application. Applications mounted inside it join its account.
+        app: the application. Applications mounted inside it join its account. Instrument a Celery application in
+            the module that makes it: whoever publishes imports it, and so do the workers and beat.
         traces: one span per task; a span that FastAPI or OpenTelemetry contrib opens for it is adopted and
             renamed. ``False`` leaves their spans alone.
         metrics: Prometheus series in ``registry`` and OpenTelemetry instruments.
@@ -113,14 +110,28 @@ def instrument(
             ``AFTERWORD_CONSOLE_TOKEN``.
         console_dependencies: dependencies that decide in the token's place who may see the console, such as
             ``[Depends(admin)]``. Only for FastAPI.
+        metrics_port: only for Celery: where the main process of a worker serves ``/metrics``; by default the port
+            of ``AFTERWORD_WORKER_METRICS_PORT``, or none. A port in use is a warning.
 
     Raises:
-        TypeError: an argument is of the wrong kind; the message names it.
+        TypeError: an argument is of the wrong kind, or means nothing for this kind of application; the message
+            names it.
         ValueError: ``metrics_path`` or ``console`` is no such path or is taken by a route, or ``journal`` is no
             path.
     """
-    _check_app(app)
     path_given = not isinstance(metrics_path, _Default)
+    is_celery = celery_is_asked_for(app)
+    if is_celery:
+        refuse(
+            "a Celery application",
+            metrics_path=path_given,
+            on_request_error=on_request_error != (),
+            console=console is not None,
+            console_dependencies=console_dependencies != (),
+        )
+    else:
+        _check_app(app)
+        refuse("this application", metrics_port=metrics_port is not None)
     settings = checked(
         traces=traces,
         metrics=metrics,
@@ -137,12 +148,18 @@ def instrument(
         journal=journal,
         console=console,
         console_dependencies=console_dependencies,
+        metrics_port=metrics_port,
     )
     if settings.console_dependencies and not isinstance(app, FastAPI):
         raise TypeError(f"console_dependencies: only FastAPI has dependencies, and the application is {app!r}")
     known = get_instrumentation(app)
     if not switched_off() and (known is None or known.settings != settings):
-        apply(app, settings)
+        if isinstance(app, Starlette):
+            apply(app, settings)
+        else:
+            from . import instrument_celery  # imports Celery
+
+            instrument_celery.apply(app, settings)
 
 
 def switched_off() -> bool:
@@ -168,7 +185,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     recent = RecentRuns() if console_path is not None and journal is None else None
     instrumentation = Instrumentation(settings, Ledger(_observers(settings, journal, recent)))
     if settings.metrics:
-        with _signal("OpenTelemetry metrics"):
+        with signal("OpenTelemetry metrics"):
             _add_otel_metrics(instrumentation)
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
@@ -194,13 +211,19 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     return instrumentation
 
 
-def uninstrument(app: Starlette) -> None:
+def uninstrument(app: Starlette | CeleryApplication) -> None:
     """Remove Afterword from an application.
 
     The hooks and the route are removed. Runs already scheduled are still accounted for, and the series stay. Does
     nothing if the application is not instrumented; raises ``TypeError`` if it is not an application.
     """
+    if celery_is_asked_for(app):
+        from . import instrument_celery
+
+        instrument_celery.uninstrument(app)
+        return
     _check_app(app)
+    assert isinstance(app, Starlette)  # noqa: S101  what was just checked
     instrumentation = get_instrumentation(app)
     if instrumentation is None:
         return
@@ -223,13 +246,13 @@ def _observers(settings: Settings, journal: Journal | None, recent: RecentRuns |
     traces: list[TaskObserver] = []
     observers: list[TaskObserver] = []
     if settings.traces:
-        with _signal("traces"):
+        with signal("traces"):
             traces.append(Traces(recognise_task_span, settings.tracer_provider, new_trace=settings.new_trace))
     if settings.metrics and settings.registry is not None and not exported_by_opentelemetry(settings.registry):
-        with _signal("Prometheus series"):
-            observers.append(_prepared(prometheus(settings.registry, oldest_age)))
+        with signal("Prometheus series"):
+            observers.append(prepared(prometheus(settings.registry, oldest_ages)))
     if settings.logs:
-        with _signal("logs"):
+        with signal("logs"):
             observers.append(Logs())
     others = [*observers, *settings.observers]
     if journal is not None:
@@ -240,32 +263,12 @@ def _observers(settings: Settings, journal: Journal | None, recent: RecentRuns |
 def _add_otel_metrics(instrumentation: Instrumentation) -> None:
     """Add the observer of a meter provider; of the global one only when it has been set, perhaps later."""
     provider = instrumentation.settings.meter_provider
-    observer = _prepared(otel_metrics(provider, oldest_age))
+    observer = prepared(otel_metrics(provider, oldest_ages))
     instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
     instrumentation.let_join()
     instrumentation.asks_at = 0.0  # the first request asks again: the provider may be set by then
 
 
-@contextmanager
-def _signal(name: str) -> Iterator[None]:
-    """Leave out a signal whose library fails. Errors that the user has to fix are still raised."""
-    try:
-        yield
-    except Unavailable as reason:
-        emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: f"no {name}: {reason}"})
-    except (ValueError, *EXITS):
-        raise
-    except BaseException as fault:  # noqa: BLE001
-        log_fault(f"there are no {name}, since their library fails", fault)
-
-
-def _prepared(observer: Metrics) -> Metrics:
-    """Start series for the tasks that are declared with ``@task``."""
-    for name in task_names.declared():
-        observer.prepare(name)
-    return observer
-
-
 def _check_app(app: object) -> None:
     if not isinstance(app, Starlette):
-        raise TypeError(f"app: a FastAPI or Starlette application is needed, not {app!r}")
+        raise TypeError(f"app: a FastAPI, Starlette or Celery application is needed, not {app!r}")

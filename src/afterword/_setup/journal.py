@@ -11,6 +11,7 @@ from .._ledger.journal.history import pids
 from .._ledger.journal.journal import Journal, journal_at
 from .._signals.lost import CountsDead, DeadProcess, DeadRun, LinesOfTheDead, LostRuns, SpansOfTheDead, TellsDead
 from .._signals.prometheus import PrometheusFiles
+from .._signals.queues.prometheus import QueuePrometheusFiles
 from .environment import journal_directory, journal_limits
 
 _SOURCE = "Journal"
@@ -55,7 +56,7 @@ class _Keeper:
         tellers += [seen for seen in observers if isinstance(seen, TellsDead)]
         metrics = [seen for seen in observers if isinstance(seen, CountsDead)]
         self._lost = LostRuns(tellers, metrics, self._failed)
-        self._files = [seen for seen in observers if isinstance(seen, PrometheusFiles)]
+        self._files = [seen for seen in observers if isinstance(seen, PrometheusFiles | QueuePrometheusFiles)]
         for files in self._files:
             files.set_journaled(not is_off)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -12,8 +10,6 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,17 +17,12 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
 from .._common import semconv
-from .._common.faults import EXITS
 from .._common.log import emit
-from .._common.model import full_name
 from .._ledger.deferred import drain
 from .._ledger.instrumentation import MetricsRoute, get_instrumentation
-from .._ledger.journal.journal import Journal
-from .._signals.multiprocess import directory
-from .._signals.multiprocess.all_processes import AllProcesses
 from .._signals.process_gauges import sample
 from .._signals.worker_threads import note_limiter
-from .journal import pids_in
+from .exposition import render
 from .occupied_path import Yielding, is_taken
 
 _NAME = "afterword_metrics"
@@ -129,34 +120,3 @@ def remove_route(app: Starlette, route: MetricsRoute) -> None:
     routes: list[Any] = app.router.routes
     if route in routes:
         routes.remove(route)
-
-
-def render(
-    registry: CollectorRegistry, journal: Journal | None, accept: str, encoding: str, wanted: list[str]
-) -> tuple[bytes, dict[str, str]]:
-    """Return what a scrape is answered with, all series or those that are wanted, and its headers. May block."""
-    encode, content_type = _encoder(accept)
-    if journal is not None:
-        journal.recover()  # so that what has died by now is counted
-    path = directory.directory()
-    try:
-        if path is not None and directory.several_processes() and directory.problem_with(path) is None:
-            body = AllProcesses(path, wanted, partial(pids_in, journal)).encoded(encode)
-        else:
-            body = encode(registry.restricted_registry(wanted) if wanted else registry)
-    except (Exception, *EXITS):
-        raise
-    except BaseException as exc:  # otherwise the request would look cancelled
-        raise RuntimeError(f"a collector of the registry raised {full_name(exc)}") from exc
-    headers = {"content-type": content_type}
-    if gzip_accepted(encoding):
-        body = gzip.compress(body, compresslevel=1)
-        headers |= {"content-encoding": "gzip", "vary": "accept-encoding"}
-    return body, headers
-
-
-def _encoder(accept: str) -> tuple[Callable[[Any], bytes], str]:
-    try:
-        return choose_encoder(accept)
-    except Exception:  # noqa: BLE001  an invalid version, for example; the text format always works
-        return choose_encoder("")

@@ -9,7 +9,7 @@ from .._common import semconv
 from .._common.context import bound_keys
 from .._common.exceptions import exc_info
 from .._common.log import Emitter, free_of_bound
-from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 from .._common.validation import findings
 from .severity import LEVELS, client_error_level, request_level
 
@@ -22,8 +22,8 @@ class Logs(TaskObserver):
         self._client_errors = client_error_level()
 
     def scheduled(self, run: TaskRun) -> None:
-        """Log that a run was scheduled."""
-        if self._emitter.least > DEBUG:
+        """Log that a run was scheduled; the next attempt of one is no new run."""
+        if self._emitter.least > DEBUG or (run.attempt or 1) > 1:
             return
         line = self._emitter.line("debug")
         if line is not None:
@@ -54,6 +54,12 @@ class Logs(TaskObserver):
             run._logged = self._emitter.write_traceback(level, event, keys, exc_info(run.exception))
         else:
             line(event, **keys)
+
+    def returned(self, run: TaskRun) -> None:
+        """Log that an attempt of a queue's task did not end it, and why."""
+        line = self._emitter.line("warning" if run.reason is Reason.TAKEN_AWAY else "info")
+        if line is not None:
+            line(semconv.EVENT_RETURNED, **free_of_bound(_outcome(run)))
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Log a failed request: an error with its traceback, or a quieter line for a client error."""
@@ -88,6 +94,8 @@ def _known(keys: dict[str, Any]) -> dict[str, Any]:
 def _identity(run: TaskRun) -> dict[str, Any]:
     """Return the keys that every line of a run has, as far as they are known."""
     keys: dict[str, Any] = {semconv.KEY_TASK: run.name, semconv.KEY_TASK_RUN: run.id}
+    if run.attempt is not None:
+        keys[semconv.KEY_ATTEMPT] = run.attempt
     request = run.request
     if request is not None:
         if request.method is not None:

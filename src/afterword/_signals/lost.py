@@ -24,6 +24,7 @@ class DeadRun(Protocol):
 
     run: str
     task: str
+    engine: str
     function: str | None
     method: str | None
     route: str | None

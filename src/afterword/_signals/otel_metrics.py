@@ -16,9 +16,12 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.context import context_of
-from .._common.model import RequestInfo, TaskRun, full_name
-from .aggregation import Tallies, Tally, TallyingObserver
-from .process_gauges import OldestAge
+from .._common.model import STARLETTE, RequestInfo, TaskRun, full_name
+from .lost import DeadProcess
+from .process_gauges import OldestAges
+from .tallies import depths
+from .tallies.queues import QueueTallies, count_dead
+from .tallies.tasks import Tallies, TalliesOf, Tally, TallyingObserver
 from .worker_threads import worker_threads
 
 _Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
@@ -27,9 +30,13 @@ _Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
 class OtelMetrics(TallyingObserver):
     """Records every transition for OpenTelemetry instruments."""
 
-    def __init__(self, meter_provider: MeterProvider, oldest_age: OldestAge) -> None:
+    def __init__(self, meter_provider: MeterProvider, oldest_ages: OldestAges) -> None:
         meter = meter_provider.get_meter(semconv.SCOPE, __version__)
-        super().__init__(Tallies(timed=False))
+        tallies = Tallies(timed=False)
+        super().__init__(tallies)
+        self.queue_tallies = QueueTallies(timed=False)
+        """What is counted of the tasks of queues, for the same instruments."""
+        self._all: tuple[TalliesOf[Any], ...] = tallies, self.queue_tallies
 
         def counter(metric: semconv.Metric) -> Any:
             return meter.create_counter(metric.name, metric.unit, metric.help)
@@ -54,12 +61,17 @@ class OtelMetrics(TallyingObserver):
             semconv.FAILURES,
             lambda t: [(count, {semconv.ERROR_TYPE: kind}) for kind, count in t.failures.items()],
         )
+        observe(
+            meter.create_observable_counter,
+            semconv.RETURNED,
+            lambda t: [(count, {semconv.TASK_REASON: reason}) for reason, count in t.returned.items()],
+        )
         observe(meter.create_observable_counter, semconv.LOST, lambda t: [(t.lost, {})])
         observe(meter.create_observable_up_down_counter, semconv.PENDING, lambda t: [(t.pending, {})])
         observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
-        _observe_process(meter, oldest_age)
-        self._duration = histogram(semconv.DURATION)
-        self._wait = histogram(semconv.WAIT)
+        _observe_process(meter, oldest_ages)
+        self.duration = histogram(semconv.DURATION)
+        self.wait = histogram(semconv.WAIT)
         self._thread_wait = histogram(semconv.THREAD_WAIT)
         self._request_errors = counter(semconv.REQUEST_ERRORS)
         self._observer_errors = counter(semconv.OBSERVER_ERRORS)
@@ -67,16 +79,24 @@ class OtelMetrics(TallyingObserver):
     def _callback(self, read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_: CallbackOptions) -> Iterable[Observation]:
             return [
-                Observation(value, {semconv.TASK_NAME: tally.name, **attributes})
-                for tally in self._tallies.copies()
+                Observation(
+                    value, {semconv.TASK_NAME: tally.name, semconv.TASK_ENGINE: tally.engine, **attributes}
+                )
+                for tallies in self._all
+                for tally in tallies.copies()
                 for value, attributes in read(tally)
             ]
 
         return callback
 
+    def count_dead(self, dead: DeadProcess) -> None:
+        """Count what a dead process has lost."""
+        count_dead(self._tallies, self.queue_tallies, dead)
+
     def forget(self) -> None:
         """In a forked child, leave the parent's runs to the parent."""
-        self._tallies.forget()
+        for tallies in self._all:
+            tallies.forget()
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run. A run that was scheduled before this observer joined is ignored later."""
@@ -87,7 +107,8 @@ class OtelMetrics(TallyingObserver):
         """Count that a run has started, and how long it waited."""
         if run._metered:
             super().started(run)
-            self._wait.record(run.wait or 0.0, {semconv.TASK_NAME: run.name}, _exemplar_context(run))
+            attributes = {semconv.TASK_NAME: run.name, semconv.TASK_ENGINE: STARLETTE}
+            self.wait.record(run.wait or 0.0, attributes, exemplar_context(run))
 
     def ended(self, run: TaskRun) -> None:
         """Count a run's outcome."""
@@ -96,11 +117,11 @@ class OtelMetrics(TallyingObserver):
         super().ended(run)
         if run.started_at is None:
             return
-        context = _exemplar_context(run)
-        attributes = {semconv.TASK_NAME: run.name}
+        context = exemplar_context(run)
+        attributes = {semconv.TASK_NAME: run.name, semconv.TASK_ENGINE: STARLETTE}
         if run.thread_wait is not None:
             self._thread_wait.record(run.thread_wait, attributes, context)
-        self._duration.record(run.duration or 0.0, {**attributes, semconv.TASK_OUTCOME: str(run.outcome)}, context)
+        self.duration.record(run.duration or 0.0, attributes | {semconv.TASK_OUTCOME: str(run.outcome)}, context)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
@@ -118,21 +139,38 @@ class OtelMetrics(TallyingObserver):
         self._observer_errors.add(1, {semconv.OBSERVER: observer})
 
 
-def _observe_process(meter: Any, oldest_age: OldestAge) -> None:
+def _observe_process(meter: Any, oldest_ages: OldestAges) -> None:
     """Create the gauges of the process: the oldest runs, the worker threads, the version."""
 
     def gauge(metric: semconv.Metric, read: Callable[[], list[Observation]]) -> None:
         meter.create_observable_gauge(metric.name, [lambda _: read()], metric.unit, metric.help)
 
-    states = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
-    gauge(semconv.OLDEST_AGE, lambda: [Observation(oldest_age(s), {semconv.TASK_STATE: s}) for s in states])
+    def ages() -> list[Observation]:
+        return [
+            Observation(age, {semconv.TASK_STATE: state, semconv.TASK_ENGINE: engine})
+            for state, engine, age in oldest_ages()
+        ]
+
+    def named(system: str, queue: str) -> dict[str, str]:
+        return {semconv.MESSAGING_SYSTEM: system, semconv.MESSAGING_DESTINATION: queue}
+
+    def messages() -> list[Observation]:
+        return [Observation(count, named(system, queue)) for system, queue, count, _ in depths.current()]
+
+    def oldest() -> list[Observation]:
+        found = depths.current()
+        return [Observation(age, named(system, queue)) for system, queue, _, age in found if age is not None]
+
+    gauge(semconv.OLDEST_AGE, ages)
+    gauge(semconv.QUEUE_MESSAGES, messages)
+    gauge(semconv.QUEUE_OLDEST_AGE, oldest)
     gauge(semconv.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
     gauge(semconv.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
     gauge(semconv.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
     gauge(semconv.INFO, lambda: [Observation(1, {semconv.VERSION: __version__})])
 
 
-def _exemplar_context(run: TaskRun) -> otel.Context | None:
+def exemplar_context(run: TaskRun) -> otel.Context | None:
     """Return a context with the run's span, which has ended or is not current when the value is recorded."""
     return context_of(run.trace_id, run.span_id, sampled=True) if run.sampled else None
 
@@ -148,10 +186,10 @@ def _forget() -> None:
 forks.in_child(_forget)
 
 
-def otel_metrics(meter_provider: MeterProvider | None, oldest_age: OldestAge) -> OtelMetrics:
+def otel_metrics(meter_provider: MeterProvider | None, oldest_ages: OldestAges) -> OtelMetrics:
     """Return the observer of a meter provider (the global one by default), shared by its applications."""
     provider = meter_provider if meter_provider is not None else get_meter_provider()
     observer = _of_provider.get(provider)
     if observer is None:
-        observer = _of_provider[provider] = OtelMetrics(provider, oldest_age)
+        observer = _of_provider[provider] = OtelMetrics(provider, oldest_ages)
     return observer

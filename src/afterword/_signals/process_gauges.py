@@ -17,13 +17,13 @@ from prometheus_client.registry import Collector
 from .._common import semconv
 from .._common.log import log_fault
 from .multiprocess.numbers import Book
+from .tallies import depths
 from .worker_threads import WorkerThreads, worker_threads
 
-OldestAge = Callable[[str], float]
-"""Returns the age in seconds of the oldest run of this process in a state; the ledger knows."""
+OldestAges = Callable[[], Iterable[tuple[str, str, float]]]
+"""Returns states and engines with the age of the oldest run of this process there; the ledger knows."""
 
 _REFRESH_SECONDS = 1.0
-_STATES = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
 _sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", default=None)
 _THREADS = (semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
 
@@ -36,8 +36,8 @@ def sample() -> None:
 class GaugeCollector(Collector):
     """Reads the values at the time of a scrape."""
 
-    def __init__(self, oldest_age: OldestAge) -> None:
-        self._oldest_age = oldest_age
+    def __init__(self, oldest_ages: OldestAges) -> None:
+        self._oldest_ages = oldest_ages
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that a second registration is an error."""
@@ -46,8 +46,8 @@ class GaugeCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the families with their current values."""
         ages = _family(semconv.OLDEST_AGE)
-        for state in _STATES:
-            ages.add_metric([state], self._oldest_age(state))
+        for state, engine, age in self._oldest_ages():
+            ages.add_metric([state, engine], age)
         threads = [_family(metric) for metric in _THREADS]
         for family, value in zip(threads, _sampled.get() or worker_threads(), strict=True):
             family.add_metric([], value)
@@ -61,9 +61,9 @@ def _family(metric: semconv.Metric) -> GaugeMetricFamily:
 class GaugeWriter:
     """Writes the values of this process for the others, in a thread that starts with its first task."""
 
-    def __init__(self, book: Book, oldest_age: OldestAge) -> None:
-        self._oldest_age = oldest_age
-        self._ages = [(state, book.gauge(semconv.OLDEST_AGE, state)) for state in _STATES]
+    def __init__(self, book: Book, oldest_ages: OldestAges) -> None:
+        self._oldest_ages = oldest_ages
+        self._book = book
         self._threads = [book.gauge(metric) for metric in _THREADS]
         self._started = False
 
@@ -75,8 +75,9 @@ class GaugeWriter:
 
     def refresh(self) -> None:
         """Write the current values."""
-        for state, age in self._ages:
-            age.set(self._oldest_age(state))
+        for state, engine, age in self._oldest_ages():
+            self._book.gauge(semconv.OLDEST_AGE, state, engine).set(age)
+        depths.write(self._book)
         for gauge, value in zip(self._threads, worker_threads(), strict=True):
             gauge.set(value)
 

@@ -10,17 +10,20 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
 from .._common import __version__, forks, semconv
-from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
-from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
-from .aggregation import Tallies, TallyingObserver
+from .._common.cardinality import ERROR_TYPES, ROUTES, TASK_NAMES, admit_status
+from .._common.model import CELERY, RequestInfo, TaskObserver, TaskRun, full_name
 from .lost import DeadProcess
 from .multiprocess.dead_processes import close_as_journaled
 from .multiprocess.directory import directory, problem_with, several_processes
 from .multiprocess.numbers import OwnNumbers, book_at
+from .multiprocess.queue_series import QueueProcessSeries
 from .multiprocess.task_series import ProcessSeries
-from .process_gauges import GaugeCollector, GaugeWriter, OldestAge
+from .process_gauges import GaugeCollector, GaugeWriter, OldestAges
 from .prometheus_families import TallyCollector
 from .registry_collision import describe_collision
+from .tallies.depths import DepthCollector
+from .tallies.queues import QueueTallies, count_dead
+from .tallies.tasks import Tallies, TallyingObserver
 from .worker_threads import note_limiter
 
 
@@ -39,10 +42,11 @@ class Series:
     """All our series in one registry; with several processes, in files of this process."""
 
     tasks: Tallies | ProcessSeries
+    queue_tasks: QueueTallies | QueueProcessSeries
     gauges: GaugeWriter | None = None
 
-    def __init__(self, registry: CollectorRegistry, oldest_age: OldestAge) -> None:
-        self._oldest_age = oldest_age
+    def __init__(self, registry: CollectorRegistry, oldest_ages: OldestAges) -> None:
+        self._oldest_ages = oldest_ages
         self._metrics: dict[semconv.Metric, Counter] = {}
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
@@ -58,12 +62,15 @@ class Series:
             book.open()
             book.gauge(semconv.INFO, __version__).set(1)
             self.tasks = ProcessSeries(book)
-            self.gauges = GaugeWriter(book, self._oldest_age)
+            self.queue_tasks = QueueProcessSeries(book)
+            self.gauges = GaugeWriter(book, self._oldest_ages)
 
     def _keep_in(self, registry: CollectorRegistry) -> None:
         self.tasks = Tallies(timed=True)
-        registry.register(TallyCollector(self.tasks))
-        registry.register(GaugeCollector(self._oldest_age))
+        self.queue_tasks = QueueTallies(timed=True)
+        registry.register(TallyCollector(self.tasks, self.queue_tasks))
+        registry.register(GaugeCollector(self._oldest_ages))
+        registry.register(DepthCollector())
         for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
@@ -76,10 +83,23 @@ class Series:
         else:
             self._metrics[metric].labels(*labels).inc()
 
+    def count_dead(self, dead: DeadProcess) -> None:
+        """Count what a dead process has lost, or make its files agree with its journal."""
+        tasks, queue_tasks = self.tasks, self.queue_tasks
+        if isinstance(tasks, Tallies) and isinstance(queue_tasks, QueueTallies):
+            count_dead(tasks, queue_tasks, dead)
+        elif isinstance(queue_tasks, QueueProcessSeries):
+            close_as_journaled(queue_tasks.book.path, dead)
+            for run in dead.lost:
+                if run.engine == CELERY:
+                    queue_tasks[TASK_NAMES.admit(run.task)].count_lost()
+
     def forget(self) -> None:
         """In a forked child, leave the runs to the parent. Numbers in files restart by themselves."""
         if isinstance(self.tasks, Tallies):
             self.tasks.forget()
+        if isinstance(self.queue_tasks, QueueTallies):
+            self.queue_tasks.forget()
         if self.gauges is not None:
             self.gauges.forget()
 
@@ -121,7 +141,7 @@ def _forget() -> None:
 forks.in_child(_forget)
 
 
-def series_of(registry: CollectorRegistry, oldest_age: OldestAge) -> Series:
+def series_of(registry: CollectorRegistry, oldest_ages: OldestAges) -> Series:
     """Return our series in a registry, created on first access and shared by all applications.
 
     Raises ``Unavailable`` if an unrelated metric with the same name is registered, or if the directory for several
@@ -133,7 +153,7 @@ def series_of(registry: CollectorRegistry, oldest_age: OldestAge) -> Series:
         if wrong is not None:
             raise Unavailable(wrong)
         staging = _Staging()
-        series = Series(staging, oldest_age)
+        series = Series(staging, oldest_ages)
         staging.commit(registry)
         try:
             series.open()
@@ -158,7 +178,7 @@ def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
     return any(type(c).__module__.startswith("opentelemetry.exporter.prometheus") for c in list(collectors))
 
 
-class _Common(TaskObserver):
+class CountsErrors(TaskObserver):
     """What is counted in the same way in this process's memory and in files."""
 
     def __init__(self, series: Series) -> None:
@@ -179,15 +199,19 @@ class _Common(TaskObserver):
         self._series.count(semconv.OBSERVER_ERRORS, observer)
 
 
-class Prometheus(_Common, TallyingObserver):
+class Prometheus(CountsErrors, TallyingObserver):
     """Counts every transition in a ``prometheus_client`` registry."""
 
     def __init__(self, series: Series, tallies: Tallies) -> None:
-        _Common.__init__(self, series)
+        CountsErrors.__init__(self, series)
         TallyingObserver.__init__(self, tallies)
 
+    def count_dead(self, dead: DeadProcess) -> None:
+        """Count what a dead process has lost."""
+        self._series.count_dead(dead)
 
-class PrometheusFiles(_Common):
+
+class PrometheusFiles(CountsErrors):
     """Counts every transition in files, for several processes."""
 
     def __init__(self, series: Series, tasks: ProcessSeries) -> None:
@@ -200,7 +224,7 @@ class PrometheusFiles(_Common):
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Make the files of a dead process agree with its journal."""
-        close_as_journaled(self._tasks.book.path, dead)
+        self._series.count_dead(dead)
 
     def set_journaled(self, journaled: bool) -> None:
         """Say whether the runs of this process are written down."""
@@ -223,9 +247,9 @@ class PrometheusFiles(_Common):
         self._tasks[run.name].count_ended(run)
 
 
-def prometheus(registry: CollectorRegistry, oldest_age: OldestAge) -> Prometheus | PrometheusFiles:
+def prometheus(registry: CollectorRegistry, oldest_ages: OldestAges) -> Prometheus | PrometheusFiles:
     """Return an observer that counts in a registry; see ``series_of`` for what is raised."""
-    series = series_of(registry, oldest_age)
+    series = series_of(registry, oldest_ages)
     if isinstance(series.tasks, Tallies):
         return Prometheus(series, series.tasks)
     return PrometheusFiles(series, series.tasks)

@@ -16,13 +16,13 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from .._common import semconv
-from .aggregation import Histogram, Tallies, Tally
+from .tallies.tasks import Histogram, TalliesOf, Tally
 
 
 class TallyCollector(Collector):
     """Renders the tallies at the time of a scrape."""
 
-    def __init__(self, tallies: Tallies) -> None:
+    def __init__(self, *tallies: TalliesOf[Any]) -> None:
         self._tallies = tallies
 
     def describe(self) -> Iterable[Metric]:
@@ -32,8 +32,9 @@ class TallyCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the families with the current tallies."""
         families = _Families()
-        for tally in self._tallies.copies():
-            families.add(tally)
+        for tallies in self._tallies:
+            for tally in tallies.copies():
+                families.add(tally)
         return families.all()
 
 
@@ -45,6 +46,7 @@ class _Families:
         self.started = _counter(semconv.STARTED)
         self.ended = _counter(semconv.ENDED)
         self.failures = _counter(semconv.FAILURES)
+        self.returned = _counter(semconv.RETURNED)
         self.lost = _counter(semconv.LOST)
         self.pending = _gauge(semconv.PENDING)
         self.running = _gauge(semconv.RUNNING)
@@ -56,21 +58,23 @@ class _Families:
         return list(vars(self).values())
 
     def add(self, tally: Tally) -> None:
-        name = tally.name
-        self.scheduled.add_metric([name], tally.scheduled)
-        self.started.add_metric([name], tally.started)
-        self.pending.add_metric([name], tally.pending)
-        self.running.add_metric([name], tally.running)
+        name, engine = tally.name, tally.engine
+        self.scheduled.add_metric([name, engine], tally.scheduled)
+        self.started.add_metric([name, engine], tally.started)
+        self.pending.add_metric([name, engine], tally.pending)
+        self.running.add_metric([name, engine], tally.running)
         for outcome, count in tally.ended.items():
-            self.ended.add_metric([name, outcome], count)
+            self.ended.add_metric([name, outcome, engine], count)
         for kind, count in tally.failures.items():
-            self.failures.add_metric([name, kind], count)
-        self.lost.add_metric([name], tally.lost)
-        _add(self.wait, [name], tally.wait)
+            self.failures.add_metric([name, kind, engine], count)
+        for reason, count in tally.returned.items():
+            self.returned.add_metric([name, reason, engine], count)
+        self.lost.add_metric([name, engine], tally.lost)
+        _add(self.wait, [name, engine], tally.wait)
         if tally.thread_wait is not None:
-            _add(self.thread_wait, [name], tally.thread_wait)
+            _add(self.thread_wait, [name, engine], tally.thread_wait)
         for outcome, times in tally.durations.items():
-            _add(self.duration, [name, outcome], times)
+            _add(self.duration, [name, outcome, engine], times)
 
 
 def _counter(metric: semconv.Metric) -> CounterMetricFamily:

@@ -100,7 +100,7 @@ class Traces(TaskObserver):
             span = here
             self._open[run] = span, None, adopted
             span.update_name(semconv.SPAN_PREFIX + run.name)
-            span.set_attributes(_attributes(run))
+            span.set_attributes(task_attributes(run))
         else:
             self._stranger = here
             if run.trace_id is None:  # scheduled outside of any trace
@@ -110,7 +110,7 @@ class Traces(TaskObserver):
             else:
                 around = context if parent is here else set_span_in_context(parent, context)
                 name = semconv.SPAN_PREFIX + run.name
-                span = self._tracer.start_span(name, around, SpanKind.INTERNAL, _attributes(run))
+                span = self._tracer.start_span(name, around, SpanKind.INTERNAL, task_attributes(run))
             self._open[run] = span, otel.attach(set_span_in_context(span, context)), None
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
@@ -162,7 +162,7 @@ class Traces(TaskObserver):
         self, run: TaskRun, parent: Span, context: Context, here: Span, start_time: int | None = None
     ) -> Span:
         """Start our span in a context, whose span is ``here``, as a child of the parent or linked to it."""
-        name, attributes = semconv.SPAN_PREFIX + run.name, _attributes(run)
+        name, attributes = semconv.SPAN_PREFIX + run.name, task_attributes(run)
         links: list[Link] = []
         if self._new_trace:
             cause = parent.get_span_context()
@@ -183,7 +183,7 @@ class Traces(TaskObserver):
             _keep(span)
 
 
-def _attributes(run: TaskRun) -> dict[str, Any]:
+def task_attributes(run: TaskRun) -> dict[str, Any]:
     """Return the attributes of a span; each costs as much as a function of ours, so only what is asked for."""
     attributes: dict[str, Any] = {semconv.TASK_NAME: run.name, semconv.TASK_RUN_ID: run.id}
     if run.function != run.name:

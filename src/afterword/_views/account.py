@@ -25,7 +25,7 @@ _OURS: Final = re.compile(
     rf"^[ \t]*(?:# *(?:HELP|TYPE|UNIT)[ \t]+)?(?:{_NAMES})(?:_total|_bucket)?[ \t{{].*$", re.M
 )
 """The lines that matter; an application may have any number of others, and parsing them takes its time."""
-[_NAME] = semconv.SCHEDULED.labels
+_NAME: Final = semconv.SCHEDULED.labels[0]
 _OUTCOME: Final = semconv.ENDED.labels[1]
 _ERROR_TYPE: Final = semconv.FAILURES.labels[1]
 

@@ -14,13 +14,14 @@ from typing import Final
 from ..._common import semconv
 from ..._common.exceptions import exc_info, stacktrace, text
 from ..._common.faults import EXITS
-from ..._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
+from ..._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
 from ..._common.text import clean, middle_cut
 from .layout import Slot
 
 TOLD: Final = "told"
 OUTCOME: Final = "outcome"
 FUNCTION: Final = "function"
+ENGINE: Final = "engine"
 PARENT: Final = "parent"
 SAMPLED: Final = "sampled"
 STATE: Final = semconv.KEY_STATE
@@ -48,7 +49,8 @@ LINE_BEGINS: Final = f'{{"{TOLD}":0,'.encode()
 TOLD_AT: Final = len(LINE_BEGINS) - 2
 
 RUN_AT: Final = len(LINE_BEGINS) + len(f'"{semconv.KEY_TASK_RUN}":"')
-RUN_END: Final = RUN_AT + 32
+RUN_ENDS: Final = b'"'
+"""Where a run's id is in a line, and what follows it."""
 
 ENCODING: Final = "utf-8", "backslashreplace"
 """How lines are encoded: the escape of a lone surrogate is JSON, too."""
@@ -117,6 +119,11 @@ def _remember(kind: Kind) -> str:
     fixed += f',"{SCHEDULED}":'
     _fixed[kind] = fixed
     return fixed
+
+
+def engine_part(run: TaskRun) -> str:
+    """Return what the first part says of a run that another engine runs than Starlette."""
+    return "" if run.engine == STARLETTE else f',"{ENGINE}":{_quoted(run.engine)}'
 
 
 def line(first: str, run: TaskRun) -> bytes:

@@ -15,7 +15,7 @@ from ..._common.faults import EXITS
 from ..._common.model import TaskObserver, TaskRun
 from .journal import Journal
 from .layout import CAPACITY, FREE, LINE_FEED, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
-from .lines import TOLD_BY_OWNER, encoded, first_part, line
+from .lines import TOLD_BY_OWNER, encoded, engine_part, first_part, line
 
 
 def with_journal(
@@ -91,7 +91,7 @@ class Ended(TaskObserver):
                 return
             entry = writer.entries.get(run)
             if entry is None:  # it was scheduled before there was a journal
-                entry = writer.entries[run] = [None, first_part(run), None]
+                entry = writer.entries[run] = [None, first_part(run) + engine_part(run), None]
             entry[2] = writer.segments.append(line(entry[1], run))
         except EXITS:
             raise

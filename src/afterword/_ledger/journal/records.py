@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._common import semconv
-from ..._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
+from ..._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
 from . import lines
 from .layout import Slot
 
@@ -23,6 +23,7 @@ class Record:
     Attributes:
         run: the run's id.
         task: the task's name.
+        engine: what ran it, ``starlette`` or ``celery``.
         function: the function's full name.
         method: the HTTP method of its request.
         route: the route's template.
@@ -58,6 +59,7 @@ class Record:
     task: str
     scheduled_at: float
     process: str
+    engine: str = STARLETTE
     function: str | None = None
     method: str | None = None
     route: str | None = None
@@ -111,7 +113,7 @@ def ended_among(data: bytes, runs: Collection[str], process: str) -> set[str]:
     """Return which of these runs have their end in a segment."""
     ended: set[str] = set()
     for _, line in whole_lines(data) if runs else ():
-        run = line[lines.RUN_AT : lines.RUN_END].decode("ascii", "replace")
+        run = line[lines.RUN_AT : line.find(lines.RUN_ENDS, lines.RUN_AT)].decode("ascii", "replace")
         if run in runs and parse_line(line, process) is not None:
             ended.add(run)
     return ended
@@ -165,6 +167,7 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         task=task,
         scheduled_at=scheduled_at,
         process=process,
+        engine=_text(keys, lines.ENGINE) or STARLETTE,
         function=_text(keys, lines.FUNCTION),
         method=_text(keys, semconv.KEY_METHOD),
         route=_text(keys, semconv.KEY_ROUTE),

@@ -16,7 +16,7 @@ from prometheus_client.mmap_dict import MmapedDict
 
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
-from ..._common.model import STATE_RUNNING, Outcome
+from ..._common.model import STARLETTE, STATE_RUNNING, Outcome
 from ..lost import DeadProcess, DeadRun
 from .shared_file import (
     COUNTER,
@@ -30,12 +30,13 @@ from .shared_file import (
     write_at_once,
 )
 
+_ENGINE = semconv.SCHEDULED.labels[-1]
 _SIGNS = {semconv.SCHEDULED: 1, semconv.ENDED: -1, semconv.LOST: -1}
 _METRICS = {metric.prometheus: metric for metric in (*_SIGNS, semconv.STARTED, semconv.FAILURES)}
 _STARTED = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED)
 
 Series = tuple[semconv.Metric, tuple[str, ...]]
-"""A counter, and the values of its labels, of which the first is a task's name."""
+"""A counter, and the values of its labels, of which the first is a task's name; without Starlette as engine."""
 
 
 def open_runs(path: str, pid: int) -> Counter[str]:
@@ -68,8 +69,8 @@ def _counters(file: str) -> Iterator[tuple[Series, int]]:
         for key, value, *_ in MmapedDict.read_all_values_from_file(file):
             name, _, labels, _ = json.loads(key)
             metric = _METRICS.get(name)
-            if metric is not None:
-                yield (metric, tuple(labels[label] for label in metric.labels)), int(value)
+            if metric is not None and labels.pop(_ENGINE, STARLETTE) == STARLETTE:
+                yield (metric, tuple(labels[label] for label in metric.labels if label != _ENGINE)), int(value)
 
 
 def correct(path: str, dead: DeadProcess) -> None:
@@ -84,12 +85,13 @@ def correct(path: str, dead: DeadProcess) -> None:
     for (_, (name, *_more)), value in _counters(os.path.join(path, lost_file_of(dead.pid))):
         before[name] += value
     is_closed = not os.path.exists(os.path.join(path, file_of(LIVE_SUM, dead.pid)))
-    lost = Counter(run.task for run in dead.lost)
+    in_flight, recovered = _of_starlette(dead.lost), _of_starlette(dead.recovered)
+    lost = Counter(run.task for run in in_flight)
     missing: Counter[Series] = Counter()
     names = {*left, *before, *lost}
     for name in names:
         surplus = left[name] - lost[name] - (0 if is_closed else before[name])
-        uncounted = _latest(dead.recovered, name, surplus)
+        uncounted = _latest(recovered, name, surplus)
         unscheduled = max(0, -surplus)
         missing[semconv.SCHEDULED, (name,)] = unscheduled
         missing.update((semconv.ENDED, (name, str(run.outcome))) for run in uncounted)
@@ -97,15 +99,25 @@ def correct(path: str, dead: DeadProcess) -> None:
         missing[semconv.LOST, (name,)] = left[name] + unscheduled - len(uncounted) - before[name]
     counted.update(missing)
     for name in names:
-        missing.update(_missing_beside(counted, dead, name))
-    values = {key_of(metric, TOTAL, metric.labels, labels): count for (metric, labels), count in missing.items()}
+        missing.update(_missing_beside(counted, in_flight, recovered, name))
+    values = {
+        key_of(metric, TOTAL, metric.labels, (*labels, STARLETTE)): count
+        for (metric, labels), count in missing.items()
+    }
     if any(values.values()):
         write_at_once(final, {key: float(value) for key, value in values.items() if value})
 
 
-def _missing_beside(counted: Counter[Series], dead: DeadProcess, name: str) -> Counter[Series]:
+def _of_starlette(runs: Sequence[DeadRun]) -> list[DeadRun]:
+    """Return the runs whose account is one process's."""
+    return [run for run in runs if run.engine == STARLETTE]
+
+
+def _missing_beside(
+    counted: Counter[Series], in_flight: Sequence[DeadRun], recovered: Sequence[DeadRun], name: str
+) -> Counter[Series]:
     """Return what the counters of a task lack that stand beside the law, once those in it are right."""
-    running = sum(run.state == STATE_RUNNING for run in dead.lost if run.task == name)
+    running = sum(run.state == STATE_RUNNING for run in in_flight if run.task == name)
     started = running + sum(counted[semconv.ENDED, (name, str(outcome))] for outcome in _STARTED)
     failed = counted[semconv.ENDED, (name, str(Outcome.FAILED))]
     failures = sum(
@@ -113,7 +125,7 @@ def _missing_beside(counted: Counter[Series], dead: DeadProcess, name: str) -> C
     )
     missing: Counter[Series] = Counter()
     missing[semconv.STARTED, (name,)] = max(0, started - counted[semconv.STARTED, (name,)])
-    of_failed = [run for run in dead.recovered if run.outcome == Outcome.FAILED]
+    of_failed = [run for run in recovered if run.outcome == Outcome.FAILED]
     for run in _latest(of_failed, name, failed - failures):
         missing[semconv.FAILURES, (name, ERROR_TYPES.admit(str(run.error_type)))] += 1
     return missing

@@ -17,6 +17,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from ..._common import semconv
 from ..._common.log import emit
+from ..._common.model import STARLETTE
 from ..lost import DeadProcess
 from .corrections import correct, open_runs
 from .directory import log_once
@@ -102,7 +103,8 @@ def close_own_account(path: str, pid: int) -> bool:
 def _write_lost(path: str, pid: int, lost: Counter[str]) -> None:
     """Write the lost runs of a dead process atomically. Writing them twice gives the same file."""
     if lost:
-        values = {key_of(semconv.LOST, TOTAL, semconv.LOST.labels, (name,)): float(lost[name]) for name in lost}
+        labels = semconv.LOST.labels
+        values = {key_of(semconv.LOST, TOTAL, labels, (name, STARLETTE)): float(lost[name]) for name in lost}
         write_at_once(os.path.join(path, lost_file_of(pid)), values)
 
 

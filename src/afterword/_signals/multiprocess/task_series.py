@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
-from ..._common.model import Outcome, TaskRun
+from ..._common.model import STARLETTE, Outcome, TaskRun
 from .numbers import Book, Times, all_or_none
 
 
@@ -29,14 +29,14 @@ class TaskSeries:
     def __init__(self, book: Book, name: str) -> None:
         self._book = book
         self._name = name
-        self._scheduled = book.counter(semconv.SCHEDULED, name)
-        self._started = book.counter(semconv.STARTED, name)
-        self._pending = book.gauge(semconv.PENDING, name)
-        self._running = book.gauge(semconv.RUNNING, name)
-        self._wait = book.histogram(semconv.WAIT, name)
+        self._scheduled = book.counter(semconv.SCHEDULED, name, STARLETTE)
+        self._started = book.counter(semconv.STARTED, name, STARLETTE)
+        self._pending = book.gauge(semconv.PENDING, name, STARLETTE)
+        self._running = book.gauge(semconv.RUNNING, name, STARLETTE)
+        self._wait = book.histogram(semconv.WAIT, name, STARLETTE)
         # start all outcomes at 0, so that rate() sees the first failure
-        self._ended = {outcome: book.counter(semconv.ENDED, name, str(outcome)) for outcome in Outcome}
-        self._lost = book.counter(semconv.LOST, name)  # for the same reason; others count there
+        self._ended = {each: book.counter(semconv.ENDED, name, str(each), STARLETTE) for each in Outcome}
+        self._lost = book.counter(semconv.LOST, name, STARLETTE)  # for the same reason; others count there
         self._durations: dict[Outcome, Times] = {}
         self._thread_wait: Times | None = None
         needed = (self._scheduled, self._started, self._pending, self._running, *self._ended.values())
@@ -69,14 +69,15 @@ class TaskSeries:
         self._ended[outcome].inc()
         if outcome is Outcome.FAILED:
             kind = ERROR_TYPES.admit(str(run.error_type))
-            self._book.counter(semconv.FAILURES, self._name, kind).inc()
+            self._book.counter(semconv.FAILURES, self._name, kind, STARLETTE).inc()
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
         times = self._durations.get(outcome)
         if times is None:
-            times = self._durations[outcome] = self._book.histogram(semconv.DURATION, self._name, str(outcome))
+            values = self._name, str(outcome), STARLETTE
+            times = self._durations[outcome] = self._book.histogram(semconv.DURATION, *values)
         times.observe(run.duration or 0.0)
         if run.thread_wait is not None:
             if self._thread_wait is None:
-                self._thread_wait = self._book.histogram(semconv.THREAD_WAIT, self._name)
+                self._thread_wait = self._book.histogram(semconv.THREAD_WAIT, self._name, STARLETTE)
             self._thread_wait.observe(run.thread_wait)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from typing import Any, TypeVar
 
-from .._common import semconv
-from .._common.cardinality import ERROR_TYPES, TASK_NAMES
-from .._common.model import Outcome, TaskObserver, TaskRun
-from .lost import DeadProcess
-from .worker_threads import note_limiter
+from ..._common import semconv
+from ..._common.cardinality import ERROR_TYPES
+from ..._common.model import STARLETTE, Outcome, TaskObserver, TaskRun
+from ..worker_threads import note_limiter
 
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
 
@@ -58,6 +58,8 @@ class Histogram:
 class Tally:
     """The numbers of one task name; ``timed`` adds the histograms."""
 
+    engine = STARLETTE
+
     __slots__ = (
         "durations",
         "ended",
@@ -66,6 +68,7 @@ class Tally:
         "lost",
         "name",
         "never_started",
+        "returned",
         "scheduled",
         "started",
         "thread_wait",
@@ -84,6 +87,7 @@ class Tally:
         # start all outcomes at 0, so that rate() sees the first failure
         self.ended: dict[str, int] = {str(outcome): 0 for outcome in Outcome}
         self.failures: dict[str, int] = {}
+        self.returned: dict[str, int] = {}
         self.lost = 0
         self.wait = Histogram()
         self.thread_wait: Histogram | None = None
@@ -101,26 +105,34 @@ class Tally:
 
     def copy(self) -> Tally:
         """Return a copy in which the law holds."""
-        twin = Tally(self.name, timed=self.timed)
+        twin = type(self)(self.name, timed=self.timed)
         with self.lock:
-            twin.scheduled, twin.started = self.scheduled, self.started
-            twin.never_started, twin.lost = self.never_started, self.lost
-            twin.ended, twin.failures = dict(self.ended), dict(self.failures)
-            twin.wait = self.wait.copy()
-            twin.thread_wait = self.thread_wait.copy() if self.thread_wait is not None else None
-            twin.durations = {outcome: times.copy() for outcome, times in self.durations.items()}
+            self._copy_to(twin)
         return twin
 
+    def _copy_to(self, twin: Any) -> None:
+        twin.scheduled, twin.started = self.scheduled, self.started
+        twin.never_started, twin.lost = self.never_started, self.lost
+        twin.ended, twin.failures, twin.returned = dict(self.ended), dict(self.failures), dict(self.returned)
+        twin.wait = self.wait.copy()
+        twin.thread_wait = self.thread_wait.copy() if self.thread_wait is not None else None
+        twin.durations = {outcome: times.copy() for outcome, times in self.durations.items()}
 
-class Tallies(dict[str, Tally]):
-    """The tallies of all task names, each created on first access."""
+
+AnyTally = TypeVar("AnyTally", bound=Tally)
+
+
+class TalliesOf(dict[str, AnyTally]):
+    """The tallies of all task names of one engine, each created on first access."""
+
+    kind: type[AnyTally]
 
     def __init__(self, *, timed: bool) -> None:
         super().__init__()
         self._timed = timed
 
-    def __missing__(self, name: str) -> Tally:
-        return self.setdefault(name, Tally(name, timed=self._timed))  # another thread may have been first
+    def __missing__(self, name: str) -> AnyTally:
+        return self.setdefault(name, self.kind(name, timed=self._timed))  # another thread may have been first
 
     def forget(self) -> None:
         """In a forked child, leave the numbers to the parent and restart every known name at 0."""
@@ -134,6 +146,12 @@ class Tallies(dict[str, Tally]):
         return [tally.copy() for tally in list(self.values())]
 
 
+class Tallies(TalliesOf[Tally]):
+    """The tallies of Starlette's tasks."""
+
+    kind = Tally
+
+
 class TallyingObserver(TaskObserver):
     """Counts every transition in tallies, each in one step."""
 
@@ -143,15 +161,6 @@ class TallyingObserver(TaskObserver):
     def prepare(self, name: str) -> None:
         """Start all outcomes of a task at 0, so that a rate sees its first failure."""
         self._tallies[name]  # created on access
-
-    def count_dead(self, dead: DeadProcess) -> None:
-        """Count what a dead process has lost; as scheduled, too, since those numbers died with it."""
-        for run in dead.lost:
-            tally = self._tallies[TASK_NAMES.admit(run.task)]
-            with tally.lock:
-                tally.scheduled += 1
-                tally.never_started += 1
-                tally.lost += 1
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run."""

@@ -1,0 +1,175 @@
+"""Where a task runs: its span is open and its context bound from prerun to postrun, and its line written there.
+
+In a child of a prefork pool the main process counts. An eager task has nobody but its caller's process, and is
+counted there. An end that has no state here (a killed child, a time limit, terminate) is told by the main process.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextvars import Token
+from datetime import datetime
+from time import time
+from typing import Any, Final
+
+import structlog
+from opentelemetry import context as otel
+
+from .._common.context import bound_variables, enter_run, leave_run
+from .._common.model import Outcome, Reason, TaskRun
+from . import headers, judgement, pipe, tellers
+from .instrumentation import CeleryInstrumentation, find
+from .judgement import End
+
+RECEIVED: Final = "afterword_received"
+"""When the worker's main process received a message whose visibility is limited, and that limit."""
+
+
+class _Attempt:
+    """An attempt that is open in this process."""
+
+    __slots__ = ("bound", "eager", "known", "outer", "run", "token")
+
+    def __init__(self, known: CeleryInstrumentation, run: TaskRun, eager: bool) -> None:
+        self.known = known
+        self.run = run
+        self.eager = eager
+        self.outer: Token[otel.Context] | None = None
+        self.token: Token[TaskRun | None] | None = None
+        self.bound: Any = None
+
+
+_open: dict[int, _Attempt] = {}
+"""By the identity of the request's context, which Celery keeps until after postrun."""
+
+
+def prerun(sender: Any = None, task: Any = None, **more: Any) -> None:
+    """Receive ``task_prerun``."""
+    task = task if task is not None else sender
+    known = find(getattr(task, "app", None))
+    if known is not None:
+        known.failsafe("the beginning of a task", _begin, known, task)
+
+
+def postrun(sender: Any = None, task: Any = None, retval: Any = None, state: Any = None, **more: Any) -> None:
+    """Receive ``task_postrun``."""
+    task = task if task is not None else sender
+    attempt = _open.pop(id(task.request), None)
+    if attempt is not None:
+        attempt.known.failsafe("the end of a task", _end, attempt, task, state, retval)
+
+
+def _begin(known: CeleryInstrumentation, task: Any) -> None:
+    request = task.request
+    said = _said(request)
+    run = known.run_of(task.app, task.name, said)
+    attempt = _Attempt(known, run, bool(request.is_eager))
+    _open[id(request)] = attempt
+    run._destination = (request.delivery_info or {}).get("routing_key")
+    if attempt.eager:
+        run.request = known.current_request()
+        run._system = None
+        if run.attempt == 1:
+            run.scheduled_at = time()
+            run.wait = 0.0
+        _eagerly(attempt, "publish")
+        _eagerly(attempt, "begin")
+    else:
+        run._around = tellers.remote_context(said)
+        if run.attempt == 1 and run.scheduled_at and not (request.delivery_info or {}).get("redelivered"):
+            run.wait = max(0.0, time() - max(run.scheduled_at, _due(request)))
+    attempt.bound = _bind(headers.bound_by(said))
+    attempt.outer = otel.attach(otel.get_current())
+    started_at, run.started_at = run.started_at, None
+    known.teller.begin(run)
+    run.started_at = started_at or run.started_at
+    attempt.token = enter_run(run)
+
+
+def _said(request: Any) -> dict[str, Any]:
+    """Return what the message said, which Celery keeps as attributes of the request's context."""
+    return {key: value for key, value in vars(request).items() if value is not None}
+
+
+def _due(request: Any) -> float:
+    try:
+        return datetime.fromisoformat(request.eta).timestamp() if isinstance(request.eta, str) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _bind(variables: dict[str, Any]) -> Any:
+    """Bind what was bound where the task was published, without what is bound here already."""
+    here = {variable.name.removeprefix("structlog_") for variable, _ in bound_variables()}
+    missing = {key: value for key, value in variables.items() if key not in here}
+    return structlog.contextvars.bind_contextvars(**missing) if missing else None
+
+
+def _end(attempt: _Attempt, task: Any, state: Any, retval: Any) -> None:
+    known, run = attempt.known, attempt.run
+    end = _judged(attempt, task, state, retval)
+    try:
+        if end is None or _is_for_main(attempt, task):
+            known.teller.hand_over(run)
+            return
+        if attempt.eager:
+            _eagerly(attempt, "end", end)
+            run.outcome = run.reason = None
+        outcome, reason, detail, exc = end
+        run.exception = exc
+        if outcome is None:
+            known.teller.give_back(run, reason or Reason.REQUEUED, detail or "", exc)
+        else:
+            known.teller.close(run, outcome, reason, detail, exc)
+    finally:
+        run.exception = None
+        if attempt.token is not None:
+            leave_run(attempt.token)
+        if attempt.outer is not None:
+            otel.detach(attempt.outer)
+        if attempt.bound:
+            structlog.contextvars.reset_contextvars(**attempt.bound)
+
+
+def _judged(attempt: _Attempt, task: Any, state: Any, retval: Any) -> End | None:
+    if state == "SUCCESS":
+        return judgement.returned_value(retval)
+    if state in ("FAILURE", "RETRY", "REJECTED"):
+        return judgement.raised(retval, task)
+    if state == "IGNORED":
+        return judgement.ignored(retval, task)
+    exc = sys.exc_info()[1]
+    return judgement.raised(exc, task) if attempt.eager and exc is not None else None
+
+
+def _is_for_main(attempt: _Attempt, task: Any) -> bool:
+    """Return whether only the main process can know: Redis may have given the message away meanwhile."""
+    if attempt.eager or not task.acks_late:
+        return False
+    said = getattr(task.request, RECEIVED, None)
+    if not isinstance(said, list | tuple) or len(said) != 2:
+        return False
+    received_at, limit = said
+    return bool(time() - received_at > limit)
+
+
+def _eagerly(attempt: _Attempt, what: str, end: End | None = None) -> None:
+    """Count an eager task in its caller's process, or at its end in the main process."""
+    known, run, books = attempt.known, attempt.run, attempt.known.books
+    if pipe.in_child():
+        if end is not None:
+            run.outcome, run.reason, run.detail, _ = end
+            pipe.count(known, pipe.EAGER, run)
+    elif what == "publish":
+        if run.attempt == 1:
+            books.publish(run)
+    elif what == "begin":
+        books.begin(run)
+    elif end is not None:
+        outcome, reason, detail, exc = end
+        if outcome is None:
+            books.give_back(run, reason or Reason.RETRY, detail or "", exc)
+        else:
+            books.close(run, outcome, reason, detail, exc)
+            if outcome is Outcome.FAILED:
+                tellers.call_back(known, run, exc)

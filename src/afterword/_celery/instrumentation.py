@@ -1,0 +1,128 @@
+"""What one Celery application decided, and the two ledgers: one counts, one tells spans and lines."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from .._common.cardinality import TASK_NAMES
+from .._common.faults import EXITS
+from .._common.model import CELERY, RequestInfo, TaskObserver, TaskRun
+from .._common.task_names import function_name
+from .._common.text import clean_name
+from .._ledger.instrumentation import ATTRIBUTE, Instrumentation, Settings
+from .._ledger.queue import QueueLedger
+from . import headers
+
+_SYSTEMS: Final = {"rediss": "redis", "sentinel": "redis", "sqs": "aws_sqs", "kafka": "kafka", "memory": "memory"}
+"""What OpenTelemetry calls a broker, by the scheme of its address."""
+
+
+_NO_QUOTES: Final = str.maketrans("", "", '"\\\\')
+"""An id is Celery's, or what a user chose; it has to fit into a line of JSON as it is."""
+
+
+class WatchesQueues(Protocol):
+    """Looks into queues."""
+
+    def note(self, queue: str) -> None:
+        """Look into this queue from now on."""
+
+    def stop(self) -> None:
+        """Look no longer."""
+
+
+class CeleryInstrumentation(Instrumentation):
+    """One Celery application's instrumentation.
+
+    Its ``ledger`` counts, in the process that publishes and in the worker's main process. Its ``teller`` has the
+    spans and the lines, and is told in the process where a task runs.
+    """
+
+    __slots__ = ("_functions", "_system", "current_request", "number", "teller", "watch")
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: QueueLedger,
+        tellers: Sequence[TaskObserver],
+        current_request: Callable[[], RequestInfo | None],
+    ) -> None:
+        super().__init__(settings, ledger)
+        self.teller = QueueLedger(tellers, failed=ledger.record_internal_error)
+        self.current_request = current_request
+        """Returns the request that this code belongs to, if the process serves any."""
+        self.number = 0
+        """The identity of its application, which is the same in a forked child."""
+        self.watch: WatchesQueues | None = None
+        """Who looks into the queues that this process publishes to."""
+        self._functions: dict[str, tuple[str, str]] = {}
+        self._system: str | None = None
+
+    @property
+    def books(self) -> QueueLedger:
+        """The ledger that counts."""
+        ledger = self.ledger
+        assert isinstance(ledger, QueueLedger)  # noqa: S101  it was made of one
+        return ledger
+
+    def run_of(self, app: Any, name: Any, said: headers.Headers) -> TaskRun:
+        """Return a new run, as its message says it."""
+        name = name if isinstance(name, str) and name else "(no name)"
+        known = self._functions.get(name)
+        if known is None:
+            known = TASK_NAMES.admit(name), _function(app, name)
+            if known[0] == name:  # as many as there are names
+                self._functions[name] = known
+        run = TaskRun(known[0], known[1], headers.request_of(said), 0, is_async=False)
+        run.engine = CELERY
+        task_id = said.get("id")
+        run.id = clean_name(task_id).translate(_NO_QUOTES) if isinstance(task_id, str) else ""
+        retries = said.get("retries")
+        run.attempt = 1 + (retries if isinstance(retries, int) and retries > 0 else 0)
+        run._system = self.system(app)
+        at = headers.published_at(said)
+        if at is not None:
+            run.scheduled_at = at
+        return run
+
+    def system(self, app: Any) -> str:
+        """Return what OpenTelemetry calls the broker."""
+        if self._system is None:
+            try:
+                address = app.conf.broker_write_url or app.conf.broker_url or "amqp://"
+                scheme = urlsplit(str(address).split(";")[0]).scheme.split("+")[0]
+            except EXITS:
+                raise
+            except BaseException:  # noqa: BLE001  an address that nobody can read
+                scheme = ""
+            self._system = _SYSTEMS.get(scheme, "rabbitmq" if "amqp" in scheme else scheme or "other")
+        return self._system
+
+
+def _function(app: Any, name: str) -> str:
+    task = app._tasks.get(name) if hasattr(app._tasks, "get") else None
+    return name if task is None else function_name(task.run)
+
+
+_known: weakref.WeakValueDictionary[int, CeleryInstrumentation] = weakref.WeakValueDictionary()
+"""By the identity of their application, which is the same in a forked child."""
+
+
+def known_as(number: int) -> CeleryInstrumentation | None:
+    """Return an instrumentation by the identity of its application."""
+    return _known.get(number)
+
+
+def remember(app: Any, instrumentation: CeleryInstrumentation) -> None:
+    """Let an instrumentation be found by the identity of its application."""
+    instrumentation.number = id(app)
+    _known[id(app)] = instrumentation
+
+
+def find(app: Any) -> CeleryInstrumentation | None:
+    """Return the open instrumentation of a Celery application; ``None`` if it has none."""
+    found = getattr(app, "__dict__", {}).get(ATTRIBUTE)
+    return found if isinstance(found, CeleryInstrumentation) and not found.closed else None

@@ -1,0 +1,190 @@
+"""From the children of a prefork pool to the worker's main process, which keeps the account of all.
+
+What a child publishes or skips is counted there. Each message is one line of JSON, short enough for the system to
+write it in one piece, so that children may share the pipe. Only the prefork pool has one: under gevent, a thread
+that reads a pipe would stop the worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import threading
+from typing import Any, Final
+
+from .._common import semconv
+from .._common.faults import EXITS
+from .._common.log import log_fault, once, warn
+from .._common.model import CELERY, Outcome, Reason, RequestInfo, TaskRun
+from .instrumentation import CeleryInstrumentation, known_as
+
+_WHOLE: Final = 4096
+"""What a system writes in one piece, at least on Linux."""
+_ROOM: Final = 1 << 20
+_PATIENCE_SECONDS: Final = 1.0
+_F_SETPIPE_SZ: Final = 1031
+
+
+class _Pipe:
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.reading, self.writing = os.pipe()
+        os.set_blocking(self.writing, False)
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
+
+            fcntl.fcntl(self.writing, _F_SETPIPE_SZ, _ROOM)
+        threading.Thread(target=self._read, name="afterword-children", daemon=True).start()
+
+    def write(self, data: bytes) -> None:
+        """Write one message; main may be busy for a while, but no task waits longer than a second for it."""
+        for _ in range(2):
+            try:
+                os.write(self.writing, data)
+            except BlockingIOError:
+                select.select([], [self.writing], [], _PATIENCE_SECONDS)
+            else:
+                return
+        if once.first("pipe"):
+            warn("the worker's main process does not listen: what its children publish is not counted")
+
+    def _read(self) -> None:
+        left = b""
+        while True:
+            try:
+                data = os.read(self.reading, 1 << 16)
+            except OSError:
+                return
+            *lines, left = (left + data).split(b"\n")
+            for line in lines:
+                try:
+                    _take(json.loads(line))
+                except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
+                    log_fault("counting what a child of the worker has done failed", fault)
+
+
+_pipe: _Pipe | None = None
+
+
+def open_for_children() -> None:
+    """Make the pipe, before the first child is forked."""
+    global _pipe
+    if _pipe is None or _pipe.owner != os.getpid():
+        _pipe = _Pipe()
+
+
+def in_child() -> bool:
+    """Return whether this process is a child of a prefork pool, whose main process counts."""
+    return _pipe is not None and _pipe.owner != os.getpid()
+
+
+def count(
+    known: CeleryInstrumentation,
+    what: str,
+    run: TaskRun,
+    detail: str | None = None,
+    exc: BaseException | None = None,
+) -> None:
+    """Count something that is not the end of one of this worker's messages, here or in the main process."""
+    pipe = _pipe
+    if pipe is None or pipe.owner == os.getpid():
+        _count(known, what, run, detail, exc)
+        return
+    pipe.write(_message(known.number, what, run, detail, exc))
+
+
+def _count(
+    known: CeleryInstrumentation, what: str, run: TaskRun, detail: str | None, exc: BaseException | None
+) -> None:
+    if what == PUBLISH:
+        known.books.publish(run)
+    elif what == FAIL:
+        known.books.publish_failed(run, exc or RuntimeError(detail))
+    elif what == SKIP:
+        known.books.skip(run, detail or "")
+    elif what == EAGER:  # it has run in the child already
+        _replay(known, run)
+
+
+def _replay(known: CeleryInstrumentation, run: TaskRun) -> None:
+    books = known.books
+    outcome, reason, duration = run.outcome, run.reason, run.duration
+    run.outcome = run.reason = run.started_at = None
+    books.publish(run)
+    books.begin(run)
+    run.duration = duration
+    if outcome is not None:
+        books.close(run, outcome, reason, run.detail)
+    elif reason is not None:
+        books.give_back(run, reason, run.detail or "")
+
+
+_TEXTS: Final = (
+    *("id", "name", "function", semconv.KEY_DETAIL),
+    *(semconv.KEY_ERROR_TYPE, semconv.KEY_TRACE_ID, semconv.KEY_SPAN_ID),
+)
+"""Attributes of a run; those that log lines have, too, are called alike."""
+_NUMBERS: Final = (semconv.KEY_ATTEMPT, "duration")
+_OUTCOME: Final = "outcome"
+PUBLISH: Final = "publish"
+FAIL: Final = "fail to publish"
+SKIP: Final = "skip"
+EAGER: Final = "eager"
+"""What is counted."""
+_WHY: Final = semconv.KEY_REASON
+
+
+def _message(app: int, what: str, run: TaskRun, detail: str | None, exc: BaseException | None) -> bytes:
+    said: dict[str, Any] = {key: value for key in _TEXTS if isinstance(value := getattr(run, key), str)}
+    said |= {"app": app, "what": what, **{key: getattr(run, key) for key in _NUMBERS}}
+    if detail is not None:
+        said["why"] = detail[:500]
+    if exc is not None:
+        said["exc"] = f"{type(exc).__module__}.{type(exc).__qualname__}"
+    if run.outcome is not None:
+        said[_OUTCOME] = str(run.outcome)
+    if run.reason is not None:
+        said[_WHY] = str(run.reason)
+    if run.request is not None:
+        said["request"] = [run.request.method, run.request.route, run.request.request_id]
+    data = json.dumps(said, separators=(",", ":")).encode() + b"\n"
+    if len(data) > _WHOLE:
+        for key in ("request", "function", "why", semconv.KEY_DETAIL):
+            said.pop(key, None)
+        data = json.dumps(said, separators=(",", ":")).encode() + b"\n"
+    return data
+
+
+class ChildError(Exception):
+    """Stands for an exception that a child met: its type's name is known, and nothing else."""
+
+
+def _take(said: dict[str, Any]) -> None:
+    known = known_as(said["app"])
+    if known is None:
+        return
+    request = said.get("request")
+    run = TaskRun(
+        said["name"],
+        said.get("function", said["name"]),
+        RequestInfo(*request) if request else None,
+        0,
+        is_async=False,
+    )
+    run.engine = CELERY
+    for key in (*_TEXTS, *_NUMBERS):
+        if said.get(key) is not None:
+            setattr(run, key, said[key])
+    if _OUTCOME in said:
+        run.outcome = Outcome(said[_OUTCOME])
+    if _WHY in said:
+        run.reason = Reason(said[_WHY])
+    why = said.get("why")
+    try:
+        _count(known, said["what"], run, why, ChildError(said["exc"]) if "exc" in said else None)
+    except EXITS:
+        raise
+    except BaseException as fault:  # noqa: BLE001
+        known.record_fault("counting what a child has done", fault)

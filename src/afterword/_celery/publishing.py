@@ -1,0 +1,129 @@
+"""Whoever publishes: a task is scheduled before its message is sent, and dropped if it never is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
+from time import time
+from typing import Any
+
+from celery import signals
+from opentelemetry import context as otel
+from opentelemetry.propagate import inject
+
+from .._common.model import TaskRun
+from .._ledger.runs import inside_observer
+from . import headers, interop, pipe
+from .instrumentation import CeleryInstrumentation, find
+
+_publishing: ContextVar[Publication | None] = ContextVar("afterword_publishing", default=None)
+
+
+class Publication:
+    """One call of ``send_task``."""
+
+    __slots__ = ("app", "around", "instrumentation", "name", "run")
+
+    def __init__(self, instrumentation: CeleryInstrumentation, app: Any, name: Any) -> None:
+        self.instrumentation = instrumentation
+        self.app = app
+        self.name = name
+        self.around = otel.get_current()
+        self.run: TaskRun | None = None
+
+    def open(self, name: Any, said: dict[str, Any], destination: Any) -> None:
+        """Schedule the task, or note that the next attempt of one is published, before the message is sent."""
+        known = self.instrumentation
+        run = known.run_of(self.app, name, said)
+        run._destination = destination if isinstance(destination, str) and destination else None
+        run.request = known.current_request()
+        self.run = run
+        if _is_new(self.app, said):
+            pipe.count(known, pipe.PUBLISH, run)
+        known.teller.publish(run)
+        if run._destination is not None and known.watch is not None:
+            known.watch.note(run._destination)
+
+    def sent(self) -> None:
+        """End the publishing: the message is with the broker."""
+        if self.run is not None:
+            self.instrumentation.teller.sent(self.run)
+
+    def failed(self, exc: BaseException) -> None:
+        """End what never reached the broker. Before any signal, too: a dead result backend fails that early."""
+        known = self.instrumentation
+        if self.run is None:
+            self.open(self.name, {}, None)
+        run = self.run
+        if run is not None:
+            is_new = run.attempt == 1
+            if is_new:
+                pipe.count(known, pipe.FAIL, run, exc=exc)
+            run.outcome = run.reason = None
+            known.teller.publish_failed(run, exc)
+
+
+def _is_new(app: Any, said: dict[str, Any]) -> bool:
+    """Return whether a message is a task, and not the next attempt of one that runs."""
+    if not said.get("retries"):
+        return True
+    task = app.current_worker_task
+    nesting = said.get("replaced_task_nesting") or 0
+    return bool(task is not None and task.request.id == said.get("id") and nesting > (_nesting(task.request)))
+
+
+def _nesting(request: Any) -> int:
+    nesting = getattr(request, "replaced_task_nesting", 0)
+    return nesting if isinstance(nesting, int) else 0
+
+
+def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable[..., Any]:
+    """Return a ``Celery.send_task`` that accounts for what is published."""
+
+    @functools.wraps(original)
+    def send_task(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        known = find(self)
+        if known is None or not is_on() or inside_observer():
+            return original(self, *args, **kwargs)
+        interop.come_last(signals.before_task_publish, before_publish)
+        publication = Publication(known, self, args[0] if args else kwargs.get("name"))
+        token = _publishing.set(publication)
+        around = otel.attach(publication.around)  # to be undone: contrib leaves its span open if the send fails
+        try:
+            result = original(self, *args, **kwargs)
+        except BaseException as exc:
+            known.failsafe("a publish that failed", publication.failed, exc)
+            raise
+        else:
+            known.failsafe("a publish", publication.sent)
+            return result
+        finally:
+            otel.detach(around)
+            _publishing.reset(token)
+
+    return send_task
+
+
+def before_publish(sender: Any = None, headers: Any = None, **more: Any) -> None:
+    """Receive ``before_task_publish``: schedule the task, and give its message what it has to carry."""
+    publication = _publishing.get()
+    if publication is not None and publication.run is None and isinstance(headers, dict):
+        publication.instrumentation.failsafe("a publish", _open, publication, sender, headers, more)
+
+
+def _queue(more: dict[str, Any]) -> Any:
+    """Return where a message goes: the queue that is declared with it, or how it is routed."""
+    declared = more.get("declare")
+    queue = getattr(declared[0], "name", None) if isinstance(declared, list | tuple) and declared else None
+    return queue or more.get("routing_key") or more.get("exchange")
+
+
+def _open(publication: Publication, name: Any, said: dict[str, Any], more: dict[str, Any]) -> None:
+    publication.open(name, said, _queue(more))
+    said[headers.AT] = time()
+    origin = headers.origin(publication.run.request if publication.run is not None else None)
+    if origin:
+        said[headers.FROM] = origin
+    if publication.instrumentation.settings.traces:
+        inject(said)

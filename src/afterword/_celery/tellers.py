@@ -1,0 +1,44 @@
+"""What a process tells of an attempt besides counting it: its context, and the user's callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry import context as otel
+from opentelemetry.propagate import extract
+
+from .._common.model import TaskRun
+from . import headers
+from .instrumentation import CeleryInstrumentation
+
+
+def remote_context(said: Mapping[str, Any]) -> otel.Context | None:
+    """Return OpenTelemetry's context of where a message was published; ``None`` if it has none."""
+    context = extract(headers.carrier(said), otel.Context())
+    return context or None
+
+
+def call_back(known: CeleryInstrumentation, run: TaskRun, exc: BaseException | None) -> None:
+    """Call ``on_task_failure``, in a thread: the worker's main process must not wait for it."""
+    functions = known.settings.on_task_failure
+    if functions:
+
+        def call() -> None:
+            for function in functions:
+                known.failsafe("on_task_failure", _call, function, run, exc)
+
+        threading.Thread(target=call, name="afterword-callback", daemon=True).start()
+
+
+def _call(function: Any, run: TaskRun, exc: BaseException | None) -> None:
+    result = function(run, exc)
+    if inspect.isawaitable(result):
+        asyncio.run(_awaited(result))
+
+
+async def _awaited(result: Any) -> None:
+    await result

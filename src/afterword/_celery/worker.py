@@ -1,0 +1,62 @@
+"""The worker's signals: what its main process and its children set up, and what no ``Request`` is made for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+
+from .._common.model import Outcome, Reason
+from . import attempts, interop, judgement, pipe, publishing, requests, tellers
+from .instrumentation import CeleryInstrumentation, find
+from .unstarted import skip_rest
+
+
+def in_order(**more: Any) -> None:
+    """Put our receivers where contrib's spans are open: it may have been installed after us."""
+    interop.come_last(signals.before_task_publish, publishing.before_publish)
+    interop.come_last(signals.task_prerun, attempts.prerun)
+    interop.come_first(signals.task_postrun, attempts.postrun)
+
+
+def before_child(**more: Any) -> None:
+    """Receive ``worker_before_create_process``, which the prefork pool alone sends."""
+    pipe.open_for_children()
+
+
+def received(sender: Any = None, request: Any = None, **more: Any) -> None:
+    """Receive ``task_received``."""
+    known = find(getattr(sender, "app", None))
+    if known is not None and hasattr(request, "afterword"):
+        known.failsafe("a message", requests.received, request)
+
+
+def unknown(sender: Any = None, message: Any = None, name: Any = None, id: Any = None, **more: Any) -> None:
+    """Receive ``task_unknown``: no task of this name is registered here."""
+    known = find(getattr(sender, "app", None))
+    if known is not None:
+        end = judgement.End(Outcome.ABANDONED, Reason.UNREGISTERED, judgement.UNREGISTERED)
+        known.failsafe("an unknown task", _unreadable, known, sender.app, message, name, end)
+
+
+def rejected(sender: Any = None, message: Any = None, **more: Any) -> None:
+    """Receive ``task_rejected``: a message that cannot be read, or is none of a task."""
+    known = find(getattr(sender, "app", None))
+    said = getattr(message, "headers", None)
+    if known is not None and isinstance(said, dict) and said.get("task") and said.get("id"):
+        end = judgement.End(Outcome.ABANDONED, Reason.INVALID_MESSAGE, judgement.INVALID)
+        known.failsafe("an unreadable message", _unreadable, known, sender.app, message, said["task"], end)
+
+
+def _unreadable(known: CeleryInstrumentation, app: Any, message: Any, name: Any, end: judgement.End) -> None:
+    said = message.headers if isinstance(message.headers, dict) else {}
+    run = known.run_of(app, name, said)
+    run._destination = (message.delivery_info or {}).get("routing_key")
+    run._around = tellers.remote_context(said)
+    outcome, reason, detail, _ = end
+    if outcome is not None and reason is not None:
+        known.books.close_unreceived(run, outcome, reason, detail or "")
+        known.teller.tell_end(run)
+    payload = known.failsafe("an unreadable message", lambda: message.payload)
+    if isinstance(payload, list | tuple) and len(payload) == 3:
+        skip_rest(known, app, run, payload[2])

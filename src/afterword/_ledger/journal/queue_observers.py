@@ -1,0 +1,66 @@
+"""What a worker of a queue notes: only what nobody runs again if the worker dies.
+
+That is what it has begun and whose message it has acknowledged already. A message that is acknowledged late comes
+again, and what it has only received is still the broker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..._common.faults import EXITS
+from ..._common.model import TaskObserver, TaskRun
+from .journal import Journal
+from .layout import CAPACITY, LINE_FEED, RUNNING, STARTED, STARTED_AT, TEXT_AT
+from .lines import encoded, engine_part, first_part
+from .observers import Ended, Told
+
+
+def with_journal(journal: Journal, others: Sequence[TaskObserver]) -> list[TaskObserver]:
+    """Return the observers of a Celery application in their order."""
+    return [Ended(journal), QueueBegun(journal), *others, QueueTold(journal)]
+
+
+class QueueBegun(TaskObserver):
+    """Notes what has begun."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def started(self, run: TaskRun) -> None:
+        """Write the run into a free slot, unless its message comes again."""
+        if run._comes_again:
+            return
+        try:
+            writer = self._journal.writer
+            if (writer is None and (writer := self._journal.open()) is None) or writer.off:
+                return
+            engine = engine_part(run)
+            text = first_part(run) + engine
+            if len(encoded(text)) >= CAPACITY:
+                text = first_part(run, short=True) + engine
+            data = encoded(text)
+            slots = writer.slots
+            try:
+                slot = mapping, at = slots.free.pop()
+            except IndexError:
+                slot = mapping, at = slots.take()
+            end = (start := at + TEXT_AT) + len(data)
+            mapping[start:end] = data
+            mapping[end] = LINE_FEED
+            trace, span = run.trace_id or "", run.span_id or ""
+            STARTED.pack_into(mapping, at + STARTED_AT, run.started_at, trace.encode(), span.encode())
+            mapping[at] = RUNNING  # last, so that a slot that was being written is free
+            writer.entries[run] = [slot, text, None]
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            self._journal.switch_off(fault)
+
+
+class QueueTold(Told):
+    """Notes that an end was told, and forgets an attempt that did not end its task."""
+
+    def returned(self, run: TaskRun) -> None:
+        """Free the slot: the task goes on elsewhere."""
+        self.ended(run)

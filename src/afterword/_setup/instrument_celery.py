@@ -1,0 +1,101 @@
+"""``instrument`` and ``uninstrument`` one Celery application. Celery is imported only by who asks for this."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import signals
+from opentelemetry.metrics import get_meter_provider
+
+from .._celery.instrumentation import CeleryInstrumentation, remember
+from .._celery.interop import recognise_span
+from .._celery.patches import hooks
+from .._celery.queues import Watch
+from .._common.model import RequestInfo, TaskObserver
+from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, set_instrumentation
+from .._ledger.journal.queue_observers import with_journal
+from .._ledger.queue import QueueLedger
+from .._ledger.runs import oldest_ages
+from .._signals.logs import Logs
+from .._signals.missing_sdk import is_set_up
+from .._signals.otel_metrics import otel_metrics
+from .._signals.prometheus import exported_by_opentelemetry
+from .._signals.queues.otel_metrics import QueueOtelMetrics
+from .._signals.queues.prometheus import queue_prometheus
+from .._signals.queues.traces import QueueTraces
+from .._signals.tallies.depths import note
+from .._starlette.http_route import locate
+from .._starlette.state import current_request
+from . import worker_metrics
+from .journal import connect, journal_of
+from .observers import signal
+
+
+def apply(app: Any, settings: Settings) -> Instrumentation | None:
+    """Instrument a Celery application, replacing earlier settings; ``None`` if it cannot be observed."""
+    if not hooks.is_compatible():
+        return None
+    journal = journal_of(settings)
+    counting, telling = _observers(settings)
+    if journal is not None:
+        counting = with_journal(journal, counting)
+    instrumentation = CeleryInstrumentation(settings, QueueLedger(counting), telling, _current_request)
+    if settings.metrics:
+        with signal("OpenTelemetry metrics"):
+            _add_otel_metrics(instrumentation)
+    if journal is not None:
+        instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
+    uninstrument(app)
+    if settings.metrics:
+        instrumentation.watch = Watch(app, instrumentation, note)
+    set_instrumentation(app, instrumentation)
+    remember(app, instrumentation)
+    hooks.install(app)
+    signals.worker_ready.connect(worker_metrics.serve, weak=False, dispatch_uid="afterword_metrics")
+    return instrumentation
+
+
+def uninstrument(app: Any) -> None:
+    """Remove Afterword from a Celery application; does nothing if it is not instrumented."""
+    instrumentation = get_instrumentation(app)
+    if instrumentation is not None:
+        instrumentation.closed = True
+        if isinstance(instrumentation, CeleryInstrumentation) and instrumentation.watch is not None:
+            instrumentation.watch.stop()
+        set_instrumentation(app, None)
+        hooks.uninstall(app)
+
+
+def _observers(settings: Settings) -> tuple[list[TaskObserver], list[TaskObserver]]:
+    """Return the observers that count, and those that tell of one task at a time, where it runs."""
+    counting: list[TaskObserver] = []
+    telling: list[TaskObserver] = []
+    if settings.traces:
+        with signal("traces"):
+            telling.append(QueueTraces(recognise_span, settings.tracer_provider, new_trace=settings.new_trace))
+    if settings.logs:
+        with signal("logs"):
+            telling.append(Logs())
+    registry = settings.registry
+    if settings.metrics and registry is not None and not exported_by_opentelemetry(registry):
+        with signal("Prometheus series"):
+            counting.append(queue_prometheus(registry, oldest_ages))
+    return [*counting, *settings.observers], telling
+
+
+def _add_otel_metrics(instrumentation: Instrumentation) -> None:
+    """Add the observer of a meter provider; of the global one only when it has been set, perhaps later."""
+    provider = instrumentation.settings.meter_provider
+    observer = QueueOtelMetrics(otel_metrics(provider, oldest_ages))
+    instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
+    instrumentation.let_join()
+    instrumentation.asks_at = 0.0  # the first task asks again: the provider may be set by then
+
+
+def _current_request() -> RequestInfo | None:
+    """Return the web request that this code belongs to, if the process serves any."""
+    request = current_request()
+    if request is None:
+        return None
+    locate(request)
+    return request.info

@@ -1,0 +1,34 @@
+"""How an application's observers are made: one that fails is left out, and says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .._common import semconv, task_names
+from .._common.faults import EXITS
+from .._common.log import emit, log_fault
+from .._signals.otel_metrics import OtelMetrics
+from .._signals.prometheus import Prometheus, PrometheusFiles, Unavailable
+
+Metrics = OtelMetrics | Prometheus | PrometheusFiles
+
+
+@contextmanager
+def signal(name: str) -> Iterator[None]:
+    """Leave out a signal whose library fails. Errors that the user has to fix are still raised."""
+    try:
+        yield
+    except Unavailable as reason:
+        emit("error", semconv.EVENT_METRICS, {semconv.KEY_DETAIL: f"no {name}: {reason}"})
+    except (ValueError, *EXITS):
+        raise
+    except BaseException as fault:  # noqa: BLE001
+        log_fault(f"there are no {name}, since their library fails", fault)
+
+
+def prepared(observer: Metrics) -> Metrics:
+    """Start series for the tasks that are declared with ``@task``."""
+    for name in task_names.declared():
+        observer.prepare(name)
+    return observer

@@ -1,0 +1,1 @@
+"""The numbers that all metrics read: of each task, and of each queue."""

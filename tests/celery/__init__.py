@@ -1,0 +1,1 @@
+"""Tasks that Celery runs: on a real Redis, in real workers."""

@@ -1,0 +1,44 @@
+"""A Redis for all tests of this folder, and a stage for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.celery import shop
+from tests.celery.brokers import HAS_REDIS, Redis, redis_server
+from tests.celery.stage import Stage
+from tests.support.accounts import restored_structlog
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Bear with what Celery warns about; without Redis nothing can be played."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker("slow")
+            item.add_marker(pytest.mark.timeout(120))
+            for ignored in ("PendingDeprecationWarning", "DeprecationWarning", "ResourceWarning"):
+                item.add_marker(pytest.mark.filterwarnings(f"ignore::{ignored}"))
+            if not HAS_REDIS:
+                item.add_marker(pytest.mark.skip(reason="no redis-server"))
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    """Provide a Redis."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def stage(tmp_path: Path, redis: Redis) -> Iterator[Stage]:
+    """Provide a stage of its own; workers are started as needed."""
+    redis.client.flushall()
+    with restored_structlog():
+        shop.logging_to(tmp_path)
+        stage = Stage(tmp_path, redis)
+        yield stage
+        stage.close()

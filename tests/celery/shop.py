@@ -1,0 +1,218 @@
+"""A shop whose heavy work Celery does: one task for each situation; for who publishes, and for the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+from celery import Celery, Task
+from celery.exceptions import Ignore, Reject
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+import afterword
+
+
+def append(path: Path, entry: dict[str, Any]) -> None:
+    """Add a line of JSON to a file that all processes share."""
+    data = (json.dumps(entry, default=str) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+class ToFile(SpanExporter):
+    """Writes spans where all processes write theirs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        for span in spans:
+            append(
+                self._path,
+                {
+                    "name": span.name,
+                    "kind": span.kind.name,
+                    "trace": f"{span.context.trace_id:032x}",
+                    "span": f"{span.context.span_id:016x}",
+                    "parent": f"{span.parent.span_id:016x}" if span.parent is not None else None,
+                    "links": [f"{link.context.trace_id:032x}" for link in span.links],
+                    "attributes": dict(span.attributes or {}),
+                    "status": span.status.status_code.name,
+                    "events": [event.name for event in span.events],
+                    "scope": span.instrumentation_scope.name if span.instrumentation_scope else None,
+                    "pid": os.getpid(),
+                },
+            )
+        return SpanExportResult.SUCCESS
+
+
+def tracing(folder: Path) -> TracerProvider:
+    """Return a provider whose spans go to the shared file at once."""
+    provider = TracerProvider(resource=Resource.create({}), shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(ToFile(folder / "spans.jsonl")))
+    return provider
+
+
+def logging_to(folder: Path) -> None:
+    """Let structlog write to the shared file."""
+
+    def write(logger: Any, method: str, event_dict: Any) -> Any:
+        append(folder / "lines.jsonl", {**event_dict, "level": method, "pid": os.getpid()})
+        raise structlog.DropEvent
+
+    processors = [structlog.contextvars.merge_contextvars, afterword.logs.add_context, write]
+    structlog.configure(processors=processors, wrapper_class=structlog.make_filtering_bound_logger(20))
+
+
+def make(
+    folder: Path, broker: str, results: str | None, transport: dict[str, Any] | None = None, **settings: Any
+) -> Celery:
+    """Return the shop's Celery application, with all of its tasks."""
+    app = Celery("shop", broker=broker, backend=results, set_as_current=False)
+    app.conf.update(
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"visibility_timeout": 3600, "socket_connect_timeout": 2} | (transport or {}),
+        result_expires=600,
+        task_default_queue="shop",
+        worker_prefetch_multiplier=1,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        **settings,
+    )
+    add_tasks(app, folder)
+    return app
+
+
+def add_tasks(app: Celery, folder: Path) -> None:
+    """Declare the tasks."""
+
+    def task(name: str, **options: Any) -> Any:
+        return app.task(name=f"shop.{name}", shared=False, **options)
+
+    def wait_for(gate: str) -> None:
+        append(folder / "begun.jsonl", {"gate": gate, "pid": os.getpid()})
+        while not (folder / gate).exists():
+            time.sleep(0.02)
+
+    @task("works")
+    def works(value: Any = None) -> Any:
+        structlog.get_logger().info("working")
+        return value
+
+    @task("fails")
+    def fails(value: Any = None) -> None:
+        raise ValueError("no such order")
+
+    @task("expected", throws=(KeyError,))
+    def expected() -> None:
+        raise KeyError("sku")
+
+    @task("waits")
+    def waits(gate: str) -> None:
+        wait_for(gate)
+
+    @task("waits_late", acks_late=True)
+    def waits_late(gate: str) -> None:
+        wait_for(gate)
+
+    @task("waits_lost", acks_late=True, reject_on_worker_lost=True)
+    def waits_lost(gate: str) -> None:
+        wait_for(gate)
+
+    @task("retries", bind=True, max_retries=5, default_retry_delay=0)
+    def retries(self: Task, times: int, then: str = "works") -> None:
+        if self.request.retries < times:
+            raise self.retry(exc=ConnectionError("not yet"), countdown=0, max_retries=times)
+        if then == "fails":
+            raise ValueError("still not")
+
+    @task("gives_up", autoretry_for=(ConnectionError,), max_retries=2, default_retry_delay=0, retry_backoff=False)
+    def gives_up() -> None:
+        raise ConnectionError("never")
+
+    @task("ignores")
+    def ignores() -> None:
+        raise Ignore
+
+    @task("rejects")
+    def rejects() -> None:
+        raise Reject("bad order", requeue=False)
+
+    @task("requeues", bind=True, acks_late=True)
+    def requeues(self: Task) -> None:
+        if not self.request.delivery_info["redelivered"]:
+            raise Reject("not now", requeue=True)
+
+    @task("replaces", bind=True)
+    def replaces(self: Task) -> None:
+        raise self.replace(works.s(3))
+
+    @task("publishes")
+    def publishes() -> None:
+        works.delay(1)
+
+    @task("soft", soft_time_limit=0.2)
+    def soft() -> None:
+        while True:
+            time.sleep(0.02)
+
+    @task("hard", time_limit=0.5)
+    def hard() -> None:
+        while True:
+            time.sleep(0.02)
+
+    @task("exits")
+    def exits() -> None:
+        sys.exit(3)
+
+    @task("killed")
+    def killed() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @task("killed_once", bind=True, acks_late=True, reject_on_worker_lost=True)
+    def killed_once(self: Task) -> None:
+        if not self.request.delivery_info["redelivered"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @task("coroutine")
+    async def coroutine() -> None:
+        await asyncio.sleep(0)
+
+    @task("coroutine_ignored", ignore_result=True)
+    async def coroutine_ignored() -> None:
+        await asyncio.sleep(0)
+
+    @task("unstorable")
+    def unstorable() -> Any:
+        return threading.Lock()
+
+    @task("adds")
+    def adds(*values: Any) -> Any:
+        return len(values)
+
+    @task("limited", rate_limit="600/m")
+    def limited() -> None:
+        """Do nothing, but not too often."""
+
+    @task("runs_inside")
+    def runs_inside() -> None:
+        works.apply(args=[1])
+
+    @task("handles")
+    def handles(request: Any, exc: Any, traceback: Any) -> None:
+        """Be an errback that Celery calls as a function."""

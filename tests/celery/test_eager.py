@@ -1,0 +1,55 @@
+"""Tasks that Celery runs in the caller's process: scheduled, begun and ended there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.celery import shop
+from tests.celery.brokers import Redis
+from tests.celery.stage import Stage
+from tests.support.accounts import restored_structlog
+
+
+@pytest.fixture
+def eager(tmp_path: Path, redis: Redis) -> Iterator[Stage]:
+    """Provide a stage whose tasks run where they are called."""
+    with restored_structlog():
+        shop.logging_to(tmp_path)
+        stage = Stage(tmp_path, redis, task_always_eager=True)
+        yield stage
+        stage.close()
+
+
+def test_success(eager: Stage):
+    """An eager task is scheduled, runs and succeeds at once."""
+    result = eager.publish("works", 1)
+    assert result.get() == 1
+    assert eager.counted() == {"scheduled works": 1, "started works": 1, "ended works succeeded": 1}
+    eager.tells(result.id, "succeeded")
+
+
+def test_failure(eager: Stage):
+    """An eager task that raises has failed; its caller gets a result, as without us."""
+    result = eager.publish("fails")
+    assert result.state == "FAILURE"
+    assert eager.counted() == {"scheduled fails": 1, "started fails": 1, "ended fails failed": 1}
+    eager.tells(result.id, "failed exception")
+
+
+def test_failure_that_is_raised(eager: Stage):
+    """An eager task whose exception reaches the caller has failed, too."""
+    eager.app.conf.task_eager_propagates = True
+    with pytest.raises(ValueError, match="no such order"):
+        eager.publish("fails")
+    assert eager.counted() == {"scheduled fails": 1, "started fails": 1, "ended fails failed": 1}
+
+
+def test_retries(eager: Stage):
+    """Retries of an eager task run inside it: one task, whose outer attempts are returned."""
+    result = eager.publish("retries", 2)
+    expected = {"scheduled retries": 1, "started retries": 3, "returned retries retry": 2}
+    assert eager.counted() == {**expected, "ended retries succeeded": 1}
+    eager.tells(result.id, "retry", "retry", "succeeded")

@@ -1,0 +1,173 @@
+"""What interrupts a task: limits, signals, revocations, shutdowns. It ends once, whoever is left to tell."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.celery.stage import Stage
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+def test_terminated(stage: Stage, pool: str):
+    """A task that is terminated while it runs is cancelled: revoked, once."""
+    stage.worker(pool)
+    result = stage.publish("waits", "gate")
+    stage.wait_begun("gate")
+    stage.app.control.revoke(result.id, terminate=True)
+    stage.settles("scheduled waits", "started waits", "ended waits cancelled")
+    stage.tells(result.id, "cancelled revoked")
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_terminated_where_celery_cannot(stage: Stage, pool: str):
+    """Where a pool cannot terminate, the task goes on, and its account with it."""
+    stage.worker(pool)
+    result = stage.publish("waits", "gate")
+    stage.wait_begun("gate")
+    stage.app.control.revoke(result.id, terminate=True)
+    stage.open("gate")
+    stage.settles("scheduled waits", "started waits", "ended waits succeeded")
+    stage.tells(result.id, "succeeded")
+
+
+def test_revoked_before_it_began(stage: Stage):
+    """A task that is revoked before it begins is dropped: revoked."""
+    stage.worker("prefork", "-c1")
+    first = stage.publish("waits", "gate")
+    stage.wait_begun("gate")
+    second = stage.publish("works")
+    stage.app.control.revoke(second.id)
+    wait_until(lambda: stage.app.control.inspect(timeout=1).revoked() and stage.counted()["held works"] == 1)
+    stage.open("gate")
+    stage.settles(
+        *("scheduled waits", "started waits", "ended waits succeeded", "scheduled works", "ended works dropped")
+    )
+    stage.tells(first.id, "succeeded")
+    stage.tells(second.id, "dropped revoked")
+
+
+def test_soft_time_limit(stage: Stage):
+    """A task that runs into its soft time limit raises, and has failed."""
+    stage.worker()
+    result = stage.publish("soft")
+    stage.settles("scheduled soft", "started soft", "ended soft failed")
+    stage.tells(result.id, "failed exception")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "gevent"])
+def test_hard_time_limit(stage: Stage, pool: str):
+    """A task that runs into its hard time limit has failed: time_limit, once."""
+    stage.worker(pool)
+    result = stage.publish("hard")
+    stage.settles("scheduled hard", "started hard", "ended hard failed")
+    stage.tells(result.id, "failed time_limit")
+    [line] = stage.lines(result.id)
+    assert line["error_type"].endswith("TimeLimitExceeded")
+
+
+def test_a_killed_child(stage: Stage):
+    """A task whose process is killed has failed: worker_lost, told by the worker's main process."""
+    stage.worker()
+    result = stage.publish("killed")
+    stage.settles("scheduled killed", "started killed", "ended killed failed")
+    stage.tells(result.id, "failed worker_lost")
+
+
+def test_a_killed_child_whose_message_goes_back(stage: Stage):
+    """Where the message of a lost child goes back, the attempt is returned, and the next one ends the task."""
+    stage.worker()
+    result = stage.publish("killed_once")
+    stage.settles(
+        *("scheduled killed_once", "2 started killed_once"),
+        *("returned killed_once worker_lost", "ended killed_once succeeded"),
+    )
+    stage.tells(result.id, "worker_lost", "succeeded")
+
+
+def test_exit(stage: Stage):
+    """A task that calls sys.exit takes its process along, and has failed: worker_lost."""
+    stage.worker()
+    result = stage.publish("exits")
+    stage.settles("scheduled exits", "started exits", "ended exits failed")
+    stage.tells(result.id, "failed worker_lost")
+
+
+def test_the_rest_of_a_chain_after_a_killed_child(stage: Stage):
+    """When the process of a chain's step is killed, the main process tells that the rest is skipped."""
+    stage.worker()
+    (stage.signature("killed", immutable=True) | stage.signature("works")).apply_async()
+    stage.settles(
+        *("scheduled killed", "started killed", "ended killed failed"), *("scheduled works", "ended works skipped")
+    )
+
+
+def test_warm_shutdown(stage: Stage):
+    """At a warm shutdown what runs ends, and what was only received is in the queue again."""
+    worker = stage.worker("prefork", "-c1")
+    first = stage.publish("waits", "gate")
+    stage.wait_begun("gate")
+    second = stage.publish("works")
+    wait_until(lambda: stage.counted()["held works"] == 1)
+    worker.signal(signal.SIGTERM)
+    stage.open("gate")
+    worker.wait()
+    assert stage.told(first.id) == ["succeeded"]
+    assert stage.told(second.id) == []
+    assert stage.redis.client.llen("shop") == 1
+
+
+def test_cold_shutdown(stage: Stage):
+    """A cold shutdown cancels a task whose message was acknowledged early: nothing will run it again."""
+    worker = stage.worker()
+    result = stage.publish("waits", "gate")
+    stage.wait_begun("gate")
+    # Celery hangs if it is told before it knows that the task was accepted
+    wait_until(lambda: sum(stage.counted()[f"running {name}"] for name in ("waits", "waits_late")) == 1)
+    worker.signal(signal.SIGQUIT)
+    worker.wait()
+    stage.tells(result.id, "cancelled worker_shutdown")
+
+
+def test_cold_shutdown_of_a_late_acknowledged_task(stage: Stage):
+    """A cold shutdown puts a message back that is acknowledged late: its attempt is returned."""
+    worker = stage.worker()
+    result = stage.publish("waits_late", "gate")
+    stage.wait_begun("gate")
+    # Celery hangs if it is told before it knows that the task was accepted
+    wait_until(lambda: sum(stage.counted()[f"running {name}"] for name in ("waits", "waits_late")) == 1)
+    worker.signal(signal.SIGQUIT)
+    worker.wait()
+    stage.tells(result.id, "worker_shutdown")
+    stage.worker()
+    stage.open("gate")
+    stage.tells(result.id, "worker_shutdown", "succeeded")
+
+
+def test_children_that_are_replaced(stage: Stage):
+    """Children that end after so many tasks leave nothing out of the account."""
+    stage.worker("prefork", "-c1", "--max-tasks-per-child=2")
+    for _ in range(5):
+        stage.publish("publishes")
+    stage.settles(
+        *("5 scheduled publishes", "5 started publishes", "5 ended publishes succeeded"),
+        *("5 scheduled works", "5 started works", "5 ended works succeeded"),
+    )
+
+
+def test_longer_than_the_visibility_timeout(stage: Stage):
+    """Of copies that run at once, since Redis took the message away, one ends the task, others are returned."""
+    settings = "transport = dict(visibility_timeout=1, unacked_restore_interval=1, unacked_restore_throttle=1)"
+    for _ in range(2):
+        stage.worker("prefork", "-c1", SHOP_SETTINGS=settings)
+    result = stage.publish("waits_late", "gate")
+    stage.wait_begun("gate", 2)
+    stage.open("gate")
+    wait_until(lambda: len(stage.told(result.id)) >= 2, 30, stage.report)
+    stage.settles(
+        *("scheduled waits_late", "2 started waits_late"),
+        *("returned waits_late taken_away", "ended waits_late succeeded"),
+    )
+    stage.tells(result.id, "taken_away", "succeeded")

@@ -1,0 +1,58 @@
+"""A whole worker that is killed: what nobody runs again is lost, and told once; the rest comes again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.celery.stage import Stage
+from tests.support.waiting import wait_until
+
+
+def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
+    """What a killed worker had begun, its message acknowledged, is lost: the next one finds it in the journal."""
+    journal = str(tmp_path / "journal")
+    worker = stage.worker("prefork", "-c2", AFTERWORD_JOURNAL=journal)
+    first, second = stage.publish("waits", "gate"), stage.publish("waits", "gate")
+    stage.wait_begun("gate", 2)
+    third = stage.publish("works")
+    wait_until(lambda: stage.counted()["held works"] == 1)
+    worker.kill()
+    stage.workers.remove(worker)
+    stage.worker("prefork", "-c1", AFTERWORD_JOURNAL=journal)
+    stage.settles("2 scheduled waits", "2 lost waits", "scheduled works")
+    for result in (first, second):
+        assert stage.told(result.id) == ["lost"]
+        [span] = [span for span in stage.spans(result.id) if span["kind"] != "PRODUCER"]
+        assert span["attributes"]["background_task.outcome"] == "lost"
+    assert stage.told(third.id) == []
+
+
+def test_what_comes_again_is_not_lost(stage: Stage, tmp_path: Path):
+    """A task that is acknowledged late comes again when its worker was killed, so it is not lost."""
+    journal = str(tmp_path / "journal")
+    settings = "transport = dict(visibility_timeout=2, unacked_restore_interval=1, unacked_restore_throttle=1)"
+    worker = stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
+    result = stage.publish("waits_late", "gate")
+    stage.wait_begun("gate")
+    worker.kill()
+    stage.workers.remove(worker)
+    stage.open("gate")
+    stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
+    stage.settles("scheduled waits_late", "started waits_late", "ended waits_late succeeded")
+    stage.tells(result.id, "succeeded")
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
+def test_a_journal_in_one_process(stage: Stage, tmp_path: Path, pool: str):
+    """In a pool without children, too, the next worker tells what was lost with the last one."""
+    journal = str(tmp_path / "journal")
+    worker = stage.worker(pool, AFTERWORD_JOURNAL=journal)
+    result = stage.publish("waits", "gate")
+    stage.wait_begun("gate")
+    worker.kill()
+    stage.workers.remove(worker)
+    stage.worker(pool, AFTERWORD_JOURNAL=journal)
+    stage.settles("scheduled waits", "lost waits")
+    assert stage.told(result.id) == ["lost"]

@@ -1,0 +1,32 @@
+"""What ``celery -A tests.celery.worker worker`` imports: the shop, told by the environment where everything is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import REGISTRY
+
+import afterword
+from tests.celery import shop
+
+folder = Path(os.environ["SHOP_FOLDER"])
+settings: dict[str, Any] = {}
+exec(os.environ.get("SHOP_SETTINGS", ""), {}, settings)
+
+shop.logging_to(folder)
+provider = shop.tracing(folder)
+if "before" in os.environ.get("SHOP_CONTRIB", ""):
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+    CeleryInstrumentor().instrument(tracer_provider=provider)
+app = shop.make(folder, os.environ["SHOP_BROKER"], os.environ.get("SHOP_RESULTS"), **settings)
+for name in os.environ.get("SHOP_WITHOUT", "").split():
+    app.tasks.pop(name)
+if "SHOP_BARE" not in os.environ:
+    afterword.instrument(app, tracer_provider=provider, registry=REGISTRY)
+if "after" in os.environ.get("SHOP_CONTRIB", ""):
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+
+    CeleryInstrumentor().instrument(tracer_provider=provider)
