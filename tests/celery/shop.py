@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
@@ -21,6 +22,9 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 import afterword
+
+OWN = prometheus_client.CollectorRegistry()
+"""What the user counts in a child is in no registry that the main process serves."""
 
 
 def append(path: Path, entry: dict[str, Any]) -> None:
@@ -166,6 +170,10 @@ def add_tasks(app: Celery, folder: Path) -> None:
     def publishes() -> None:
         works.delay(1)
 
+    @task("publishes_badly")
+    def publishes_badly() -> None:
+        works.apply_async(serializer="no-such-serializer")
+
     @task("soft", soft_time_limit=0.2)
     def soft() -> None:
         while True:
@@ -208,6 +216,11 @@ def add_tasks(app: Celery, folder: Path) -> None:
     @task("limited", rate_limit="600/m")
     def limited() -> None:
         """Do nothing, but not too often."""
+
+    @task("counts")
+    def counts() -> None:
+        own = prometheus_client.Counter("shop_monthly_statements", "Counted in the child.", registry=OWN)
+        own.inc()
 
     @task("runs_inside")
     def runs_inside() -> None:

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import afterword
 from tests.celery import shop
-from tests.celery.brokers import Redis, free_port, plain_environment
+from tests.celery.brokers import RabbitMQ, Redis, free_port, plain_environment
 from tests.support import ROOT
 from tests.support.waiting import wait_until
 
@@ -98,12 +98,12 @@ class Worker:
 class Stage:
     """A broker, a publisher and its workers; each test has one of its own, and perhaps shares a worker."""
 
-    def __init__(self, folder: Path, redis: Redis, **settings: Any) -> None:
+    def __init__(self, folder: Path, redis: Redis | RabbitMQ, **settings: Any) -> None:
         self.folder = folder
         self.redis = redis
         self.registry = CollectorRegistry()
         self.provider = shop.tracing(folder)
-        self.app = shop.make(folder, redis.url, redis.results, **settings)
+        self.app = shop.make(folder, redis.url, settings.pop("result_backend", redis.results), **settings)
         self.workers: list[Worker] = []
         self._before: Numbers = Counter()
         self._gone: Numbers = Counter()
@@ -153,7 +153,7 @@ class Stage:
             )
         worker = Worker(self, name, port, process, log)
         self.workers.append(worker)
-        if "SHOP_BARE" in environment:
+        if any(key.startswith("SHOP_BARE") for key in environment):
             wait_until(lambda: b" ready." in log.read_bytes(), SECONDS)
         else:
             wait_until(worker.is_ready, SECONDS, log.read_text)

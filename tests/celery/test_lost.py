@@ -17,7 +17,7 @@ def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
     first, second = stage.publish("waits", "gate"), stage.publish("waits", "gate")
     stage.wait_begun("gate", 2)
     third = stage.publish("works")
-    wait_until(lambda: stage.counted()["held works"] == 1)
+    wait_until(lambda: stage.counted()["held works"] == 1 and stage.counted()["running waits"] == 2)
     worker.kill()
     stage.workers.remove(worker)
     stage.worker("prefork", "-c1", AFTERWORD_JOURNAL=journal)
@@ -26,6 +26,8 @@ def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
         assert stage.told(result.id) == ["lost"]
         [span] = [span for span in stage.spans(result.id) if span["kind"] != "PRODUCER"]
         assert span["attributes"]["background_task.outcome"] == "lost"
+        [published] = [span for span in stage.spans(result.id) if span["kind"] == "PRODUCER"]
+        assert (span["trace"], span["parent"]) == (published["trace"], published["span"])
     assert stage.told(third.id) == []
 
 
@@ -36,6 +38,7 @@ def test_what_comes_again_is_not_lost(stage: Stage, tmp_path: Path):
     worker = stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
     result = stage.publish("waits_late", "gate")
     stage.wait_begun("gate")
+    wait_until(lambda: stage.counted()["running waits_late"] == 1)
     worker.kill()
     stage.workers.remove(worker)
     stage.open("gate")
@@ -51,6 +54,7 @@ def test_a_journal_in_one_process(stage: Stage, tmp_path: Path, pool: str):
     worker = stage.worker(pool, AFTERWORD_JOURNAL=journal)
     result = stage.publish("waits", "gate")
     stage.wait_begun("gate")
+    wait_until(lambda: stage.counted()["running waits"] == 1)
     worker.kill()
     stage.workers.remove(worker)
     stage.worker(pool, AFTERWORD_JOURNAL=journal)

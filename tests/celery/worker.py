@@ -25,7 +25,8 @@ app = shop.make(folder, os.environ["SHOP_BROKER"], os.environ.get("SHOP_RESULTS"
 for name in os.environ.get("SHOP_WITHOUT", "").split():
     app.tasks.pop(name)
 if "SHOP_BARE" not in os.environ:
-    afterword.instrument(app, tracer_provider=provider, registry=REGISTRY)
+    port = int(os.environ["SHOP_METRICS_PORT"]) if "SHOP_METRICS_PORT" in os.environ else None
+    afterword.instrument(app, tracer_provider=provider, registry=REGISTRY, metrics_port=port)
 if "after" in os.environ.get("SHOP_CONTRIB", ""):
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
 

@@ -11,7 +11,9 @@ from time import time
 from typing import Any
 
 from celery.worker import state
+from opentelemetry.trace import get_current_span
 
+from .._common.context import hex_ids
 from .._common.model import Outcome, Reason, TaskRun
 from .._ledger.deferred import defer, drain
 from . import attempts, judgement, redelivery, tellers
@@ -43,7 +45,9 @@ def run_of(known: CeleryInstrumentation, request: Any) -> TaskRun:
     """Return the run that a request is an attempt of."""
     run = known.run_of(request.app, request.type, request.request_dict)
     run._destination = (request.delivery_info or {}).get("routing_key")
-    run._around = tellers.remote_context(request.request_dict)
+    run._around = around = tellers.remote_context(request.request_dict)
+    if around is not None:  # the span that it was published in, until it has one of its own
+        run.trace_id, run.span_id, run.sampled = hex_ids(get_current_span(around).get_span_context())
     return run
 
 
