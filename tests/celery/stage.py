@@ -126,6 +126,31 @@ class Stage:
         name = f"w{len(self.workers)}"
         port = free_port()
         log = self.folder / f"{name}.log"
+        more = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        if not any(option.startswith("-c") for option in options):
+            more.append("-c2")
+        command = ["worker", "-P", pool, "-Q", queue, "-n", f"{name}@%h", *more, *options]
+        process = self._start(command, port, log, environment)
+        worker = Worker(self, name, port, process, log)
+        self.workers.append(worker)
+        if any(key.startswith("SHOP_BARE") for key in environment):
+            wait_until(lambda: b" ready." in log.read_bytes(), SECONDS)
+        else:
+            wait_until(worker.is_ready, SECONDS, log.read_text)
+        return worker
+
+    def beat(self, port: int, settings: str) -> Worker:
+        """Start beat, and wait until it is ready."""
+        log = self.folder / "beat.log"
+        command = ["beat", "-s", str(self.folder / "schedule"), "--pidfile", ""]
+        beat = Worker(self, "beat", port, self._start(command, port, log, {"SHOP_SETTINGS": settings}), log)
+        self.workers.append(beat)
+        wait_until(beat.is_ready, SECONDS, log.read_text)
+        return beat
+
+    def _start(
+        self, command: list[str], port: int, log: Path, environment: dict[str, str]
+    ) -> subprocess.Popen[bytes]:
         known = {
             "SHOP_FOLDER": str(self.folder),
             "SHOP_BROKER": self.redis.url,
@@ -135,15 +160,9 @@ class Stage:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
             "PYTHONWARNINGS": "ignore",
         }
-        more = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        if not any(option.startswith("-c") for option in options):
-            more.append("-c2")
         with log.open("wb") as output:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "celery", "-A", "tests.celery.worker", "worker", "-P", pool),
-                    *("-Q", queue, "-n", f"{name}@%h", "-l", "INFO", *more, *options),
-                ],
+            return subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "tests.celery.worker", *command, "-l", "INFO"],
                 cwd=self.folder,
                 env=plain_environment() | known | environment,
                 stdin=subprocess.DEVNULL,
@@ -151,13 +170,6 @@ class Stage:
                 stderr=output,
                 start_new_session=True,
             )
-        worker = Worker(self, name, port, process, log)
-        self.workers.append(worker)
-        if any(key.startswith("SHOP_BARE") for key in environment):
-            wait_until(lambda: b" ready." in log.read_bytes(), SECONDS)
-        else:
-            wait_until(worker.is_ready, SECONDS, log.read_text)
-        return worker
 
     # --- what is done -------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.celery.brokers import free_port
-from tests.celery.stage import Stage
+from tests.celery.stage import SECONDS, Stage
 from tests.support.waiting import wait_until
 
 
@@ -68,6 +68,16 @@ def test_several_processes(stage: Stage, tmp_path: Path, pool: str):
         *("scheduled retries", "2 started retries", "returned retries retry", "ended retries succeeded"),
     )
     wait_until(lambda: "shop_monthly_statements_total 1.0" in worker.scrape())
+
+
+def test_beat(stage: Stage):
+    """What beat publishes is scheduled in its process, which serves its own metrics."""
+    port = free_port()
+    stage.worker("solo")
+    beat = stage.beat(port, "beat_schedule = dict(often=dict(task='shop.works', schedule=0.5))")
+    wait_until(lambda: 'background_task_scheduled_total{background_task_engine="celery"' in beat.scrape(), SECONDS)
+    wait_until(lambda: stage.counted()["ended works succeeded"] >= 2, SECONDS)
+    assert beat.numbers()["scheduled works"] >= 2
 
 
 def test_a_law_of_the_worker(stage: Stage):

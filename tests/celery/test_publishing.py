@@ -23,6 +23,15 @@ def test_a_publish_is_counted_and_traced(stage: Stage):
     assert (span["trace"], span["parent"]) == (request["trace"], request["span"])
 
 
+def test_a_countdown_that_redis_does_not_wait_for(stage: Stage, caplog: pytest.LogCaptureFixture):
+    """A countdown beyond the visibility time-out is warned of, once a task: its copies would all run."""
+    for countdown in (10, 7200, 7200):
+        stage.publish("works", countdown=countdown)
+    [line] = [line for line in caplog.messages if "visibility_timeout" in line]
+    assert "shop.works" in line
+    assert stage.counted() == {"scheduled works": 3}
+
+
 def test_a_publish_that_fails_is_dropped(stage: Stage):
     """A message that cannot be sent raises as without us, and its task is dropped: publish_failed."""
     with pytest.raises(Exception, match="no-such-serializer"):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 from contextvars import Token
-from datetime import datetime
 from time import time
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from opentelemetry import context as otel
 
 from .._common.context import bound_variables, enter_run, leave_run
 from .._common.model import Outcome, Reason, TaskRun
-from . import headers, judgement, pipe, tellers
+from . import headers, judgement, pipe, redelivery, tellers
 from .instrumentation import CeleryInstrumentation, find
 from .judgement import End
 
@@ -77,7 +76,7 @@ def _begin(known: CeleryInstrumentation, task: Any) -> None:
     else:
         run._around = tellers.remote_context(said)
         if run.attempt == 1 and run.scheduled_at and not (request.delivery_info or {}).get("redelivered"):
-            run.wait = max(0.0, time() - max(run.scheduled_at, _due(request)))
+            run.wait = max(0.0, time() - max(run.scheduled_at, redelivery.due(request.eta)))
     attempt.bound = _bind(headers.bound_by(said))
     attempt.outer = otel.attach(otel.get_current())
     started_at, run.started_at = run.started_at, None
@@ -89,13 +88,6 @@ def _begin(known: CeleryInstrumentation, task: Any) -> None:
 def _said(request: Any) -> dict[str, Any]:
     """Return what the message said, which Celery keeps as attributes of the request's context."""
     return {key: value for key, value in vars(request).items() if value is not None}
-
-
-def _due(request: Any) -> float:
-    try:
-        return datetime.fromisoformat(request.eta).timestamp() if isinstance(request.eta, str) else 0.0
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def _bind(variables: dict[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from opentelemetry.propagate import inject
 
 from .._common.model import TaskRun
 from .._ledger.runs import inside_observer
-from . import headers, interop, pipe
+from . import headers, interop, pipe, redelivery
 from .instrumentation import CeleryInstrumentation, find
 
 _publishing: ContextVar[Publication | None] = ContextVar("afterword_publishing", default=None)
@@ -44,6 +44,8 @@ class Publication:
         known.teller.publish(run)
         if run._destination is not None and known.watch is not None:
             known.watch.note(run._destination)
+        if said.get("eta"):
+            redelivery.warn_of_countdown(self.app, known, run.name, said["eta"])
 
     def sent(self) -> None:
         """End the publishing: the message is with the broker."""

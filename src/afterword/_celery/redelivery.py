@@ -6,8 +6,15 @@ RabbitMQ closes the channel instead.
 
 from __future__ import annotations
 
+from datetime import datetime
 from time import time
-from typing import Any
+from typing import Any, Final
+
+from .._common.log import once, warn
+from .instrumentation import CeleryInstrumentation
+
+_USUAL_TIMEOUT: Final = 3600.0
+"""How long Redis waits for an acknowledgement if nothing is said."""
 
 
 def look(request: Any) -> None:
@@ -28,3 +35,24 @@ def visibility_timeout(channel: Any) -> float | None:
         return None
     limit = getattr(channel, "visibility_timeout", None)
     return float(limit) if isinstance(limit, int | float) else None
+
+
+def due(eta: Any) -> float:
+    """Return when a message is due, in seconds since the epoch; 0 for one that is due at once."""
+    try:
+        return datetime.fromisoformat(eta).timestamp() if isinstance(eta, str) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def warn_of_countdown(app: Any, known: CeleryInstrumentation, name: str, eta: Any) -> None:
+    """Warn once a task of a countdown that Redis does not wait for: every worker would run a copy."""
+    if known.system(app) == "redis":
+        limit = (app.conf.broker_transport_options or {}).get("visibility_timeout", _USUAL_TIMEOUT)
+        if due(eta) - time() > limit and once.first("countdown", name):
+            warn(
+                "%s is published with a countdown longer than Redis waits for its acknowledgement (%s s), so it "
+                "will run several times; raise visibility_timeout in broker_transport_options",
+                name,
+                limit,
+            )

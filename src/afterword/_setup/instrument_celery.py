@@ -51,7 +51,8 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
     set_instrumentation(app, instrumentation)
     remember(app, instrumentation)
     hooks.install(app)
-    signals.worker_ready.connect(worker_metrics.serve, weak=False, dispatch_uid="afterword_metrics")
+    for ready in (signals.worker_ready, signals.beat_init):
+        ready.connect(worker_metrics.serve, weak=False, dispatch_uid="afterword_metrics")
     return instrumentation
 
 

@@ -1,4 +1,4 @@
-"""``/metrics`` of a Celery worker, served by its main process, which counts for all of its children."""
+"""``/metrics`` of a Celery worker, served by its main process, which counts for all its children; and of beat."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _served: dict[int, tuple[int, ThreadingHTTPServer]] = {}
 
 
 def serve(sender: Any = None, **more: Any) -> None:
-    """Receive ``worker_ready``: start the series of the worker's tasks, and serve them if there is a port."""
+    """Receive ``worker_ready`` or ``beat_init``: start the series, and serve them if there is a port."""
     app = getattr(sender, "app", None)
     instrumentation = get_instrumentation(app) if hasattr(app, "__dict__") else None
     if instrumentation is not None and not instrumentation.closed:
