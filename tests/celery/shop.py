@@ -64,6 +64,48 @@ class ToFile(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
+class Board(afterword.TaskObserver):
+    """An observer of the user's, which writes down what it is told."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "board.jsonl"
+
+    def _write(self, what: str, run: afterword.TaskRun) -> None:
+        said = {"what": what, "id": run.id, "reason": run.reason, "outcome": run.outcome, "attempt": run.attempt}
+        append(self._path, {**said, "engine": run.engine, "pid": os.getpid()})
+
+    def scheduled(self, run: afterword.TaskRun) -> None:
+        self._write("scheduled", run)
+
+    def started(self, run: afterword.TaskRun) -> None:
+        self._write("started", run)
+
+    def returned(self, run: afterword.TaskRun) -> None:
+        self._write("returned", run)
+
+    def ended(self, run: afterword.TaskRun) -> None:
+        self._write("ended", run)
+
+
+def failing(folder: Path) -> Any:
+    """Return a callback for failed tasks."""
+
+    def called(run: afterword.TaskRun, exc: BaseException | None) -> None:
+        append(folder / "alerts.jsonl", {"id": run.id, "exc": type(exc).__name__, "how": "sync"})
+
+    return called
+
+
+def failing_slowly(folder: Path) -> Any:
+    """Return an async callback for failed tasks."""
+
+    async def called(run: afterword.TaskRun, exc: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        append(folder / "alerts.jsonl", {"id": run.id, "exc": type(exc).__name__, "how": "async"})
+
+    return called
+
+
 def tracing(folder: Path) -> TracerProvider:
     """Return a provider whose spans go to the shared file at once."""
     provider = TracerProvider(resource=Resource.create({}), shutdown_on_exit=False)
@@ -129,6 +171,10 @@ def add_tasks(app: Celery, folder: Path) -> None:
     @task("waits")
     def waits(gate: str) -> None:
         wait_for(gate)
+
+    @task("naps")
+    def naps() -> None:
+        time.sleep(0.03)
 
     @task("waits_late", acks_late=True)
     def waits_late(gate: str) -> None:

@@ -187,7 +187,7 @@ class Stage:
 
     def begun(self, gate: str) -> int:
         """Return how often a task began to wait for a gate."""
-        return sum(entry["gate"] == gate for entry in self._read("begun.jsonl"))
+        return sum(entry["gate"] == gate for entry in self.read("begun.jsonl"))
 
     def wait_begun(self, gate: str, times: int = 1) -> None:
         """Wait until a task waits for a gate."""
@@ -224,12 +224,12 @@ class Stage:
 
     def lines(self, task_id: str | None = None) -> list[dict[str, Any]]:
         """Return our log lines of all processes, perhaps of one task."""
-        lines = [line for line in self._read("lines.jsonl") if str(line["event"]).startswith("background_task.")]
+        lines = [line for line in self.read("lines.jsonl") if str(line["event"]).startswith("background_task.")]
         return [line for line in lines if task_id is None or line.get("task_run") == task_id]
 
     def spans(self, task_id: str | None = None) -> list[dict[str, Any]]:
         """Return the spans of all processes, perhaps of one task."""
-        spans = list(self._read("spans.jsonl"))
+        spans = list(self.read("spans.jsonl"))
         if task_id is None:
             return spans
         return [span for span in spans if span["attributes"].get("background_task.run.id") == task_id]
@@ -258,7 +258,7 @@ class Stage:
             lambda: f"{self.attempts(task_id)} and {self.told(task_id)} are not {wanted}{self.report()}",
         )
 
-    def _read(self, name: str) -> Iterator[dict[str, Any]]:
+    def read(self, name: str) -> Iterator[dict[str, Any]]:
         path = self.folder / name
         if path.exists():
             for line in path.read_text().splitlines():

@@ -71,7 +71,7 @@ def test_what_was_bound_and_the_baggage_travel(stage: Stage):
     stage.tells(result.id, "succeeded")
     [line] = stage.lines(result.id)
     assert line["order"] == 7
-    own = [line for line in stage._read("lines.jsonl") if line["event"] == "working"]
+    own = [line for line in stage.read("lines.jsonl") if line["event"] == "working"]
     assert [(each["order"], each["task"], each["task_run"]) for each in own] == [(7, "shop.works", result.id)]
 
 

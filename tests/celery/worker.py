@@ -26,7 +26,14 @@ for name in os.environ.get("SHOP_WITHOUT", "").split():
     app.tasks.pop(name)
 if "SHOP_BARE" not in os.environ:
     port = int(os.environ["SHOP_METRICS_PORT"]) if "SHOP_METRICS_PORT" in os.environ else None
-    afterword.instrument(app, tracer_provider=provider, registry=REGISTRY, metrics_port=port)
+    afterword.instrument(
+        app,
+        tracer_provider=provider,
+        registry=REGISTRY,
+        metrics_port=port,
+        observers=[shop.Board(folder)],
+        on_task_failure=[shop.failing(folder), shop.failing_slowly(folder)],
+    )
 if "after" in os.environ.get("SHOP_CONTRIB", ""):
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
 

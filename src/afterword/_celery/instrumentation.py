@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -70,6 +71,8 @@ class CeleryInstrumentation(Instrumentation):
 
     def run_of(self, app: Any, name: Any, said: headers.Headers) -> TaskRun:
         """Return a new run, as its message says it."""
+        if self.late is not None and monotonic() >= self.asks_at:
+            self.let_join()
         name = name if isinstance(name, str) and name else "(no name)"
         known = self._functions.get(name)
         if known is None:

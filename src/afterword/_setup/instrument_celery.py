@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import Any, Final
 
 from celery import signals
 from opentelemetry.metrics import get_meter_provider
+from opentelemetry.trace import TracerProvider, get_tracer_provider
 
 from .._celery.instrumentation import CeleryInstrumentation, remember
 from .._celery.interop import recognise_span
 from .._celery.patches import hooks
 from .._celery.queues import Watch
+from .._common.faults import contained
 from .._common.model import RequestInfo, TaskObserver
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, set_instrumentation
 from .._ledger.journal.queue_observers import with_journal
@@ -29,6 +32,10 @@ from .._starlette.state import current_request
 from . import worker_metrics
 from .journal import connect, journal_of
 from .observers import signal
+
+_FLUSH_MILLISECONDS: Final = 1000
+_providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
+"""The providers of Celery applications, besides the global one."""
 
 
 def apply(app: Any, settings: Settings) -> Instrumentation | None:
@@ -53,7 +60,19 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
     hooks.install(app)
     for ready in (signals.worker_ready, signals.beat_init):
         ready.connect(worker_metrics.serve, weak=False, dispatch_uid="afterword_metrics")
+    signals.worker_process_shutdown.connect(flush_child, weak=False, dispatch_uid="afterword_flush")
+    if settings.tracer_provider is not None:
+        _providers.add(settings.tracer_provider)
     return instrumentation
+
+
+def flush_child(**more: Any) -> None:
+    """Receive ``worker_process_shutdown``: a child ends without what would export its last spans at exit."""
+    for provider in {id(each): each for each in (get_tracer_provider(), *_providers)}.values():
+        flush = getattr(provider, "force_flush", None)
+        if flush is not None:
+            with contained():
+                flush(_FLUSH_MILLISECONDS)
 
 
 def uninstrument(app: Any) -> None:

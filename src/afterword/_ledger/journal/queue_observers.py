@@ -48,8 +48,8 @@ class QueueBegun(TaskObserver):
             end = (start := at + TEXT_AT) + len(data)
             mapping[start:end] = data
             mapping[end] = LINE_FEED
-            trace, span = run.trace_id or "", run.span_id or ""
-            STARTED.pack_into(mapping, at + STARTED_AT, run.started_at, trace.encode(), span.encode())
+            # its span is open in the process that runs it; what is known here is where it was published
+            STARTED.pack_into(mapping, at + STARTED_AT, run.started_at, b"", b"", run.sampled)
             mapping[at] = RUNNING  # last, so that a slot that was being written is free
             writer.entries[run] = [slot, text, None]
         except EXITS:
