@@ -95,9 +95,9 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 clean:  ## remove the environments and everything that was made
 	rm -rf .venv .venv-oldest .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
-# The tests start a real Prometheus, look at the console in a browser, and check types with node.
+# The tests start a real Prometheus, Redis and RabbitMQ, look at the console in a browser, and check types with node.
 debian:
-	@.ci/debian-packages prometheus npm chromium
+	@.ci/debian-packages prometheus npm chromium redis-server rabbitmq-server
 
 # --- environments ---------------------------------------------------------------------------------------------
 
