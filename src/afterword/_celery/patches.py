@@ -70,6 +70,8 @@ class CeleryHooks:
 
     def __init__(self) -> None:
         self.users: set[int] = set()
+        self.receivers: list[tuple[Any, Callable[..., None]]] = [*_RECEIVERS]
+        """The receivers of signals; ``_setup`` adds its own."""
         self._originals: list[tuple[Any, str, Any, Any]] = []
         self._changing = forks.lock()
 
@@ -103,7 +105,7 @@ class CeleryHooks:
                 hook = make(original, lambda: bool(self.users))
                 self._originals.append((owner, name, original, hook))
                 setattr(owner, name, hook)
-            for signal, receiver in _RECEIVERS:
+            for signal, receiver in self.receivers:
                 signal.connect(receiver, weak=False)
         worker.in_order()
 
@@ -117,7 +119,7 @@ class CeleryHooks:
                 if getattr(owner, name) is hook:
                     setattr(owner, name, original)
             self._originals.clear()
-            for signal, receiver in _RECEIVERS:
+            for signal, receiver in self.receivers:
                 signal.disconnect(receiver)
 
 

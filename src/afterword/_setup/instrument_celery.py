@@ -58,9 +58,6 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
     set_instrumentation(app, instrumentation)
     remember(app, instrumentation)
     hooks.install(app)
-    for ready in (signals.worker_ready, signals.beat_init):
-        ready.connect(worker_metrics.serve, weak=False, dispatch_uid="afterword_metrics")
-    signals.worker_process_shutdown.connect(flush_child, weak=False, dispatch_uid="afterword_flush")
     if settings.tracer_provider is not None:
         _providers.add(settings.tracer_provider)
     return instrumentation
@@ -73,6 +70,13 @@ def flush_child(**more: Any) -> None:
         if flush is not None:
             with contained():
                 flush(_FLUSH_MILLISECONDS)
+
+
+hooks.receivers += [
+    (signals.worker_ready, worker_metrics.serve),
+    (signals.beat_init, worker_metrics.serve),
+    (signals.worker_process_shutdown, flush_child),
+]
 
 
 def uninstrument(app: Any) -> None:
