@@ -180,6 +180,13 @@ def add_tasks(app: Celery, folder: Path) -> None:
     def waits_late(gate: str) -> None:
         wait_for(gate)
 
+    @task("waits_apart", acks_late=True)
+    def waits_apart(gate: str) -> None:
+        append(folder / "begun.jsonl", {"gate": gate, "pid": os.getpid()})
+        number = (folder / "begun.jsonl").read_text().count(f'"gate": "{gate}"')
+        while not (folder / f"{gate}{number}").exists():
+            time.sleep(0.02)
+
     @task("waits_lost", acks_late=True, reject_on_worker_lost=True)
     def waits_lost(gate: str) -> None:
         wait_for(gate)

@@ -101,9 +101,11 @@ def _end(attempt: _Attempt, task: Any, state: Any, retval: Any) -> None:
     known, run = attempt.known, attempt.run
     end = _judged(attempt, task, state, retval)
     try:
-        if end is None or _is_for_main(attempt, task):
+        if end is None:  # the main process tells
             known.teller.hand_over(run)
             return
+        if known.failsafe("asking the broker", _is_taken_away, attempt, task):
+            end = judgement.given_back(Reason.TAKEN_AWAY, judgement.TAKEN_AWAY)
         if attempt.eager:
             _eagerly(attempt, "end", end)
             run.outcome = run.reason = None
@@ -134,15 +136,17 @@ def _judged(attempt: _Attempt, task: Any, state: Any, retval: Any) -> End | None
     return judgement.raised(exc, task) if attempt.eager and exc is not None else None
 
 
-def _is_for_main(attempt: _Attempt, task: Any) -> bool:
-    """Return whether only the main process can know: Redis may have given the message away meanwhile."""
-    if attempt.eager or not task.acks_late:
-        return False
-    said = getattr(task.request, RECEIVED, None)
-    if not isinstance(said, list | tuple) or len(said) != 2:
+def _is_taken_away(attempt: _Attempt, task: Any) -> bool:
+    """Return whether Redis has given the message away meanwhile, as the main process finds in a moment, too."""
+    request = task.request
+    said = getattr(request, RECEIVED, None)
+    if attempt.eager or not task.acks_late or not isinstance(said, list | tuple) or len(said) != 2:
         return False
     received_at, limit = said
-    return bool(time() - received_at > limit)
+    if time() - received_at <= limit:
+        return False
+    with task.app.connection_for_write() as connection:
+        return not redelivery.is_there(connection.default_channel, request.properties["delivery_tag"])
 
 
 def _eagerly(attempt: _Attempt, what: str, end: End | None = None) -> None:

@@ -24,9 +24,13 @@ def look(request: Any) -> None:
         channel: Any = getattr(request.message, "channel", None)
         limit = visibility_timeout(channel)
         if limit is not None and time() - delivery.received_at > limit:
-            tag = request.message.delivery_tag
-            with channel.conn_or_acquire() as client:
-                delivery.taken = not client.hexists(channel.unacked_key, tag)
+            delivery.taken = not is_there(channel, request.message.delivery_tag)
+
+
+def is_there(channel: Any, tag: Any) -> bool:
+    """Return whether Redis still waits for the acknowledgement of a message; asked before it is sent."""
+    with channel.conn_or_acquire() as client:
+        return bool(client.hexists(channel.unacked_key, tag))
 
 
 def visibility_timeout(channel: Any) -> float | None:

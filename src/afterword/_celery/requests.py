@@ -184,7 +184,7 @@ def _ended(request: Any, end: End, *, told: bool = True) -> None:
         return
     known, run = delivery.known, delivery.run
     if delivery.taken:
-        end, told = judgement.given_back(Reason.TAKEN_AWAY, judgement.TAKEN_AWAY), False
+        end = judgement.given_back(Reason.TAKEN_AWAY, judgement.TAKEN_AWAY)
     outcome, reason, detail, exc = end
     _watched.pop(run, None)
     if outcome is None:
