@@ -192,6 +192,15 @@ def complaint(url: str) -> str:
     return answer.err
 
 
+def test_what_a_queue_carries_breaks_no_law():
+    """A task that Celery runs has its own account; its publisher alone cannot know how it ended."""
+    published = SCHEDULED.replace("}", ',background_task_engine="celery"}')
+    with serving(SOUND + published + "\n") as (address, _):
+        told = afterword("account", address)
+    assert told.code == 0, told
+    assert "shop.mail (celery)" in told.out
+
+
 @pytest.mark.parametrize(
     ("reply", "says"),
     [

@@ -14,6 +14,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from .._common import semconv
+from .._common.model import STARLETTE
 
 _TOTAL, _BUCKET, _BOUND = "_total", "_bucket", "le"
 _METRICS: Final = (
@@ -26,6 +27,7 @@ _OURS: Final = re.compile(
 )
 """The lines that matter; an application may have any number of others, and parsing them takes its time."""
 _NAME: Final = semconv.SCHEDULED.labels[0]
+_ENGINE: Final = semconv.SCHEDULED.labels[1]
 _OUTCOME: Final = semconv.ENDED.labels[1]
 _ERROR_TYPE: Final = semconv.FAILURES.labels[1]
 
@@ -59,6 +61,7 @@ class Account:
     """One task's account."""
 
     name: str
+    engine: str = STARLETTE
     scheduled: int = 0
     pending: int = 0
     running: int = 0
@@ -77,7 +80,12 @@ class Account:
 
     @property
     def missing(self) -> int:
-        """Scheduled runs that are neither in flight nor ended nor lost: none, by the law."""
+        """Scheduled runs that are neither in flight nor ended nor lost: none, by the law.
+
+        Of what a queue carries to other processes, no single one has the whole account.
+        """
+        if self.engine != STARLETTE:
+            return 0
         return self.scheduled - self.in_flight - self.ended.total() - self.lost
 
 
@@ -98,7 +106,9 @@ def read(metrics: str, content_type: str = "") -> Accounts | None:
             for sample in family.samples:
                 name = sample.labels.get(_NAME)
                 if name is not None:
-                    _add(accounts.setdefault(name, Account(name)), sample)
+                    engine = sample.labels.get(_ENGINE, STARLETTE)
+                    name = name if engine == STARLETTE else f"{name} ({engine})"
+                    _add(accounts.setdefault(name, Account(name, engine)), sample)
     except Exception as fault:  # the parser raises whatever comes of it
         raise ValueError(f"what it answers cannot be read as metrics: {fault}") from fault
     return dict(sorted(accounts.items()))
