@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from .._common import semconv
-from .._common.model import STATE_RUNNING
+from .._common.model import STARLETTE, STATE_RUNNING
 from .._common.text import clean_name
 from .._ledger.journal.records import Record
 from .account import Account, Accounts, broken
@@ -51,7 +51,7 @@ def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
         unbalanced = {one.name: one for one in broken(accounts.values())}
         wrong = unbalanced if wrong is None else {name: unbalanced[name] for name in wrong if name in unbalanced}
         if not wrong:
-            count = sum(one.scheduled for one in accounts.values())
+            count = sum(one.scheduled for one in accounts.values() if one.engine == STARLETTE)
             good = f"Each of the {count:,} runs since the start of the metrics is in flight, has ended or is lost."
             return check("account", GOOD, good)
         if attempt < _TRIES - 1:
@@ -59,8 +59,8 @@ def account(read: Callable[[], Accounts | None] | None) -> dict[str, Any]:
     name, one = next(iter((wrong or {}).items()))
     name = clean_name(name)
     more = f"; and {len(wrong) - 1} more tasks" if wrong and len(wrong) > 1 else ""
-    told = one.in_flight + one.ended.total() + one.lost
-    return check("account", BAD, f"{name}: {one.scheduled} scheduled, but {told} in flight, ended or lost{more}.")
+    known = one.in_flight + one.ended.total() + one.lost
+    return check("account", BAD, f"{name}: {one.scheduled} scheduled, but {known} in flight, ended or lost{more}.")
 
 
 class Usual:
