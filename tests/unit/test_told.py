@@ -13,7 +13,7 @@ from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from pydantic import BaseModel, ValidationError, field_validator
 from starlette.background import BackgroundTask
 
-from afterword._common import exceptions as told
+from afterword._common.errors import exceptions as told
 from afterword.logs import OpenTelemetryLogs
 from afterword.testing._recorder import Recorder
 from tests.support.asgi import ask

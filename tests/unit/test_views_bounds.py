@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from afterword._common.exceptions import from_record
+from afterword._common.errors.exceptions import from_record
 from afterword._common.model import Outcome, Reason, RequestInfo
 from afterword._ledger.journal.history import Filter
 from afterword._views import causes, now, requests, runs, summary, tasks

@@ -12,7 +12,7 @@ import structlog
 
 from . import semconv
 from .context import bound_keys
-from .exceptions import ExcInfo, exc_info, innermost
+from .errors.exceptions import ExcInfo, exc_info, innermost
 from .faults import contained
 from .text import logfmt
 

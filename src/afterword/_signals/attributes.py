@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._common import semconv
-from .._common.exceptions import ExcInfo, stacktrace, text
+from .._common.errors.exceptions import ExcInfo, stacktrace, text
 from .._common.model import full_name
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from .._common import semconv
 from .._common.context import bound_keys
-from .._common.exceptions import exc_info
+from .._common.errors.exceptions import exc_info
+from .._common.errors.validation import findings
 from .._common.log import Emitter, free_of_bound
 from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
-from .._common.validation import findings
 from .severity import LEVELS, client_error_level, request_level
 
 

@@ -13,9 +13,9 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 
 from .._common import __version__, semconv
 from .._common.context import context_of
-from .._common.exceptions import exc_info
+from .._common.errors.exceptions import exc_info
+from .._common.errors.validation import findings
 from .._common.model import LOST, Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from .._common.validation import findings
 from .attributes import exception_attributes
 from .lost import DeadRun, age_of, attributes_of, detail_of, event_of, exception_of
 from .severity import LEVELS, client_error_level, request_level

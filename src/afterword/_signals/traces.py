@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 
 from .._common import __version__, semconv
 from .._common.context import HexIds, hex_ids
-from .._common.exceptions import exc_info
+from .._common.errors.exceptions import exc_info
 from .._common.faults import EXITS
 from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
 from . import missing_sdk

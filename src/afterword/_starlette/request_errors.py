@@ -9,9 +9,9 @@ import anyio
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
+from .._common.errors.validation import learn_parameters, quotes_input
 from .._common.model import RequestInfo
 from .._common.task_names import task_options
-from .._common.validation import learn_parameters, quotes_input
 from .._ledger.runs import is_pending
 from .holders import was_removed
 from .http_route import locate

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .._common import semconv
-from .._common.exceptions import from_record
+from .._common.errors.exceptions import from_record
 from .._common.model import LOST, Outcome, Reason, lost_detail
 from .._common.text import clean
 from .._ledger.journal import lines

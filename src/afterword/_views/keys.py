@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from .._common import semconv
-from .._common.exceptions import from_record
+from .._common.errors.exceptions import from_record
 from .._common.model import LOST
 from .._common.text import clean
 from .._ledger.journal import lines

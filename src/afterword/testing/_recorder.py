@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 
-from .._common.exceptions import exc_info
+from .._common.errors.exceptions import exc_info
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 
 _MAX_FRAMES = 10

@@ -12,7 +12,7 @@ from math import floor
 from typing import Final
 
 from ..._common import semconv
-from ..._common.exceptions import exc_info, stacktrace, text
+from ..._common.errors.exceptions import exc_info, stacktrace, text
 from ..._common.faults import EXITS
 from ..._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
 from ..._common.text import clean, middle_cut

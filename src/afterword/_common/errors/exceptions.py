@@ -15,8 +15,8 @@ import traceback
 from types import TracebackType
 from typing import Any, Final
 
+from ..text import MAX_TEXT, clean, clean_name, indented, is_clean, is_indented, middle_cut
 from .quotations import Quotation, in_place_of, in_place_of_text, quotations
-from .text import MAX_TEXT, clean, clean_name, indented, is_clean, is_indented, middle_cut
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
