@@ -20,7 +20,7 @@ HOMES = {semconv.STATE_PENDING: MODEL, semconv.STATE_RUNNING: MODEL}  # all othe
 OTHER_WORDS = {
     "path": {
         "afterword/_common/http_request.py",  # from here on ASGI's scope
-        "afterword/_common/validation.py",  # FastAPI's parts of a request
+        "afterword/_common/errors/validation.py",  # FastAPI's parts of a request
         "afterword/_setup/occupied_path.py",
         "afterword/_starlette/http_route.py",
     },
