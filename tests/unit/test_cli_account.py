@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from afterword._cli import scrape
+from afterword._cli import account_view, scrape
+from afterword._cli.output import Output
 from afterword._cli.scrape import Unreadable
 from afterword._views import account
 from tests.support.asgi import ask
@@ -132,6 +133,35 @@ def test_openmetrics_are_read_where_a_server_knows_nothing_else():
     with serving((200, kind, text.encode())) as (url, _):
         [task] = afterword("account", url).objects
     assert (task["scheduled"], task["succeeded"], task["wait_s_p50"]) == (1, 1, 0.25)
+
+
+CELERY = 'background_task_name="shop.statement",background_task_engine="celery"'
+QUEUED = (
+    f"background_task_scheduled_total{{{CELERY}}} 9\n"
+    f"background_task_running{{{CELERY}}} 1\n"
+    f'background_task_ended_total{{{CELERY},background_task_outcome="succeeded"}} 4\n'
+    f"background_task_lost_total{{{CELERY}}} 1\n"
+    f'background_task_returned_total{{{CELERY},background_task_reason="retry"}} 2\n'
+)
+
+
+def test_what_a_queue_carries_has_its_law_only_where_the_queue_is_known():
+    """Of Celery's tasks one process does not have the account; whoever asks the broker as well has it."""
+    with serving(QUEUED) as (url, _):
+        answer = afterword("account", url)
+        assert "re-" in afterword("account", url, "--text").out
+    assert [(task["returned"], task["law_holds"]) for task in answer.objects] == [(2, True)]
+    [told] = (account.read(QUEUED) or {}).values()
+    for queued, missing in ((None, 0), (2, 1), (3, 0)):
+        told.queued = queued
+        assert (told.missing, account.broken([told])) == (missing, [told] if missing else [])
+    stream = io.StringIO()
+    account_view.show(Output(stream), [told], [])
+    account_view.verdict(Output(stream), [told], [], "http://shop")
+    shown = stream.getvalue()
+    [line] = [line for line in shown.splitlines() if line.startswith("shop.statement (celery)")]
+    assert line.split()[2:] == ["9", "3", "·", "1", "4", *"·····", "1", "2", *"···", "yes"]
+    assert "scheduled = in the queue + pending + running + the six outcomes + lost." in shown
 
 
 # --- the law ----------------------------------------------------------------------------------------------------

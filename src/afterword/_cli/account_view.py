@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from .._common import semconv
-from .._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
+from .._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
 from .._views.account import Account, Histogram
 from . import formats
 from .output import FAINT, STYLES, Cell, Column, Output
@@ -15,6 +15,9 @@ from .scrape import account_at, address
 
 BROKEN: Final = 1
 _WIDE: Final = 128
+_FEWEST: Final = 10
+_COLUMN: Final = 9
+_QUEUED: Final = "in the queue"
 _LEGEND: Final = (
     f"{Outcome.SKIPPED}: a task before it failed or was cancelled; {Outcome.DROPPED}: its request failed; "
     f"{Outcome.ABANDONED}: nothing would ever have called it"
@@ -51,10 +54,12 @@ def show(output: Output, accounts: Collection[Account], wrong: Collection[Accoun
     task = (Column(semconv.KEY_TASK), lambda one: formats.one_line(one.name.removeprefix(prefix)))
     law = (Column("law\nholds", right=True), lambda one: ("NO", "bold red") if one in wrong else ("yes", "green"))
     title = "The account of every background task"
-    if output.width is None or output.width >= _WIDE:
-        _table(output, [task, *_counts(), *_times(), law], accounts, title)
+    counts = _counts(accounts)
+    wide = _WIDE + _COLUMN * (len(counts) - _FEWEST)
+    if output.width is None or output.width >= wide:
+        _table(output, [task, *counts, *_times(), law], accounts, title)
     else:
-        _table(output, [task, *_counts(), law], accounts, title)
+        _table(output, [task, *counts, law], accounts, title)
         _table(output, [task, *_times()], accounts, "Times")
     output.line((_LEGEND, FAINT))
     output.line()
@@ -64,15 +69,16 @@ def verdict(output: Output, accounts: Collection[Account], wrong: Collection[Acc
     """Write whether the law holds, and where it does not."""
     where = formats.one_line(url, 1000)
     if not wrong:
-        law = f"scheduled = {STATE_PENDING} + {STATE_RUNNING} + the six outcomes + {LOST}"
+        law = " + ".join([*_before(accounts), STATE_PENDING, STATE_RUNNING, "the six outcomes", LOST])
         tasks = "the one task" if len(accounts) == 1 else f"all {len(accounts)} tasks"
-        output.line(("✓", "green"), f" The law holds for {tasks} on {where}: {law}.")
+        output.line(("✓", "green"), f" The law holds for {tasks} on {where}: scheduled = {law}.")
         return
     output.line(("✗ The law is broken", "bold red"), f" for {len(wrong)} of {len(accounts)} tasks on {where}:")
     for account in wrong:
         accounted = account.in_flight + account.ended.total()
+        queued = "" if account.queued is None else f"{account.queued} {_QUEUED}, "
         output.line(
-            f"    {formats.one_line(account.name)}: {account.scheduled} scheduled, "
+            f"    {formats.one_line(account.name)}: {account.scheduled} scheduled, {queued}"
             f"{accounted} in flight or ended, {account.lost} {LOST}"
         )
 
@@ -84,13 +90,22 @@ def _table(
     output.table([column for column, _ in columns], rows, title)
 
 
-def _counts() -> list[tuple[Column, _Cells]]:
+def _before(accounts: Collection[Account]) -> list[str]:
+    """Return what may stand between scheduled and pending: the queue, where somebody has asked the broker."""
+    return [_QUEUED] if any(account.queued is not None for account in accounts) else []
+
+
+def _counts(accounts: Collection[Account]) -> list[tuple[Column, _Cells]]:
+    queued = Column("in the\nqueue", right=True), lambda one: _number(one.queued or 0)
+    returned = Column("re-\nturned", right=True), lambda one: _number(one.returned.total())
     return [
         (Column("sched-\nuled", right=True), lambda one: str(one.scheduled)),
+        *([queued] if _before(accounts) else []),
         (Column("pend-\ning", right=True), lambda one: _number(one.pending)),
         (Column("run-\nning", right=True), lambda one: _number(one.running)),
         *((Column(_HEADINGS.get(outcome, outcome), right=True), _outcome(outcome)) for outcome in Outcome),
         (Column(LOST, right=True), lambda one: _number(one.lost, STYLES[LOST])),
+        *([returned] if any(account.returned.total() for account in accounts) else []),
     ]
 
 
@@ -128,6 +143,7 @@ def _keys(account: Account, holds: bool) -> dict[str, Any]:
         STATE_RUNNING: account.running,
         **{str(outcome): account.ended[outcome] for outcome in Outcome},
         LOST: account.lost,
+        **({} if account.engine == STARLETTE else {"returned": account.returned.total()}),
         "law_holds": holds,
         **{f"{name}_p{q}": histogram.quantile(q / 100) for name, histogram in times.items() for q in (50, 95)},
     }

@@ -19,7 +19,7 @@ from .._common.model import STARLETTE
 _TOTAL, _BUCKET, _BOUND = "_total", "_bucket", "le"
 _METRICS: Final = (
     *(semconv.SCHEDULED, semconv.PENDING, semconv.RUNNING, semconv.ENDED, semconv.LOST, semconv.FAILURES),
-    *(semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION, semconv.INFO),
+    *(semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION, semconv.INFO, semconv.RETURNED),
 )
 _NAMES: Final = "|".join(re.escape(metric.prometheus) for metric in _METRICS)
 _OURS: Final = re.compile(
@@ -30,6 +30,7 @@ _NAME: Final = semconv.SCHEDULED.labels[0]
 _ENGINE: Final = semconv.SCHEDULED.labels[1]
 _OUTCOME: Final = semconv.ENDED.labels[1]
 _ERROR_TYPE: Final = semconv.FAILURES.labels[1]
+_REASON: Final = semconv.RETURNED.labels[1]
 
 
 @dataclass(slots=True)
@@ -69,6 +70,10 @@ class Account:
     ended: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     """Failed runs by the type of the error."""
+    returned: Counter[str] = field(default_factory=Counter)
+    """Attempts that did not end their task, by the reason; what has been started again is no run more."""
+    queued: int | None = None
+    """Messages that nobody has received, where whoever reads the account has asked the broker."""
     wait: Histogram = field(default_factory=Histogram)
     thread_wait: Histogram = field(default_factory=Histogram)
     duration: Histogram = field(default_factory=Histogram)
@@ -80,13 +85,13 @@ class Account:
 
     @property
     def missing(self) -> int:
-        """Scheduled runs that are neither in flight nor ended nor lost: none, by the law.
+        """Scheduled runs that are neither queued nor in flight nor ended nor lost: none, by the law.
 
-        Of what a queue carries to other processes, no single one has the whole account.
+        Of what a queue carries to other processes, nobody has the whole account who does not know the queue.
         """
-        if self.engine != STARLETTE:
+        if self.engine != STARLETTE and self.queued is None:
             return 0
-        return self.scheduled - self.in_flight - self.ended.total() - self.lost
+        return self.scheduled - (self.queued or 0) - self.in_flight - self.ended.total() - self.lost
 
 
 Accounts = dict[str, Account]
@@ -137,6 +142,8 @@ def _add(account: Account, sample: Any) -> None:
         account.ended[labels[_OUTCOME]] += int(value)
     elif sample.name == semconv.FAILURES.prometheus + _TOTAL:
         account.failures[labels[_ERROR_TYPE]] += int(value)
+    elif sample.name == semconv.RETURNED.prometheus + _TOTAL:
+        account.returned[labels[_REASON]] += int(value)
     else:
         times = {
             semconv.WAIT.prometheus + _BUCKET: account.wait,
