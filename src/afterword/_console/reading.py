@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
-import anyio.to_thread
-from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
+import anyio
 
 from .._common import forks
+from .._common.own_thread import OwnThread
 from .._ledger.journal.history import Filter, Process
 from .._ledger.journal.records import Record
 from .._views.reader import Reader, Source
 from .answers import as_json
-
-Result = TypeVar("Result")
 
 _SHARE: Final = 10.0
 """The same is read again after so many times the time that it took: at most a tenth of a core goes there."""
@@ -28,17 +25,7 @@ _AT_ONCE: Final = 16
 _PAUSE: Final = 0.0001
 
 _one_at_a_time = forks.lock()
-_limiter: RunVar[CapacityLimiter] = RunVar("afterword_console_reading")  # one for each event loop
-
-
-async def in_own_thread(function: Callable[[], Result]) -> Result:
-    """Call a function in a thread that no task of the application waits for."""
-    try:
-        limiter = _limiter.get()
-    except LookupError:
-        limiter = CapacityLimiter(1)
-        _limiter.set(limiter)
-    return await anyio.to_thread.run_sync(function, limiter=limiter)
+own_thread = OwnThread("afterword_console_reading")
 
 
 class Considerate:
@@ -91,7 +78,7 @@ class Answers:
         known = self._made.get(question)
         if known is not None and known.again_at > asked:
             await anyio.sleep(known.again_at - asked)
-        return await in_own_thread(lambda: self._get(question, make, asked))
+        return await own_thread.run(self._get, question, make, asked)
 
     def _get(self, question: Any, make: Callable[[], Any], asked: float) -> bytes:
         with _one_at_a_time:

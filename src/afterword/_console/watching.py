@@ -16,7 +16,7 @@ from .._views.feed import Feed
 from .._views.keys import iso, keys_in_list
 from . import servers
 from .answers import as_json
-from .reading import in_own_thread
+from .reading import own_thread
 
 _TICK: Final = 0.25
 _TICKS_A_POLL: Final = 2
@@ -197,7 +197,7 @@ class Watching:
         """Ask, and let all viewers know; return whether it could be asked."""
         with anyio.CancelScope(shield=True):  # what was read is read: all viewers have to get it
             try:
-                found = await in_own_thread(self._poll_feed)
+                found = await own_thread.run(self._poll_feed)
             except Exception as fault:  # noqa: BLE001  it is asked again later
                 self._failed("asking what is new", fault)
                 return False

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import anyio.to_thread
-from anyio import CapacityLimiter
-from anyio.lowlevel import RunVar
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
@@ -18,6 +15,7 @@ from starlette.types import Scope
 
 from .._common import semconv
 from .._common.log import emit
+from .._common.own_thread import OwnThread
 from .._ledger.deferred import drain
 from .._ledger.instrumentation import MetricsRoute, get_instrumentation
 from .._signals.process_gauges import sample
@@ -29,7 +27,7 @@ _NAME = "afterword_metrics"
 """The name of our route, and its operation id in FastAPI. No user route is likely to have it."""
 
 
-_limiter: RunVar[CapacityLimiter] = RunVar("afterword_rendering")  # one for each event loop
+_rendering = OwnThread("afterword_rendering")
 
 
 class _YieldsToUser(Yielding):
@@ -70,20 +68,8 @@ async def metrics(request: Request) -> Response:
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
     # render off the event loop, so that no request waits for many series
-    body, headers = await anyio.to_thread.run_sync(
-        render, registry, instrumentation.journal, accept, encoding, wanted, limiter=_own_thread()
-    )
+    body, headers = await _rendering.run(render, registry, instrumentation.journal, accept, encoding, wanted)
     return Response(body, headers=headers)
-
-
-def _own_thread() -> CapacityLimiter:
-    """Return a limiter with one thread for rendering: a scrape matters most when the 40 shared ones are busy."""
-    try:
-        return _limiter.get()
-    except LookupError:
-        limiter = CapacityLimiter(1)
-        _limiter.set(limiter)
-        return limiter
 
 
 def add_route(app: Starlette, path: str) -> MetricsRoute:
