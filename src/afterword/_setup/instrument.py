@@ -154,12 +154,18 @@ def instrument(
         raise TypeError(f"console_dependencies: only FastAPI has dependencies, and the application is {app!r}")
     known = get_instrumentation(app)
     if not switched_off() and (known is None or known.settings != settings):
-        if isinstance(app, Starlette):
-            apply(app, settings)
-        else:
-            from . import instrument_celery  # imports Celery
+        apply_to(app, settings)
 
-            instrument_celery.apply(app, settings)
+
+def apply_to(
+    app: Starlette | CeleryApplication, settings: Settings, *, trace_requests: bool = True
+) -> Instrumentation | None:
+    """Instrument an application of either kind, replacing earlier settings; ``None`` if it cannot be observed."""
+    if isinstance(app, Starlette):
+        return apply(app, settings, trace_requests=trace_requests)
+    from . import instrument_celery  # imports Celery
+
+    return instrument_celery.apply(app, settings)
 
 
 def switched_off() -> bool:
