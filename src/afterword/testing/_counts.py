@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from .._common.model import Outcome, TaskRun
 from . import _report as report
-from ._recorder import Recorder
+from ._recorder import Recorder, is_running, was_published
 
 
 class Count(int):
@@ -48,19 +48,27 @@ class Counts(ABC):
         return self._count(lambda run: True)
 
     @property
+    def published(self) -> Count:
+        """How many runs are Celery tasks that were published, whatever became of them.
+
+        One that no worker of this process has received has no outcome here: it is ``pending``, too.
+        """
+        return self._count(was_published)
+
+    @property
     def started(self) -> Count:
         """How many runs have started, whatever their outcome."""
         return self._count(lambda run: run.started)
 
     @property
     def pending(self) -> Count:
-        """How many runs have not started, but still may."""
-        return self._count(lambda run: run.outcome is None and not run.started)
+        """How many runs have not started, but still may; or were tried by Celery, and will be again."""
+        return self._count(lambda run: run.outcome is None and not is_running(run))
 
     @property
     def running(self) -> Count:
         """How many runs have started and not ended."""
-        return self._count(lambda run: run.outcome is None and run.started)
+        return self._count(is_running)
 
     @property
     def succeeded(self) -> Count:

@@ -6,7 +6,7 @@ import traceback
 from dataclasses import dataclass
 
 from .._common.errors.exceptions import exc_info
-from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import CELERY, Outcome, QueueObserver, Reason, RequestInfo, TaskRun, full_name
 
 _MAX_FRAMES = 10
 
@@ -31,7 +31,23 @@ class RequestError:
         return f"{RequestInfo(self.method, self.route)}: {sent}, {self.message}"
 
 
-class Recorder(TaskObserver):
+def was_published(run: TaskRun) -> bool:
+    """Return whether the message of a Celery task was handed to a broker, whatever became of it since."""
+    is_message = run.engine == CELERY and run._system is not None and run.attempt is not None
+    return is_message and run.reason is not Reason.PUBLISH_FAILED
+
+
+def is_running(run: TaskRun) -> bool:
+    """Return whether a run has started and not ended; an attempt that was given back has ended itself."""
+    return run.outcome is None and run.started and run.ended_at is None
+
+
+def is_with_broker(run: TaskRun) -> bool:
+    """Return whether a run's message waits for a worker, of which this process may have none."""
+    return run.outcome is None and not run.started and not run._held and was_published(run)
+
+
+class Recorder(QueueObserver):
     """Records everything from now on; ignores runs that were scheduled before.
 
     It keeps no exceptions: their frames would keep task objects alive, which would then never be abandoned.
@@ -42,16 +58,38 @@ class Recorder(TaskObserver):
         self.request_errors: list[RequestError] = []
         self.errors: dict[TaskRun, list[str]] = {}
         """For each run that ended with an exception: its text and, if the run failed, its traceback."""
+        self._queued: dict[tuple[str, str], list[int]] = {}
+        """Where the runs of Celery's tasks are, by their ids and names."""
 
     def scheduled(self, run: TaskRun) -> None:
         """Record a run."""
         self.runs.append(run)
+        if run.engine == CELERY:
+            self._queued.setdefault((run.id, run.name), []).append(len(self.runs) - 1)
+
+    def received(self, run: TaskRun) -> None:
+        """Record what a worker in this process holds."""
+        self._see(run)
+
+    def started(self, run: TaskRun) -> None:
+        """Record that a run has started."""
+        self._see(run)
 
     def ended(self, run: TaskRun) -> None:
         """Record the error of a run as text."""
+        self._see(run)
         if run.exception is not None:
             told = _where if run.outcome is Outcome.FAILED else _what
             self.errors[run] = told(run.exception)
+
+    def _see(self, run: TaskRun) -> None:
+        """Let an attempt of Celery's stand for its task: it is another object than what was published."""
+        for place in reversed(self._queued.get((run.id, run.name), ()) if run.engine == CELERY else ()):
+            if self.runs[place] is run:
+                return
+            if self.runs[place].outcome is None:
+                self.runs[place] = run
+                return
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Record the error of a request as text."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from .._common import semconv
 from .._common.model import TaskRun
 from ._lookup import label
-from ._recorder import Recorder
+from ._recorder import Recorder, is_running, is_with_broker
 
 STATES = (semconv.STATE_PENDING, semconv.STATE_RUNNING)
 _MAX_TOLD = 20
@@ -16,7 +16,7 @@ _MAX_TOLD = 20
 
 def state(run: TaskRun) -> str:
     """Return the outcome of a run, or its state if it has not ended."""
-    return str(run.outcome or STATES[run.started])
+    return str(run.outcome or STATES[is_running(run)])
 
 
 def tally(runs: Sequence[TaskRun]) -> str:
@@ -56,11 +56,17 @@ def _run(recorder: Recorder, run: TaskRun) -> list[str]:
     request = f", in {run.request}" if run.request is not None else ""
     lines = [f"{label(run)}: {state(run)}{request}"]
     if run.outcome is None:
-        lines.append("    it is still running" if run.started else _PENDING)
+        lines.append(_unended(run))
     else:
         lines.append(f"    {run.detail}")
     lines += [f"    {line}" for line in recorder.errors.get(run, ())]
     return lines
+
+
+def _unended(run: TaskRun) -> str:
+    if is_with_broker(run):
+        return "    it was published, and no worker in this process has received it"
+    return "    it is still running" if run.started else _PENDING
 
 
 _PENDING = "    nothing has called it, and somebody still holds it: its request goes on, or it lies in a queue"

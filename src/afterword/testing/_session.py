@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .._celery.creation import off_creation, on_creation
 from .._common.faults import EXITS
 from .._common.log import log_fault
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, unwatch, watch
@@ -20,7 +21,10 @@ _SILENT = Settings(traces=False, metrics=False, logs=False)
 
 
 class _Session:
-    """Instruments every called application that is not instrumented, without signals, and undoes it."""
+    """Instruments every application that is not instrumented, without signals, and undoes it.
+
+    FastAPI's and Starlette's on their first call; Celery's that there are, and those that are made.
+    """
 
     def __init__(self) -> None:
         self._opened: weakref.WeakKeyDictionary[Any, Instrumentation] = weakref.WeakKeyDictionary()
@@ -32,7 +36,7 @@ class _Session:
             with self._lock:  # clients in several threads may arrive at the same time
                 instrumentation = get_instrumentation(app)
                 if instrumentation is None:
-                    instrumentation = instrument.apply(app, _SILENT, trace_requests=False)
+                    instrumentation = instrument.apply_to(app, _SILENT, trace_requests=False)
                     if instrumentation is not None:
                         self._opened[app] = instrumentation
                 return instrumentation
@@ -55,9 +59,9 @@ class _Session:
 def account() -> Iterator[Account]:
     """Open an account of every background task that is scheduled in this process while it is open.
 
-    Applications that call ``instrument`` are covered unchanged. Other applications are covered without visible
-    changes: no ``/metrics``, no spans, no log lines. Afterwards everything is restored, and you can still read the
-    account. Contexts may be nested; each covers its own time.
+    Applications that call ``instrument`` are covered unchanged. Other applications, Celery's as well, are covered
+    without visible changes: no ``/metrics``, no spans, no log lines. Afterwards everything is restored, and you
+    can still read the account. Contexts may be nested; each covers its own time.
 
     Raises:
         RuntimeError: the installed FastAPI or Starlette cannot be observed. A test must not pass because of it.
@@ -69,10 +73,12 @@ def account() -> Iterator[Account]:
     watch(recorder)
     hooks.on_first_call(session.see, last=True)
     hooks.install(session)
+    on_creation(session.see)
     try:
         yield opened
     finally:
         _ = opened.runs  # objects collected during the test belong to it
+        off_creation(session.see)
         hooks.off_first_call(session.see)
         session.close()
         hooks.uninstall(session)
