@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,12 +35,21 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
         yield server
 
 
+@contextlib.contextmanager
+def one_stage(folder: Path, redis: Redis, **settings: Any) -> Iterator[Stage]:
+    """Set a stage on an empty Redis, and end it."""
+    redis.client.flushall()
+    with restored_structlog():
+        shop.logging_to(folder)
+        stage = Stage(folder, redis, **settings)
+        try:
+            yield stage
+        finally:
+            stage.close()
+
+
 @pytest.fixture
 def stage(tmp_path: Path, redis: Redis) -> Iterator[Stage]:
     """Provide a stage of its own; workers are started as needed."""
-    redis.client.flushall()
-    with restored_structlog():
-        shop.logging_to(tmp_path)
-        stage = Stage(tmp_path, redis)
+    with one_stage(tmp_path, redis) as stage:
         yield stage
-        stage.close()

@@ -86,14 +86,6 @@ class Worker:
         """Wait until it has ended."""
         return self.process.wait(seconds)
 
-    def stop(self) -> None:
-        """Shut it down, and kill what is left."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
-        self.kill()
-
 
 class Stage:
     """A broker, a publisher and its workers; each test has one of its own, and perhaps shares a worker."""
@@ -112,7 +104,7 @@ class Stage:
     def close(self) -> None:
         """End everything."""
         for worker in self.workers:
-            worker.stop()
+            worker.kill()  # a shutdown would take seconds, and is played elsewhere
         self.workers.clear()
         afterword.uninstrument(self.app)
         # a result that is collected later would ask the backend, which may be gone by then

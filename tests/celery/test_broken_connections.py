@@ -11,7 +11,7 @@ import redis as redis_client
 
 import afterword
 from tests.celery import shop
-from tests.celery.brokers import Redis, free_port
+from tests.celery.brokers import Redis, free_port, redis_server
 from tests.celery.stage import Stage
 from tests.support.accounts import restored_structlog
 from tests.support.waiting import wait_until
@@ -83,3 +83,18 @@ def test_a_connection_that_breaks(stage: Stage):
     )
     stage.tells(first.id, "succeeded")
     stage.tells(second.id, "succeeded")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_result_that_cannot_be_stored_any_more(stage: Stage, tmp_path: Path, pool: str):
+    """When the result backend goes away while a task runs, its result is gone: failed, and once."""
+    with redis_server(tmp_path) as results:
+        no_retry = "dict(retry_policy=dict(max_retries=0, interval_start=0, interval_step=0, interval_max=0))"
+        settings = f"result_backend_transport_options = {no_retry}"
+        stage.worker(pool, SHOP_RESULTS=results.results, SHOP_SETTINGS=settings)
+        result = stage.publish("waits", "gate")
+        stage.wait_begun("gate")
+        results.stop()
+        stage.open("gate")
+        stage.settles("scheduled waits", "started waits", "ended waits failed")
+        stage.tells(result.id, "failed exception")

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.celery import shop
+import afterword
+from afterword.logs import OpenTelemetryLogs
 from tests.celery.brokers import Redis
+from tests.celery.conftest import one_stage
 from tests.celery.stage import Stage
-from tests.support.accounts import restored_structlog
+from tests.support.sdk_logs import KeptLogs
 
 
 @pytest.fixture
 def eager(tmp_path: Path, redis: Redis) -> Iterator[Stage]:
     """Provide a stage whose tasks run where they are called."""
-    with restored_structlog():
-        shop.logging_to(tmp_path)
-        stage = Stage(tmp_path, redis, task_always_eager=True)
+    with one_stage(tmp_path, redis, task_always_eager=True) as stage:
         yield stage
-        stage.close()
 
 
 def test_success(eager: Stage):
@@ -53,3 +52,15 @@ def test_retries(eager: Stage):
     expected = {"scheduled retries": 1, "started retries": 3, "returned retries retry": 2}
     assert eager.counted() == {**expected, "ended retries succeeded": 1}
     eager.tells(result.id, "retry", "retry", "succeeded")
+
+
+def test_attempts_as_log_records(eager: Stage, kept_logs: KeptLogs):
+    """As OpenTelemetry log records, too, an attempt that did not end its task is told, with its number and why."""
+    observers = [OpenTelemetryLogs(kept_logs.provider)]
+    afterword.instrument(eager.app, registry=None, tracer_provider=eager.provider, observers=observers)
+    eager.publish("retries", 1, "fails")
+    first, last = kept_logs.records
+    assert (first.event, first.severity) == ("background_task.returned", 9)
+    assert first.attributes["background_task.reason"] == "retry"
+    assert first.attributes["background_task.attempt"] == 1
+    assert (last.event, last.attributes["background_task.attempt"]) == ("background_task.failed", 2)

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.celery import shop
 from tests.celery.brokers import Redis
+from tests.celery.conftest import one_stage
 from tests.celery.stage import Stage
-from tests.support.accounts import restored_structlog
 
 
 @pytest.fixture(scope="module", params=["prefork", "threads", "gevent", "solo"])
@@ -17,16 +16,9 @@ def shared(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis: Redis
 ) -> Iterator[Stage]:
     """Provide a stage whose worker all tests of a pool share."""
-    folder = tmp_path_factory.mktemp(request.param)
-    redis.client.flushall()
-    with restored_structlog():
-        shop.logging_to(folder)
-        stage = Stage(folder, redis)
-        try:
-            stage.worker(request.param)
-            yield stage
-        finally:
-            stage.close()
+    with one_stage(tmp_path_factory.mktemp(request.param), redis) as stage:
+        stage.worker(request.param)
+        yield stage
 
 
 @pytest.fixture

@@ -89,9 +89,10 @@ def test_a_killed_child_whose_message_goes_back(stage: Stage):
     stage.tells(result.id, "worker_lost", "succeeded")
 
 
-def test_exit(stage: Stage):
-    """A task that calls sys.exit takes its process along, and has failed: worker_lost."""
-    stage.worker()
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_exit(stage: Stage, pool: str):
+    """A task that calls sys.exit takes its process along, if it has one, and has failed: worker_lost."""
+    stage.worker(pool)
     result = stage.publish("exits")
     stage.settles("scheduled exits", "started exits", "ended exits failed")
     stage.tells(result.id, "failed worker_lost")

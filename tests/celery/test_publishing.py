@@ -8,11 +8,23 @@ from opentelemetry import trace
 from tests.celery.stage import Stage
 
 
+def publishes(stage: Stage) -> dict[tuple[str, str], float]:
+    """Return how many publishes there were, by queue and error."""
+    return {
+        (sample.labels["messaging_destination_name"], sample.labels["error_type"]): sample.value
+        for family in stage.registry.collect()
+        for sample in family.samples
+        if sample.name == "background_task_publish_duration_seconds_count"
+        if sample.labels["background_task_engine"] == "celery"
+    }
+
+
 def test_a_publish_is_counted_and_traced(stage: Stage):
     """A task that is published is scheduled once, and a PRODUCER span, child of the current one, says where to."""
     with trace.get_tracer("test", tracer_provider=stage.provider).start_as_current_span("request"):
         result = stage.publish("works")
     assert stage.counted() == {"scheduled works": 1}
+    assert publishes(stage) == {("shop", ""): 1}
     [span] = stage.spans(result.id)
     assert (span["name"], span["kind"], span["status"]) == ("publish shop.works", "PRODUCER", "UNSET")
     attributes = span["attributes"]
@@ -39,5 +51,6 @@ def test_a_publish_that_fails_is_dropped(stage: Stage):
     assert stage.counted() == {"scheduled works": 1, "ended works dropped": 1}
     [line] = stage.lines()
     assert (line["event"], line["reason"]) == ("background_task.dropped", "publish_failed")
+    assert publishes(stage) == {("shop", "kombu.exceptions.SerializerNotInstalled"): 1}
     [span] = [each for each in stage.spans() if each["name"] == "publish shop.works"]
     assert (span["status"], span["attributes"]["background_task.outcome"]) == ("ERROR", "dropped")

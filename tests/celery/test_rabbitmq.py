@@ -34,6 +34,8 @@ def stage(tmp_path: Path, rabbitmq: RabbitMQ, request: pytest.FixtureRequest) ->
         with stage.app.connection_for_write() as connection:
             queue = stage.app.amqp.queues["shop"].bind(connection.default_channel)
             queue.declare()
+            # the last test's workers were killed: what they held comes back before they are forgotten
+            wait_until(lambda: not queue.queue_declare(passive=True).consumer_count)
             queue.purge()
         yield stage
         stage.close()

@@ -27,7 +27,7 @@ RECEIVED: Final = "afterword_received"
 class _Attempt:
     """An attempt that is open in this process."""
 
-    __slots__ = ("bound", "eager", "known", "outer", "run", "token")
+    __slots__ = ("bound", "eager", "handled", "known", "outer", "run", "token")
 
     def __init__(self, known: CeleryInstrumentation, run: TaskRun, eager: bool) -> None:
         self.known = known
@@ -36,6 +36,8 @@ class _Attempt:
         self.outer: Token[otel.Context] | None = None
         self.token: Token[TaskRun | None] | None = None
         self.bound: Any = None
+        self.handled = sys.exc_info()[1]
+        """The exception that was being handled when the attempt began: none of its own."""
 
 
 _open: dict[int, _Attempt] = {}
@@ -121,18 +123,24 @@ def _end(attempt: _Attempt, task: Any, state: Any, retval: Any) -> None:
             leave_run(attempt.token)
         if attempt.outer is not None:
             otel.detach(attempt.outer)
+        attempt.handled = None
         if attempt.bound:
             structlog.contextvars.reset_contextvars(**attempt.bound)
 
 
 def _judged(attempt: _Attempt, task: Any, state: Any, retval: Any) -> End | None:
+    """Return how an attempt ended; ``None`` if only the main process knows."""
+    exc = sys.exc_info()[1]  # Celery calls us while it leaves the tracer, perhaps by an exception
+    if exc is attempt.handled:
+        exc = None
+    if state == "SUCCESS" and exc is not None:  # its result could not be stored, or a callback not be published
+        return judgement.raised(exc, task) if isinstance(exc, Exception) else None
     if state == "SUCCESS":
         return judgement.returned_value(retval)
     if state in ("FAILURE", "RETRY", "REJECTED"):
         return judgement.raised(retval, task)
     if state == "IGNORED":
         return judgement.ignored(retval, task)
-    exc = sys.exc_info()[1]
     return judgement.raised(exc, task) if attempt.eager and exc is not None else None
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import celery
 from celery import Celery, signals
 from celery.backends.base import Backend
+from celery.worker import consumer, strategy
 from celery.worker import request as request_module
-from celery.worker import strategy
 
 from .._common import forks
 from .._common.log import once, warn
@@ -62,6 +62,7 @@ _PATCHES: Final[tuple[tuple[Any, str, Callable[..., Callable[..., Any]]], ...]] 
     (strategy, "create_request_cls", _making_requests),
     (Celery, "send_task", publishing.sending),
     (Backend, "chord_error_from_stack", chord_failed),
+    (consumer.Consumer, "on_decode_error", worker.undecodable),
 )
 
 

@@ -100,6 +100,8 @@ def _count(
 ) -> None:
     if what == PUBLISH:
         known.books.publish(run)
+    elif what == PUBLISHED:
+        known.books.published(run)
     elif what == FAIL:
         known.books.publish_failed(run, exc or RuntimeError(detail))
     elif what == SKIP:
@@ -122,13 +124,14 @@ def _replay(known: CeleryInstrumentation, run: TaskRun) -> None:
 
 
 _TEXTS: Final = (
-    *("id", "name", "function", semconv.KEY_DETAIL),
+    *("id", "name", "function", semconv.KEY_DETAIL, "_destination"),
     *(semconv.KEY_ERROR_TYPE, semconv.KEY_TRACE_ID, semconv.KEY_SPAN_ID),
 )
 """Attributes of a run; those that log lines have, too, are called alike."""
-_NUMBERS: Final = (semconv.KEY_ATTEMPT, "duration")
+_NUMBERS: Final = (semconv.KEY_ATTEMPT, "duration", "_publish_time")
 _OUTCOME: Final = "outcome"
 PUBLISH: Final = "publish"
+PUBLISHED: Final = "published"
 FAIL: Final = "fail to publish"
 SKIP: Final = "skip"
 EAGER: Final = "eager"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from time import time
+from time import perf_counter, time
 from typing import Any
 
 from celery import signals
@@ -23,13 +23,14 @@ _publishing: ContextVar[Publication | None] = ContextVar("afterword_publishing",
 class Publication:
     """One call of ``send_task``."""
 
-    __slots__ = ("app", "around", "instrumentation", "name", "run")
+    __slots__ = ("app", "around", "began", "instrumentation", "name", "run")
 
     def __init__(self, instrumentation: CeleryInstrumentation, app: Any, name: Any) -> None:
         self.instrumentation = instrumentation
         self.app = app
         self.name = name
         self.around = otel.get_current()
+        self.began = perf_counter()
         self.run: TaskRun | None = None
 
     def open(self, name: Any, said: dict[str, Any], destination: Any) -> None:
@@ -51,6 +52,7 @@ class Publication:
         """End the publishing: the message is with the broker."""
         if self.run is not None:
             self.instrumentation.teller.sent(self.run)
+            self._over(self.run)
 
     def failed(self, exc: BaseException) -> None:
         """End what never reached the broker. Before any signal, too: a dead result backend fails that early."""
@@ -64,6 +66,11 @@ class Publication:
                 pipe.count(known, pipe.FAIL, run, exc=exc)
             run.outcome = run.reason = None
             known.teller.publish_failed(run, exc)
+            self._over(run)
+
+    def _over(self, run: TaskRun) -> None:
+        run._publish_time = perf_counter() - self.began
+        pipe.count(self.instrumentation, pipe.PUBLISHED, run)
 
 
 def _is_new(app: Any, said: dict[str, Any]) -> bool:

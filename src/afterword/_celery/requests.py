@@ -10,13 +10,14 @@ import weakref
 from time import time
 from typing import Any
 
+from celery.exceptions import InvalidTaskError
 from celery.worker import state
 from opentelemetry.trace import get_current_span
 
 from .._common.context import hex_ids
 from .._common.model import Outcome, Reason, TaskRun
 from .._ledger.deferred import defer, drain
-from . import attempts, judgement, redelivery, tellers
+from . import attempts, judgement, pools, redelivery, tellers
 from .instrumentation import CeleryInstrumentation, find
 from .judgement import End
 from .unstarted import skip_rest
@@ -62,17 +63,26 @@ def observed(base: type, known: CeleryInstrumentation) -> type:
             safely("the beginning of a task", _begin, self)
             return super().on_accepted(pid, time_accepted)
 
+        def execute_using_pool(self, pool: Any, **kwargs: Any) -> Any:
+            try:
+                result = super().execute_using_pool(pool, **kwargs)
+            except Exception as exc:
+                safely("the end of a task", _unheard, self, exc)
+                raise
+            safely("a task's thread", pools.on_error, result, lambda exc: safely("an end", _unheard, self, exc))
+            return result
+
         def on_success(self, failed__retval__runtime: Any, **kwargs: Any) -> Any:
-            failed, value, _ = failed__retval__runtime
-            end = None
-            if not failed and failed is not False:  # gevent says False of a task that was terminated
-                end = judgement.returned_value(value)
+            told = failed__retval__runtime  # of what calls sys.exit in a thread, something that Celery cannot read
+            failed, value, runtime = told if isinstance(told, tuple) else (True, None, None)
+            is_success = not failed and failed is not False  # gevent says False of a task that was terminated
+            if is_success:
                 safely("asking the broker", redelivery.look, self)
             try:
                 return super().on_success(failed__retval__runtime, **kwargs)
             finally:
-                if end is not None:
-                    safely("the end of a task", _ended, self, end)
+                if is_success:
+                    safely("the end of a task", _succeeded, self, value, runtime)
 
         def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
             exc = judgement.unwrapped(getattr(exc_info, "exception", None))
@@ -171,10 +181,23 @@ def _begin(request: Any) -> None:
     is_first = run.attempt == 1 and not (request.delivery_info or {}).get("redelivered")
     if is_first and run.scheduled_at:
         due = max(run.scheduled_at, request.eta.timestamp() if request.eta is not None else 0.0)
-        run.wait = max(0.0, time() - due)  # below zero by another host's clock
+        wait = time() - due
+        run._is_skewed = wait < 0.0  # by another host's clock
+        run.wait = max(0.0, wait)
     _watched.pop(run, None)
     run._comes_again = bool(request.task.acks_late)
     delivery.known.books.begin(run)
+
+
+def _succeeded(request: Any, value: Any, runtime: Any) -> None:
+    if runtime is not None:
+        _ended(request, judgement.returned_value(value))
+        return
+    # the function was not called, and nobody has told so: Celery had nothing to do, or nothing that it could call
+    end = judgement.SUCCEEDED
+    if not (request.app.conf.worker_deduplicate_successful_tasks and request.delivery_info.get("redelivered")):
+        end = judgement.raised(InvalidTaskError(judgement.INVALID), request.task)
+    _ended(request, end, told=False)
 
 
 def _ended(request: Any, end: End, *, told: bool = True) -> None:
@@ -225,6 +248,13 @@ def _failed(request: Any, exc: Any) -> None:
     if delivery.retried:
         end = judgement.given_back(Reason.WORKER_LOST, f"{judgement.WORKER_LOST}; {judgement.RETRIED}", exc)
     _ended(request, end, told=end.reason not in (Reason.WORKER_LOST, Reason.TIME_LIMIT) and not lost)
+
+
+def _unheard(request: Any, exc: BaseException) -> None:
+    """End an attempt whose exception left the pool's thread: Celery itself does not hear of it."""
+    delivery = request.afterword
+    if delivery is not None and delivery.run.started_at is not None:
+        _failed(request, exc.__context__ if isinstance(exc.__context__, judgement.LOST) else exc)
 
 
 def _timed_out(request: Any, timeout: Any) -> None:

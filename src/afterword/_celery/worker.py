@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from celery import signals
 
+from .._common.faults import contained
 from .._common.model import Outcome, Reason
 from . import attempts, interop, judgement, pipe, publishing, requests, tellers
 from .instrumentation import CeleryInstrumentation, find
@@ -41,11 +44,31 @@ def unknown(sender: Any = None, message: Any = None, name: Any = None, id: Any =
 
 def rejected(sender: Any = None, message: Any = None, **more: Any) -> None:
     """Receive ``task_rejected``: a message that cannot be read, or is none of a task."""
-    known = find(getattr(sender, "app", None))
+    app = getattr(sender, "app", None)
+    known = find(app)
+    if known is not None:
+        known.failsafe("an unreadable message", _invalid, known, app, message)
+
+
+def undecodable(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable[..., Any]:
+    """Return an ``on_decode_error`` of a worker that counts the message as unreadable: no signal tells of it."""
+
+    @functools.wraps(original)
+    def on_decode_error(self: Any, message: Any, /, *args: Any, **kwargs: Any) -> Any:
+        app = getattr(self, "app", None)
+        known = find(app)
+        if known is not None and is_on():
+            known.failsafe("an unreadable message", _invalid, known, app, message)
+        return original(self, message, *args, **kwargs)
+
+    return on_decode_error
+
+
+def _invalid(known: CeleryInstrumentation, app: Any, message: Any) -> None:
     said = getattr(message, "headers", None)
-    if known is not None and isinstance(said, dict) and said.get("task") and said.get("id"):
+    if isinstance(said, dict) and said.get("task") and said.get("id"):  # else it is none of a task
         end = judgement.End(Outcome.ABANDONED, Reason.INVALID_MESSAGE, judgement.INVALID)
-        known.failsafe("an unreadable message", _unreadable, known, sender.app, message, said["task"], end)
+        _unreadable(known, app, message, said["task"], end)
 
 
 def _unreadable(known: CeleryInstrumentation, app: Any, message: Any, name: Any, end: judgement.End) -> None:
@@ -57,6 +80,8 @@ def _unreadable(known: CeleryInstrumentation, app: Any, message: Any, name: Any,
     if outcome is not None and reason is not None:
         known.books.close_unreceived(run, outcome, reason, detail or "")
         known.teller.tell_end(run)
-    payload = known.failsafe("an unreadable message", lambda: message.payload)
+    payload = None
+    with contained():  # it may be what cannot be read
+        payload = message.payload
     if isinstance(payload, list | tuple) and len(payload) == 3:
         skip_rest(known, app, run, payload[2])

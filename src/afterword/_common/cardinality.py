@@ -48,3 +48,5 @@ ROUTES: Final = CardinalityLimit("AFTERWORD_MAX_ROUTES", 1000)
 """Distinct routes on metrics of this process, at most 1000 (``AFTERWORD_MAX_ROUTES``)."""
 ERROR_TYPES: Final = CardinalityLimit("AFTERWORD_MAX_ERROR_TYPES", 100)
 """Distinct error types on metrics of this process, at most 100 (``AFTERWORD_MAX_ERROR_TYPES``)."""
+QUEUES: Final = CardinalityLimit("AFTERWORD_MAX_QUEUES", 100)
+"""Distinct queues on metrics of this process, at most 100 (``AFTERWORD_MAX_QUEUES``)."""

@@ -154,6 +154,9 @@ class TaskRun:
     _logged = False  # whether its traceback was logged
     _destination: str | None = None  # the queue that it is published to, or came from
     _system: str | None = None  # the broker's, as OpenTelemetry calls it
+    _publish_time = 0.0  # how long its publish took the caller, in seconds
+    _held_time: float | None = None  # seconds from received by the worker to begun
+    _is_skewed = False  # whether it began before it was published, by the clocks of two hosts
     _comes_again = False  # whether its message is acknowledged late, so that somebody runs it again
     _held = False  # whether a worker has received it, and it is neither begun nor over
     _metered = False  # whether OpenTelemetry's metrics have counted it as scheduled
@@ -264,6 +267,9 @@ class QueueObserver(TaskObserver):
 
     def sent(self, run: TaskRun) -> None:
         """The message of a task, or of its next attempt, is with the broker."""
+
+    def published(self, run: TaskRun) -> None:
+        """A publish is over, sent or failed; ``run._publish_time`` says how long it took."""
 
     def handed_over(self, run: TaskRun) -> None:
         """Another process tells how an attempt ended that began here."""

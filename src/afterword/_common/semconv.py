@@ -129,6 +129,18 @@ QUEUE_OLDEST_AGE = Metric(
     "Age of the oldest message in a queue.",
     (MESSAGING_SYSTEM, MESSAGING_DESTINATION),
 )
+HELD = Metric(
+    "background_task.held", _SECONDS, "Time from received by a worker to begun.", (TASK_NAME, TASK_ENGINE)
+)
+PUBLISH_DURATION = Metric(
+    "background_task.publish.duration",
+    _SECONDS,
+    "Time that publishing a task took its caller.",
+    (MESSAGING_DESTINATION, ERROR_TYPE, TASK_ENGINE),
+)
+CLOCK_SKEWED = Metric(
+    "afterword.clock.skewed", _TASKS, "Tasks that began before they were published, by their hosts' clocks."
+)
 THREADS_BUSY = Metric("afterword.worker_thread.busy", _THREADS, "Worker threads in use.")
 THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker threads at most.")
 THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers waiting for a worker thread.")

@@ -28,7 +28,7 @@ def _forget() -> None:
 
 forks.in_child(_forget)
 
-_MORE: Final = ("sent", "received", "let_go", "returned", "handed_over")
+_MORE: Final = ("sent", "published", "received", "let_go", "returned", "handed_over")
 
 PUBLISH_FAILED: Final = "it never reached the broker; whoever called for it was told so by an exception"
 
@@ -49,9 +49,8 @@ class QueueLedger(Ledger):
     def set_observers(self, observers: Sequence[TaskObserver]) -> None:
         """Replace the observers; the new ones are told of everything from now on."""
         super().set_observers(observers)
-        self._sent, self._received, self._let_go, self._returned, self._handed_over = (
-            _listeners(self.observers, transition) for transition in _MORE
-        )
+        listening = (_listeners(self.observers, transition) for transition in _MORE)
+        self._sent, self._published, self._received, self._let_go, self._returned, self._handed_over = listening
 
     def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
         """Count an error of an observer or of our own code, and log it the first time."""
@@ -71,6 +70,10 @@ class QueueLedger(Ledger):
     def sent(self, run: TaskRun) -> None:
         """Note that the message is with the broker."""
         self._notify(self._sent, run)
+
+    def published(self, run: TaskRun) -> None:
+        """Note that a publish is over, sent or failed, and how long it took the caller."""
+        self._notify(self._published, run)
 
     def publish_failed(self, run: TaskRun, exc: BaseException) -> None:
         """End a run whose message was never sent."""
@@ -98,6 +101,8 @@ class QueueLedger(Ledger):
         self._holds.pop(run, None)
         run._started_tick = perf_counter()
         run.started_at = time()
+        if run._held:
+            run._held_time = run._started_tick - run._scheduled_tick
         self._runs[run] = None
         self._notify(self._started, run)
         run._held = False

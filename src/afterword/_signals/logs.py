@@ -10,8 +10,8 @@ from .._common.context import bound_keys
 from .._common.errors.exceptions import exc_info
 from .._common.errors.validation import findings
 from .._common.log import Emitter, free_of_bound
-from .._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
-from .severity import LEVELS, client_error_level, request_level
+from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .severity import LEVELS, client_error_level, request_level, returned_level
 
 
 class Logs(TaskObserver):
@@ -57,7 +57,7 @@ class Logs(TaskObserver):
 
     def returned(self, run: TaskRun) -> None:
         """Log that an attempt of a queue's task did not end it, and why."""
-        line = self._emitter.line("warning" if run.reason is Reason.TAKEN_AWAY else "info")
+        line = self._emitter.line(returned_level(run))
         if line is not None:
             line(semconv.EVENT_RETURNED, **free_of_bound(_outcome(run)))
 

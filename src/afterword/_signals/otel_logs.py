@@ -18,7 +18,7 @@ from .._common.errors.validation import findings
 from .._common.model import LOST, Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .attributes import exception_attributes
 from .lost import DeadRun, age_of, attributes_of, detail_of, event_of, exception_of
-from .severity import LEVELS, client_error_level, request_level
+from .severity import LEVELS, client_error_level, request_level, returned_level
 
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -69,6 +69,12 @@ class OpenTelemetryLogs(TaskObserver):
         severity = _SEVERITIES[LEVELS[outcome]]
         if self._wants(severity):
             self._tell_run(run, semconv.EVENT_ENDED[outcome], severity, run.ended_at)
+
+    def returned(self, run: TaskRun) -> None:
+        """Emit that an attempt of a queue's task did not end it, and why."""
+        severity = _SEVERITIES[returned_level(run)]
+        if self._wants(severity):
+            self._tell_run(run, semconv.EVENT_RETURNED, severity, run.ended_at)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Emit a failed request: an error with its traceback, or a quieter record for a client error."""
@@ -135,6 +141,7 @@ def _run(run: TaskRun) -> dict[str, Any]:
     attributes = _request(run.request) | {
         semconv.TASK_NAME: run.name,
         semconv.TASK_RUN_ID: run.id,
+        semconv.TASK_ATTEMPT: run.attempt,
         semconv.CODE_FUNCTION: run.function if run.function != run.name else None,
         semconv.TASK_WAIT: run.wait,
         semconv.TASK_THREAD_WAIT: run.thread_wait,

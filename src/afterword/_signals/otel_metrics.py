@@ -73,6 +73,9 @@ class OtelMetrics(TallyingObserver):
         self.duration = histogram(semconv.DURATION)
         self.wait = histogram(semconv.WAIT)
         self._thread_wait = histogram(semconv.THREAD_WAIT)
+        self.held = histogram(semconv.HELD)
+        self.publish_duration = histogram(semconv.PUBLISH_DURATION)
+        self.clock_skewed = counter(semconv.CLOCK_SKEWED)
         self._request_errors = counter(semconv.REQUEST_ERRORS)
         self._observer_errors = counter(semconv.OBSERVER_ERRORS)
 

@@ -19,9 +19,10 @@ from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.queue_series import QueueProcessSeries
 from .multiprocess.task_series import ProcessSeries
 from .process_gauges import GaugeCollector, GaugeWriter, OldestAges
-from .prometheus_families import TallyCollector
+from .prometheus_families import PublishCollector, TallyCollector
 from .registry_collision import describe_collision
 from .tallies.depths import DepthCollector
+from .tallies.publishes import PublishTimes
 from .tallies.queues import QueueTallies, count_dead
 from .tallies.tasks import Tallies, TallyingObserver
 from .worker_threads import note_limiter
@@ -48,6 +49,7 @@ class Series:
     def __init__(self, registry: CollectorRegistry, oldest_ages: OldestAges) -> None:
         self._oldest_ages = oldest_ages
         self._metrics: dict[semconv.Metric, Counter] = {}
+        self.publishes = PublishTimes()
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:
@@ -71,7 +73,8 @@ class Series:
         registry.register(TallyCollector(self.tasks, self.queue_tasks))
         registry.register(GaugeCollector(self._oldest_ages))
         registry.register(DepthCollector())
-        for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS):
+        registry.register(PublishCollector(self.publishes))
+        for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
         Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)
@@ -81,7 +84,8 @@ class Series:
         if self._book is not None:
             self._book.counter(metric, *labels).inc()
         else:
-            self._metrics[metric].labels(*labels).inc()
+            counter = self._metrics[metric]
+            (counter.labels(*labels) if labels else counter).inc()
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost, or make its files agree with its journal."""
@@ -100,6 +104,7 @@ class Series:
             self.tasks.forget()
         if isinstance(self.queue_tasks, QueueTallies):
             self.queue_tasks.forget()
+        self.publishes.forget()
         if self.gauges is not None:
             self.gauges.forget()
 

@@ -16,6 +16,8 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from .._common import semconv
+from .tallies.publishes import PublishTimes
+from .tallies.queues import QueueTally
 from .tallies.tasks import Histogram, TalliesOf, Tally
 
 
@@ -38,6 +40,24 @@ class TallyCollector(Collector):
         return families.all()
 
 
+class PublishCollector(Collector):
+    """Renders how long publishes took, at the time of a scrape."""
+
+    def __init__(self, times: PublishTimes) -> None:
+        self._times = times
+
+    def describe(self) -> Iterable[Metric]:
+        """Name the family, so that a second registration is an error."""
+        return [_histogram(semconv.PUBLISH_DURATION)]
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the family with what was observed."""
+        family = _histogram(semconv.PUBLISH_DURATION)
+        for labels, times in self._times.copies():
+            _add(family, labels, times)
+        return [family]
+
+
 class _Families:
     """One family per task metric."""
 
@@ -52,6 +72,7 @@ class _Families:
         self.running = _gauge(semconv.RUNNING)
         self.wait = _histogram(semconv.WAIT)
         self.thread_wait = _histogram(semconv.THREAD_WAIT)
+        self.held = _histogram(semconv.HELD)
         self.duration = _histogram(semconv.DURATION)
 
     def all(self) -> list[Metric]:
@@ -73,6 +94,8 @@ class _Families:
         _add(self.wait, [name, engine], tally.wait)
         if tally.thread_wait is not None:
             _add(self.thread_wait, [name, engine], tally.thread_wait)
+        if isinstance(tally, QueueTally):
+            _add(self.held, [name, engine], tally.held_times)
         for outcome, times in tally.durations.items():
             _add(self.duration, [name, outcome, engine], times)
 

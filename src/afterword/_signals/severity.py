@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from .._common.model import Outcome, RequestInfo
+from .._common.model import Outcome, Reason, RequestInfo, TaskRun
 from .._common.variables import read
 
 LEVELS: Final = {
@@ -29,6 +29,11 @@ def _level(value: str) -> str:
     if level not in _LOUDNESS:
         raise ValueError
     return level
+
+
+def returned_level(run: TaskRun) -> str:
+    """Return the level of an attempt that did not end its task: one that ran beside another is worth a warning."""
+    return "warning" if run.reason is Reason.TAKEN_AWAY else "info"
 
 
 def request_level(info: RequestInfo, client_errors: str) -> str:

@@ -34,11 +34,14 @@ from .shared_file import (
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
 _COUNTERS = (
     *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED, semconv.FAILURES, semconv.RETURNED),
-    *(semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS),
+    *(semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
 )
 _SUMS = (semconv.PENDING, semconv.RUNNING, semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
 _GREATEST = (semconv.OLDEST_AGE, semconv.QUEUE_MESSAGES, semconv.QUEUE_OLDEST_AGE, semconv.INFO)
-_HISTOGRAMS = (semconv.WAIT, semconv.THREAD_WAIT, semconv.DURATION)
+_HISTOGRAMS = (
+    *(semconv.WAIT, semconv.THREAD_WAIT, semconv.HELD, semconv.DURATION),
+    semconv.PUBLISH_DURATION,
+)
 
 
 class Slot:

@@ -47,6 +47,8 @@ class QueueTaskSeries:
         self._book.counter(semconv.STARTED, self._name, CELERY).inc()
         if run._held:
             self.hold(-1)
+        if run._held_time is not None:
+            self._book.histogram(semconv.HELD, self._name, CELERY).observe(run._held_time)
         self._book.gauge(semconv.RUNNING, self._name, CELERY).inc()
         if run.wait is not None:
             self._book.histogram(semconv.WAIT, self._name, CELERY).observe(run.wait)

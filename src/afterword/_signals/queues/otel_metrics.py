@@ -6,6 +6,7 @@ from ..._common import semconv
 from ..._common.model import CELERY, TaskRun
 from ..lost import DeadProcess
 from ..otel_metrics import OtelMetrics, exemplar_context
+from ..tallies.publishes import labels_of
 from ..tallies.queues import QueueTallyingObserver
 
 
@@ -20,12 +21,22 @@ class QueueOtelMetrics(QueueTallyingObserver):
         """Count what a dead process has lost."""
         self._metrics.count_dead(dead)
 
+    def published(self, run: TaskRun) -> None:
+        """Note how long a publish took."""
+        labels = zip(semconv.PUBLISH_DURATION.attributes, labels_of(run), strict=True)
+        known = {name: value for name, value in labels if value}
+        self._metrics.publish_duration.record(run._publish_time, known, exemplar_context(run))
+
     def started(self, run: TaskRun) -> None:
-        """Count an attempt, and how long the first one waited."""
+        """Count an attempt, how long it was held, and how long the first one waited."""
         super().started(run)
+        attributes, context = {semconv.TASK_NAME: run.name, semconv.TASK_ENGINE: CELERY}, exemplar_context(run)
+        if run._held_time is not None:
+            self._metrics.held.record(run._held_time, attributes, context)
         if run.wait is not None:
-            attributes = {semconv.TASK_NAME: run.name, semconv.TASK_ENGINE: CELERY}
-            self._metrics.wait.record(run.wait, attributes, exemplar_context(run))
+            self._metrics.wait.record(run.wait, attributes, context)
+        if run._is_skewed:
+            self._metrics.clock_skewed.add(1)
 
     def ended(self, run: TaskRun) -> None:
         """Count a run's outcome."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from ..._common import semconv
 from ..._common.model import QueueObserver, TaskRun
 from ..lost import DeadProcess
 from ..multiprocess.queue_series import QueueProcessSeries
 from ..process_gauges import OldestAges
 from ..prometheus import CountsErrors, Series, series_of
+from ..tallies.publishes import labels_of
 from ..tallies.queues import QueueTallies, QueueTallyingObserver
 
 
@@ -18,6 +20,16 @@ class QueuePrometheus(CountsErrors, QueueTallyingObserver):
     def __init__(self, series: Series, tallies: QueueTallies) -> None:
         CountsErrors.__init__(self, series)
         QueueTallyingObserver.__init__(self, tallies)
+
+    def published(self, run: TaskRun) -> None:
+        """Note how long a publish took."""
+        self._series.publishes.observe(run)
+
+    def started(self, run: TaskRun) -> None:
+        """Count an attempt."""
+        super().started(run)
+        if run._is_skewed:
+            self._series.count(semconv.CLOCK_SKEWED)
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost."""
@@ -49,6 +61,10 @@ class QueuePrometheusFiles(CountsErrors, QueueObserver):
             self._series.gauges.start()  # which tells how full the queues are, too
         self._tasks[run.name].count_scheduled()
 
+    def published(self, run: TaskRun) -> None:
+        """Note how long a publish took."""
+        self._tasks.book.histogram(semconv.PUBLISH_DURATION, *labels_of(run)).observe(run._publish_time)
+
     def received(self, run: TaskRun) -> None:
         """Count what this worker holds."""
         if self._series.gauges is not None:
@@ -62,6 +78,8 @@ class QueuePrometheusFiles(CountsErrors, QueueObserver):
     def started(self, run: TaskRun) -> None:
         """Count an attempt."""
         self._tasks[run.name].count_started(run)
+        if run._is_skewed:
+            self._series.count(semconv.CLOCK_SKEWED)
 
     def returned(self, run: TaskRun) -> None:
         """Count an attempt that did not end its task."""

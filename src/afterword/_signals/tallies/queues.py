@@ -24,12 +24,13 @@ class QueueTally(Tally):
 
     engine = CELERY
 
-    __slots__ = ("active", "held")
+    __slots__ = ("active", "held", "held_times")
 
     def __init__(self, name: str, *, timed: bool) -> None:
         super().__init__(name, timed=timed)
         self.held = 0
         self.active = 0
+        self.held_times = Histogram()
         self.returned = dict.fromkeys(RETURNED, 0)
 
     @property
@@ -44,7 +45,7 @@ class QueueTally(Tally):
 
     def _copy_to(self, twin: Any) -> None:
         super()._copy_to(twin)
-        twin.held, twin.active = self.held, self.active
+        twin.held, twin.active, twin.held_times = self.held, self.active, self.held_times.copy()
 
 
 class QueueTallies(TalliesOf[QueueTally]):
@@ -108,6 +109,8 @@ class QueueTallyingObserver(QueueObserver):
             tally.held -= run._held
             tally.active += 1
             tally.started += 1
+            if tally.timed and run._held_time is not None:
+                tally.held_times.observe(run._held_time, run, run.started_at)
             if tally.timed and run.wait is not None:
                 tally.wait.observe(run.wait, run, run.started_at)
 
