@@ -26,7 +26,7 @@ prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules,
 
 # Nothing from Debian, no processes of its own; each file stays in one worker, where a scenario is played bare once.
 quick: check  ## the quick half of lint, and unit tests, in less than a minute: what to run after each change
-	$(NEWEST)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile -m "not slow" $(QUICK) $(PYTEST_ARGS)
+	$(NEWEST)/bin/python -m pytest -q -n 4 --dist loadfile -m "not slow" $(QUICK) $(PYTEST_ARGS)
 
 # Much of the time is waiting, for servers, scrapes and alerts: both at once, and the oldest speaks at the end.
 test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the newest and the oldest supported FastAPI

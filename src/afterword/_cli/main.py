@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from .._common.variables import JOURNAL
+from .._common.errors.withheld import withhold
+from .._common.variables import EXCEPTION_MESSAGES, JOURNAL, flag
 from .arguments import directory_of, parser
 from .output import Output, output_for, say
 from .scrape import Unreadable
@@ -48,6 +49,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             return UNREADABLE
         chosen.directory = directory
     output: Output = output_for(sys.stdout, chosen.form)
+    if not flag(EXCEPTION_MESSAGES, default=True):
+        withhold(output)
     try:
         code: int = chosen.run_command(output, chosen)
     finally:

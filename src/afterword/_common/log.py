@@ -12,7 +12,8 @@ import structlog
 
 from . import semconv
 from .context import bound_keys
-from .errors.exceptions import ExcInfo, exc_info, innermost
+from .errors.exceptions import ExcInfo, exc_info
+from .errors.tracebacks import innermost
 from .faults import contained
 from .text import logfmt
 

@@ -15,6 +15,9 @@ from .log import once, warn
 JOURNAL: Final = "AFTERWORD_JOURNAL"
 """The directory of the journal, for an application and for who reads it."""
 
+EXCEPTION_MESSAGES: Final = "AFTERWORD_EXCEPTION_MESSAGES"
+"""Whether the texts of exceptions may leave the process, for an application and for who reads its journal."""
+
 Value = TypeVar("Value")
 
 _NO: Final = ("false", "0", "no", "off")

@@ -13,6 +13,7 @@ from opentelemetry.trace import TracerProvider
 from prometheus_client import CollectorRegistry
 
 from .._common import forks, semconv
+from .._common.errors.withheld import withhold
 from .._common.faults import EXITS
 from .._common.model import TaskObserver, TaskRun
 from .journal.journal import Journal
@@ -46,6 +47,8 @@ class Settings:
     console_dependencies: tuple[Any, ...] = ()
     path_given: bool = False
     """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
+    exception_messages: bool = True
+    """Whether signals, journal and pages may have the texts of exceptions."""
     metrics_port: int | None = None
     """Where a Celery worker's main process serves its metrics."""
 
@@ -104,6 +107,8 @@ class Instrumentation:
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings = settings
+        if not settings.exception_messages:
+            withhold(self)
         self.ledger = ledger
         self.closed = False
         """Set by ``uninstrument``: no new runs are opened; open ones are still accounted for."""

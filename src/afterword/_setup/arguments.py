@@ -11,6 +11,7 @@ from fastapi.params import Depends
 from prometheus_client import CollectorRegistry
 
 from .._common.model import TaskObserver
+from .._common.variables import EXCEPTION_MESSAGES, flag
 from .._ledger.instrumentation import Settings
 
 PATH_OF_CONSOLE: Final = "a path such as /afterword, of letters, digits and . _ ~ -,"
@@ -36,6 +37,7 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
         console=None if arguments["console"] is None else checked_console(arguments["console"]),
         console_dependencies=_checked_dependencies(arguments["console_dependencies"]),
         path_given=path_given,
+        exception_messages=_checked_messages(arguments.get("exception_messages")),
         metrics_port=_checked_port(arguments.get("metrics_port")),
     )
 
@@ -68,6 +70,14 @@ def _checked_path(path: Any) -> str | None:
     if not path.startswith("/"):
         raise ValueError(f"metrics_path: {path!r} must start with a slash")
     return path
+
+
+def _checked_messages(wanted: Any) -> bool:
+    if wanted is None:
+        return flag(EXCEPTION_MESSAGES, default=True)
+    if not isinstance(wanted, bool):
+        raise TypeError(f"exception_messages: True, False or None is needed, not {wanted!r}")
+    return wanted
 
 
 def _checked_port(port: Any) -> int | None:

@@ -76,6 +76,7 @@ def instrument(
     journal: str | os.PathLike[str] | None = None,
     console: str | None = None,
     console_dependencies: Iterable[Depends] = (),
+    exception_messages: bool | None = None,
     metrics_port: int | None = None,
 ) -> None:
     """Instrument every background task of a FastAPI or Starlette application, or every task of a Celery one.
@@ -110,6 +111,9 @@ def instrument(
             ``AFTERWORD_CONSOLE_TOKEN``.
         console_dependencies: dependencies that decide in the token's place who may see the console, such as
             ``[Depends(admin)]``. Only for FastAPI.
+        exception_messages: ``False`` withholds the text of every exception, and the values in its traceback, from
+            all signals, the journal and the console; types, places and our own ``detail`` stay. By default what
+            ``AFTERWORD_EXCEPTION_MESSAGES`` says, or ``True``. One ``False`` is enough for a whole process.
         metrics_port: only for Celery: where the main process of a worker serves ``/metrics``; by default the port
             of ``AFTERWORD_WORKER_METRICS_PORT``, or none. A port in use is a warning.
 
@@ -148,6 +152,7 @@ def instrument(
         journal=journal,
         console=console,
         console_dependencies=console_dependencies,
+        exception_messages=exception_messages,
         metrics_port=metrics_port,
     )
     if settings.console_dependencies and not isinstance(app, FastAPI):

@@ -6,13 +6,14 @@ background task. Such a span is recognised here, and adopted instead of duplicat
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
-from opentelemetry.trace import Span
+from opentelemetry.trace import Span, Status, StatusCode
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.types import Scope
@@ -121,7 +122,23 @@ def _instrument(app: FastAPI, settings: Settings, excluded: list[str]) -> None:
         tracer_provider=settings.tracer_provider,
         meter_provider=settings.meter_provider,
         excluded_urls=_excluded_urls(excluded),
+        server_request_hook=None if settings.exception_messages else _without_texts,
     )
+
+
+def _without_texts(span: Any, scope: Scope) -> None:
+    """Keep contrib from writing an exception's text on a request's span, as the event and as the status."""
+
+    def ignore(*args: Any, **kwargs: Any) -> None:
+        pass
+
+    def set_status(status: Status | StatusCode, description: str | None = None) -> None:
+        original(status.status_code if isinstance(status, Status) else status)
+
+    if span.is_recording():
+        with contextlib.suppress(AttributeError):  # a span of another SDK
+            original = span.set_status
+            span.record_exception, span.set_status = ignore, set_status
 
 
 def untrace(app: Starlette) -> None:

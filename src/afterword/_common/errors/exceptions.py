@@ -5,18 +5,21 @@ bounded number of frames. A double replaces the exception if it, its cause, its 
 quotes the input of a validation, or if a text cannot be written, is too long, or could pass for lines of the log.
 The exception itself is never changed: the application gets it as it was raised.
 
+With the privacy switch, a double without text and without variables replaces every exception.
+
 If an exception raises when it is asked for its text, that error stays here, even one that would end the process.
 """
 
 from __future__ import annotations
 
-import re
 import traceback
 from types import TracebackType
 from typing import Any, Final
 
 from ..text import MAX_TEXT, clean, clean_name, indented, is_clean, is_indented, middle_cut
 from .quotations import Quotation, in_place_of, in_place_of_text, quotations
+from .tracebacks import bounded, from_user, from_user_written, has_few_frames, without_values
+from .withheld import WITHHELD, are_texts_withheld
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
@@ -25,39 +28,6 @@ _MAX_NOTES: Final = 5
 _MAX_STACKTRACE: Final = 20_000
 _NO_TEXT: Final = "its text is not available"
 _MORE: Final = "further exceptions behind it are left out"
-
-_MAX_FRAMES: Final = 40
-"""Frames of a traceback that are kept, outermost and innermost; a runaway recursion has a thousand."""
-_OUTERMOST: Final = 10
-
-# packages between the server and the user's function
-_PLUMBING: Final = frozenset(
-    {
-        "_afterword_pytest",
-        __name__.partition(".")[0],  # this package
-        "anyio",
-        "asyncio",
-        "concurrent",
-        "contextlib",
-        "ddtrace",
-        "elasticapm",
-        "fastapi",
-        "logfire",
-        "newrelic",
-        "opentelemetry",
-        "sentry_sdk",
-        "starlette",
-        "wrapt",
-    }
-)
-
-
-# a traceback as text: a frame, the heading with all frames, and the installed package that a file belongs to
-_WRITTEN_FRAME: Final = re.compile(r'  File "(.*)", line \d+, in .*\n(?:    .*\n)*')
-_WRITTEN_FRAMES: Final = re.compile(
-    rf"^(Traceback \(most recent call last\):\n)((?:{_WRITTEN_FRAME.pattern})+)", re.M
-)
-_PACKAGE: Final = re.compile(r".*[\\/](?:site-packages|dist-packages|[Ll]ib(?:[\\/]python3\.\d+)?)[\\/](\w+)")
 
 
 class _Double(Exception):
@@ -73,11 +43,14 @@ def exc_info(exc: BaseException, *, whole: bool = False) -> ExcInfo:
 
     The traceback starts at the user's function; pass ``whole`` for all of it.
     """
-    shown = exc.__traceback__ if whole else _from_user(exc.__traceback__)
+    shown = exc.__traceback__ if whole else from_user(exc.__traceback__)
+    if are_texts_withheld():
+        double = _double(exc, set(), [])
+        return type(double), double, _places(shown)
     known = quotations(exc)
     value = exc if _is_reportable(exc, known) else _double(exc, set(), known)
     kind = type(exc) if _is_named_cleanly(type(exc)) else type(value)
-    return kind, value, _bounded(shown)
+    return kind, value, bounded(shown)
 
 
 def stacktrace(told: ExcInfo) -> str:
@@ -85,18 +58,10 @@ def stacktrace(told: ExcInfo) -> str:
     return clean(middle_cut("".join(traceback.format_exception(*told)), _MAX_STACKTRACE), 2 * _MAX_STACKTRACE)
 
 
-def innermost(outermost: TracebackType | None) -> TracebackType | None:
-    """Return the frame in which the exception was raised."""
-    link = outermost
-    while link is not None and link.tb_next is not None:
-        link = link.tb_next
-    return link
-
-
 def from_record(written: str) -> str:
     """Return a text or a traceback that was written down earlier, by whatever version, as it may be shown now."""
     shown = clean(middle_cut(written, _MAX_STACKTRACE), 2 * _MAX_STACKTRACE)
-    return _WRITTEN_FRAMES.sub(_from_user_written, shown)
+    return from_user_written(shown)
 
 
 def text(told: ExcInfo) -> str:
@@ -105,6 +70,8 @@ def text(told: ExcInfo) -> str:
 
 
 def _text(exc: BaseException, known: list[Quotation]) -> str:
+    if are_texts_withheld():
+        return WITHHELD
     try:
         if isinstance(exc, _Double | _DoubleOfGroup):
             return str(exc)
@@ -115,6 +82,8 @@ def _text(exc: BaseException, known: list[Quotation]) -> str:
 
 def _safe(told: str, known: list[Quotation]) -> str:
     """Return a text that is safe to log, or what replaces it."""
+    if are_texts_withheld():
+        return WITHHELD
     told = told[: MAX_TEXT + 1]
     return in_place_of_text(told, known) or clean(indented(told))
 
@@ -130,7 +99,7 @@ def _is_reportable(exc: BaseException, known: list[Quotation]) -> bool:
         # some renderers never finish a cycle
         if id(one) in seen or len(seen) == _MAX_EXCEPTIONS or not _is_harmless(one, known):
             return False
-        if one is not exc and not _has_few_frames(one.__traceback__):
+        if one is not exc and not has_few_frames(one.__traceback__):
             return False
         seen.add(id(one))
         if isinstance(one, BaseExceptionGroup):
@@ -178,7 +147,7 @@ def _double(exc: BaseException, seen: set[int], known: list[Quotation]) -> Excep
     seen.add(id(exc))
     members = _members(exc, seen, known) if isinstance(exc, BaseExceptionGroup) else []
     double = _group(exc, members, known) if members else _named_as(exc, _Double)(_text(exc, known))
-    double.__traceback__ = _bounded(_from_user(exc.__traceback__))
+    double.__traceback__ = _places(from_user(exc.__traceback__))
     for note in _notes(exc, known):
         double.add_note(note)
     behind = _behind(exc)
@@ -218,6 +187,8 @@ def _named_as(exc: BaseException, base: type[Any]) -> type[Any]:
 
 
 def _notes(exc: BaseException, known: list[Quotation]) -> list[str]:
+    if are_texts_withheld():
+        return []
     try:
         notes = list(getattr(exc, "__notes__", ())[:_MAX_NOTES])
         return [_safe(f"\n{note}", known).removeprefix("\n") for note in notes]
@@ -225,51 +196,6 @@ def _notes(exc: BaseException, known: list[Quotation]) -> list[str]:
         return []
 
 
-# --- its traceback ----------------------------------------------------------------------------------------------
-
-
-def _from_user(outermost: TracebackType | None) -> TracebackType | None:
-    """Return a traceback from the user's first frame on; unchanged if it has none of the user's."""
-    inside = outermost
-    while inside is not None and _is_plumbing(inside):
-        inside = inside.tb_next
-    return inside or outermost
-
-
-def _has_few_frames(outermost: TracebackType | None) -> bool:
-    """Return whether a traceback has at most ``_MAX_FRAMES`` frames."""
-    return len(_links(outermost, _MAX_FRAMES + 1)) <= _MAX_FRAMES
-
-
-def _bounded(outermost: TracebackType | None) -> TracebackType | None:
-    """Return a traceback without its middle if it is too long. The original is not changed."""
-    if _has_few_frames(outermost):
-        return outermost
-    links = _links(outermost)
-    kept = links[_OUTERMOST - _MAX_FRAMES]  # the first of the innermost frames
-    for link in reversed(links[:_OUTERMOST]):
-        kept = TracebackType(kept, link.tb_frame, link.tb_lasti, link.tb_lineno)
-    return kept
-
-
-def _links(outermost: TracebackType | None, most: int | None = None) -> list[TracebackType]:
-    links: list[TracebackType] = []
-    link = outermost
-    while link is not None and len(links) != most:
-        links.append(link)
-        link = link.tb_next
-    return links
-
-
-def _from_user_written(found: re.Match[str]) -> str:
-    """Return a written traceback from the user's first frame on; unchanged if it has none of the user's."""
-    for frame in _WRITTEN_FRAME.finditer(found[2]):
-        package = _PACKAGE.match(frame[1])
-        if package is None or package[1] not in _PLUMBING:
-            return found[1] + found[2][frame.start() :]
-    return found[0]
-
-
-def _is_plumbing(link: TracebackType) -> bool:
-    module = str(link.tb_frame.f_globals.get("__name__"))
-    return module.partition(".")[0] in _PLUMBING
+def _places(shown: TracebackType | None) -> TracebackType | None:
+    """Return as much of a traceback as may be told."""
+    return without_values(bounded(shown)) if are_texts_withheld() else bounded(shown)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..._common import semconv
+from ..._common.errors.withheld import as_it_may_be_read
 from ..._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
 from . import lines
 from .layout import Slot
@@ -162,6 +163,7 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         duration = max(0.0, ended_at - started_at)
     trace, span, flags, *_ = [*(_text(keys, lines.PARENT) or "").split("-"), "", ""]
     own_trace = _text(keys, semconv.KEY_TRACE_ID)
+    error, traceback = as_it_may_be_read(_text(keys, lines.ERROR), _text(keys, lines.TRACEBACK))
     return Record(
         run=run,
         task=task,
@@ -183,8 +185,8 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         reason=_text(keys, semconv.KEY_REASON),
         detail=_text(keys, semconv.KEY_DETAIL),
         error_type=_text(keys, semconv.KEY_ERROR_TYPE),
-        error=_text(keys, lines.ERROR),
-        traceback=_text(keys, lines.TRACEBACK),
+        error=error,
+        traceback=traceback,
         trace_id=own_trace or trace or None,
         span_id=_text(keys, semconv.KEY_SPAN_ID) or span or None,
         parent_trace_id=trace or None,
