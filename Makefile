@@ -8,12 +8,12 @@ OLDEST := .venv-oldest
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 export SOAK_MINUTES
-QUICK := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
+TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick screenshots soak test test-newest test-oldest lint format clean help
+.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -26,20 +26,29 @@ prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules,
 
 # Nothing from Debian, no processes of its own; each file stays in one worker, where a scenario is played bare once.
 quick: check  ## the quick half of lint, and unit tests, in less than a minute: what to run after each change
-	$(NEWEST)/bin/python -m pytest -q -n 4 --dist loadfile -m "not slow" $(QUICK) $(PYTEST_ARGS)
+	$(NEWEST)/bin/python -m pytest -q -n 4 --dist loadfile -m "not slow" $(TOGETHER) $(PYTEST_ARGS)
 
-# Much of the time is waiting, for servers, scrapes and alerts: both at once, and the oldest speaks at the end.
+# First what computes, on all cores. Then what waits, for servers, scrapes and alerts: one by one, since the live
+# alerts want the machine for themselves, and beside it the oldest and Celery, which speak at the end.
 test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the newest and the oldest supported FastAPI
 	@mkdir -p .build
-	@$(MAKE) --no-print-directory test-oldest >.build/oldest.log 2>&1 & oldest=$$!; \
-	trap 'kill $$oldest' INT TERM; \
-	$(MAKE) --no-print-directory test-newest; newest=$$?; \
-	wait $$oldest; oldest=$$?; \
-	cat .build/oldest.log; \
-	exit $$((newest || oldest))
+	@$(MAKE) --no-print-directory test-together; together=$$?; \
+	{ $(MAKE) --no-print-directory test-oldest; oldest=$$?; $(MAKE) --no-print-directory test-celery && exit $$oldest; } \
+		>.build/beside.log 2>&1 & beside=$$!; \
+	trap 'kill $$beside' INT TERM; \
+	$(MAKE) --no-print-directory test-alone; alone=$$?; \
+	wait $$beside; beside=$$?; \
+	cat .build/beside.log; \
+	exit $$((together || alone || beside))
 
-test-newest: debian $(NEWEST)/test.stamp
-	$(NEWEST)/bin/python -m pytest $(PYTEST_ARGS)
+test-together: $(NEWEST)/test.stamp
+	$(NEWEST)/bin/python -m pytest -n 4 --dist loadfile $(TOGETHER) $(PYTEST_ARGS)
+
+test-alone: debian $(NEWEST)/test.stamp
+	$(NEWEST)/bin/python -m pytest $(TOGETHER:%=--ignore=%) --ignore=tests/celery $(PYTEST_ARGS)
+
+test-celery: debian $(NEWEST)/test.stamp
+	$(NEWEST)/bin/python -m pytest -o cache_dir=.build/celery-cache tests/celery $(PYTEST_ARGS)
 
 # What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
 test-oldest: $(OLDEST)/test.stamp
