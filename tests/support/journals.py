@@ -5,22 +5,26 @@ from __future__ import annotations
 import os
 import secrets
 import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from afterword._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+from afterword._common.model import CELERY, Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
 from afterword._ledger.instrumentation import get_instrumentation
 from afterword._ledger.journal import history, layout, lines
 from afterword._ledger.journal.history import Filter
 from afterword._ledger.journal.journal import Journal
 from afterword._ledger.journal.locking import MACHINE
 from afterword._ledger.journal.observers import with_journal
+from afterword._ledger.journal.queue_observers import with_journal as with_queue_journal
 from afterword._ledger.journal.records import Record
 from afterword._ledger.journal.recovery import DeadProcess
+from afterword._ledger.queue import QueueLedger
 from afterword._ledger.runs import Ledger
 
 TRACE, REQUEST_SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+PUBLISH_SPAN, WORKER = "00f067aa0ba902b7", "celery@shop-1"
 
 
 class Heard:
@@ -168,6 +172,25 @@ def line_of(
     assert run.request is not None
     run.request._began_at, run.request._answered_at = began, answered
     return lines.line(lines.first_part(run), run)
+
+
+def queue_ledger_of(journal: Journal) -> QueueLedger:
+    """Return a ledger of a queue's worker whose runs are kept in a journal."""
+    return QueueLedger(with_queue_journal(journal, []))
+
+
+def attempt_of(
+    task: str = "statement", run_id: str | None = None, attempt: int = 1, *, late: bool = False
+) -> TaskRun:
+    """Return an attempt of Celery's, as a worker receives it; ``late``: its message is acknowledged late."""
+    run = TaskRun(
+        f"shop.{task}", f"shop.{task}", RequestInfo("POST", "/orders/{number}", "r-1"), 0, is_async=False
+    )
+    run.engine, run.id, run.attempt = CELERY, run_id or str(uuid.uuid4()), attempt
+    run._worker, run._destination, run._comes_again = WORKER, "heavy", late
+    run.scheduled_at = time.time()
+    run.trace_id, run.span_id, run.sampled = TRACE, PUBLISH_SPAN, True
+    return run
 
 
 def write_ended(directory: Path, *written: bytes) -> str:

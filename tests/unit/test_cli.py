@@ -20,10 +20,12 @@ from tests.support.journals import (
     TRACE,
     Heard,
     Ids,
+    attempt_of,
     ended,
     give_up,
     ledger_of,
     new_run,
+    queue_ledger_of,
     scheduled,
     started,
     write_live,
@@ -377,3 +379,50 @@ def test_help_and_version_are_there():
     assert afterword("--version").out.startswith("afterword ")
     assert all(command in afterword("--help").out for command in ("runs", "causes", "now", "show", "account"))
     assert afterword().code == 2
+
+
+# --- of Celery's ------------------------------------------------------------------------------------------------
+
+
+def tried_twice(journal: Journal) -> str:
+    """Let a task of Celery's be returned once, and succeed then; return its id."""
+    books, first = queue_ledger_of(journal), attempt_of()
+    last = attempt_of(run_id=first.id, attempt=2)
+    books.begin(first)
+    books.give_back(first, Reason.RETRY, "it will be tried again", raised())
+    books.begin(last)
+    books.close(last, Outcome.SUCCEEDED)
+    return first.id
+
+
+def test_attempts_are_shown(journal: Journal):
+    """`show` tells of a task of Celery's on which worker it ran, and each attempt with its reason and time."""
+    run_id = tried_twice(journal)
+    [told] = afterword("show", run_id, journal.directory).objects
+    assert (told["engine"], told["attempt"], told["worker"], told["queue"]) == (
+        "celery",
+        2,
+        "celery@shop-1",
+        "heavy",
+    )
+    [attempt] = told["attempts"]
+    assert (attempt["attempt"], attempt["outcome"], attempt["reason"]) == (1, "returned", "retry")
+    assert attempt["error_type"] == "ConnectionRefusedError"
+    assert datetime.fromisoformat(attempt["ended_at"]).tzinfo is not None
+    text = afterword("show", run_id[:8], journal.directory, terminal=True).out
+    line = text.splitlines()[text.splitlines().index("  other attempts") + 1]
+    assert "attempt 1  returned  retry: ConnectionRefusedError  on celery@shop-1" in line
+    assert "  worker        celery@shop-1" in text
+
+
+def test_the_engine_is_a_column_where_there_are_two(journal: Journal, ledger: Ledger):
+    """The table of runs has the engine only where not all are Starlette's; attempts are listed when asked for."""
+    ended(ledger)
+    assert "engine" not in afterword("runs", journal.directory, terminal=True).out
+    run_id = tried_twice(journal)
+    lines = afterword("runs", journal.directory, terminal=True).out.splitlines()
+    assert [line.split()[-2:] for line in lines if "statement" in line] == [["celery", "celery@shop-1"]]
+    [attempt] = afterword("runs", journal.directory, "--outcome", "returned").objects
+    assert (attempt["task_run"], attempt["attempt"]) == (run_id, 1)
+    [cause] = afterword("causes", journal.directory).objects
+    assert (cause["outcome"], cause["reason"], cause["engine"]) == ("returned", "retry", "celery")

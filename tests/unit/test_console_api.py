@@ -86,9 +86,9 @@ def test_pages_of_runs(stage: InProcessStage):
         ("runs?task=" + "x" * 301, "task: 300 characters at most"),
         ("runs?task=" + "x" * 9000, "the parameters have more than 8000 characters"),
         ("runs?" + "&".join(f"task{n}=1" for n in range(500)), "is no parameter of this"),
-        ("runs/0123456", "8 to 32 hexadecimal digits"),
-        ("runs/..%2Faccess", "8 to 32 hexadecimal digits"),
-        ("runs/" + "0" * 33, "8 to 32 hexadecimal digits"),
+        ("runs?engine=taskiq", "engine: some of starlette, celery"),
+        ("runs/..%2Faccess", "its beginning, 8 characters or more"),
+        ("runs/" + "0" * 201, "its beginning, 8 characters or more"),
         ("runs/0123456789?since=1", "'since' is no parameter of this; it takes nothing"),
     ],
 )

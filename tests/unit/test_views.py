@@ -418,7 +418,7 @@ def test_states_are_asked_for_by_name(reader: JournalReader, ledger: Ledger):
 
 
 def test_one_run_is_told_with_everything(directory: Path, reader: JournalReader):
-    """An id or its beginning finds a run, with its traceback; an unknown or a double one finds nothing."""
+    """An id or 8 characters of it find a run, with its traceback; an unknown or a double one finds nothing."""
     write_ended(directory, line_of(outcome=Outcome.FAILED, at=NOW, reason=Reason.EXCEPTION, exc=raised()))
     [listed] = runs.page(reader, Filter(), now=NOW)["runs"]
     told = runs.one(reader, f" {listed['task_run'][:8].upper()} ", now=NOW)
@@ -428,8 +428,10 @@ def test_one_run_is_told_with_everything(directory: Path, reader: JournalReader)
     assert "ConnectionRefusedError: no mail server" in told["run"]["traceback"]
     assert told["others"] is None
     assert runs.one(reader, "g" * 32) is None
-    assert runs.one(reader, "") is not None, "the only one there is"
+    assert runs.one(reader, listed["task_run"][:7]) is None
+    assert len(runs.with_id(reader, "")) == 1
     write_ended(directory, line_of(at=NOW))
+    assert len(runs.with_id(reader, "")) == 2
     assert runs.one(reader, "") is None
 
 

@@ -15,11 +15,16 @@ from .._common.task_names import unwrap
 REPLACED: Final = "Replaced by new task"
 """What Celery says when a task replaces itself."""
 
-TIME_LIMIT: Final = "it ran into its hard time limit and was killed; what it had done by then is done"
-WORKER_LOST: Final = (
-    "the process that ran it died: it was killed, ran out of memory, or called sys.exit; what it had done is done"
+TIME_LIMIT: Final = (
+    "it ran into its hard time limit and was killed, and what it had done by then is done; raise its time_limit, "
+    "or give it a soft_time_limit as well, which it can catch to clean up"
 )
-REVOKED: Final = "it was revoked and terminated while it ran"
+WORKER_LOST: Final = (
+    "the process that ran it was killed, ran out of memory or called sys.exit, and what it had done by then is "
+    "done; the kernel's log says whether memory was short; acks_late with reject_on_worker_lost would run it again"
+)
+WORKER_LOST_ONCE: Final = "the process that ran it was killed, ran out of memory or called sys.exit"
+REVOKED: Final = "it was revoked and terminated while it ran; what it had done by then is done"
 REVOKED_BEFORE: Final = "it was revoked before it began"
 EXPIRED: Final = "no worker had begun it when it expired; more workers, or a later expiry, would help"
 SHUTDOWN: Final = (
@@ -27,7 +32,10 @@ SHUTDOWN: Final = (
     "acks_late would have put it back into the queue"
 )
 SHUTDOWN_LATE: Final = "the worker was shut down cold while it ran; its message is in the queue again"
-NEVER_AWAITED: Final = "it is an async function, which Celery calls and never awaits: nothing of it was done"
+NEVER_AWAITED: Final = (
+    "it is an async function, which Celery calls and never awaits, so nothing of it was done; make it a def that "
+    "calls asyncio.run"
+)
 REJECTED: Final = "it rejected its message, which is gone"
 REQUEUED: Final = "its message is in the queue again"
 RETRIED: Final = "it will be tried again"
@@ -36,7 +44,7 @@ TAKEN_AWAY: Final = (
     "runs it again; raise visibility_timeout in broker_transport_options above the longest task and countdown"
 )
 UNREGISTERED: Final = "the worker that received it has no task of this name; import its module there, or route it"
-INVALID: Final = "its message could not be read as a task"
+INVALID: Final = "its message could not be read as a task; the worker's log shows what came"
 SKIPPED: Final = "{name} did not succeed, so this later step of its chain or chord was never published"
 
 
@@ -95,7 +103,7 @@ def raised(exc: Any, task: Any, *, requeued: bool = False) -> End:
         return End(Outcome.SUCCEEDED, Reason.REPLACED if str(exc) == REPLACED else Reason.IGNORED)
     if isinstance(exc, LOST):
         if requeued:
-            return given_back(Reason.WORKER_LOST, f"{WORKER_LOST}; {REQUEUED}", exc)
+            return given_back(Reason.WORKER_LOST, f"{WORKER_LOST_ONCE}; {REQUEUED}", exc)
         return End(Outcome.FAILED, Reason.WORKER_LOST, WORKER_LOST, exc)
     if isinstance(exc, TimeLimitExceeded):
         if requeued:

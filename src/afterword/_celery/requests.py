@@ -12,9 +12,7 @@ from typing import Any
 
 from celery.exceptions import InvalidTaskError
 from celery.worker import state
-from opentelemetry.trace import get_current_span
 
-from .._common.context import hex_ids
 from .._common.model import Outcome, Reason, TaskRun
 from .._ledger.deferred import defer, drain
 from . import attempts, judgement, pools, redelivery, tellers
@@ -46,9 +44,8 @@ def run_of(known: CeleryInstrumentation, request: Any) -> TaskRun:
     """Return the run that a request is an attempt of."""
     run = known.run_of(request.app, request.type, request.request_dict)
     run._destination = (request.delivery_info or {}).get("routing_key")
-    run._around = around = tellers.remote_context(request.request_dict)
-    if around is not None:  # the span that it was published in, until it has one of its own
-        run.trace_id, run.span_id, run.sampled = hex_ids(get_current_span(around).get_span_context())
+    run._worker = getattr(request, "hostname", None)
+    tellers.continue_trace(run, request.request_dict)
     return run
 
 
@@ -246,7 +243,7 @@ def _failed(request: Any, exc: Any) -> None:
         return
     end = judgement.raised(exc, request.task, requeued=delivery.gave_back is True)
     if delivery.retried:
-        end = judgement.given_back(Reason.WORKER_LOST, f"{judgement.WORKER_LOST}; {judgement.RETRIED}", exc)
+        end = judgement.given_back(Reason.WORKER_LOST, f"{judgement.WORKER_LOST_ONCE}; {judgement.RETRIED}", exc)
     _ended(request, end, told=end.reason not in (Reason.WORKER_LOST, Reason.TIME_LIMIT) and not lost)
 
 

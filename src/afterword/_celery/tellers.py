@@ -10,7 +10,9 @@ from typing import Any
 
 from opentelemetry import context as otel
 from opentelemetry.propagate import extract
+from opentelemetry.trace import get_current_span
 
+from .._common.context import hex_ids
 from .._common.model import TaskRun
 from . import headers
 from .instrumentation import CeleryInstrumentation
@@ -20,6 +22,13 @@ def remote_context(said: Mapping[str, Any]) -> otel.Context | None:
     """Return OpenTelemetry's context of where a message was published; ``None`` if it has none."""
     context = extract(headers.carrier(said), otel.Context())
     return context or None
+
+
+def continue_trace(run: TaskRun, said: Mapping[str, Any]) -> None:
+    """Put a run into the trace that its message was published in: in that span, until it has one of its own."""
+    run._around = around = remote_context(said)
+    if around is not None:
+        run.trace_id, run.span_id, run.sampled = hex_ids(get_current_span(around).get_span_context())
 
 
 def call_back(known: CeleryInstrumentation, run: TaskRun, exc: BaseException | None) -> None:

@@ -39,15 +39,14 @@ def unknown(sender: Any = None, message: Any = None, name: Any = None, id: Any =
     known = find(getattr(sender, "app", None))
     if known is not None:
         end = judgement.End(Outcome.ABANDONED, Reason.UNREGISTERED, judgement.UNREGISTERED)
-        known.failsafe("an unknown task", _unreadable, known, sender.app, message, name, end)
+        known.failsafe("an unknown task", _unreadable, known, sender, message, name, end)
 
 
 def rejected(sender: Any = None, message: Any = None, **more: Any) -> None:
     """Receive ``task_rejected``: a message that cannot be read, or is none of a task."""
-    app = getattr(sender, "app", None)
-    known = find(app)
+    known = find(getattr(sender, "app", None))
     if known is not None:
-        known.failsafe("an unreadable message", _invalid, known, app, message)
+        known.failsafe("an unreadable message", _invalid, known, sender, message)
 
 
 def undecodable(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable[..., Any]:
@@ -55,27 +54,27 @@ def undecodable(original: Callable[..., Any], is_on: Callable[[], bool]) -> Call
 
     @functools.wraps(original)
     def on_decode_error(self: Any, message: Any, /, *args: Any, **kwargs: Any) -> Any:
-        app = getattr(self, "app", None)
-        known = find(app)
+        known = find(getattr(self, "app", None))
         if known is not None and is_on():
-            known.failsafe("an unreadable message", _invalid, known, app, message)
+            known.failsafe("an unreadable message", _invalid, known, self, message)
         return original(self, message, *args, **kwargs)
 
     return on_decode_error
 
 
-def _invalid(known: CeleryInstrumentation, app: Any, message: Any) -> None:
+def _invalid(known: CeleryInstrumentation, consumer: Any, message: Any) -> None:
     said = getattr(message, "headers", None)
     if isinstance(said, dict) and said.get("task") and said.get("id"):  # else it is none of a task
         end = judgement.End(Outcome.ABANDONED, Reason.INVALID_MESSAGE, judgement.INVALID)
-        _unreadable(known, app, message, said["task"], end)
+        _unreadable(known, consumer, message, said["task"], end)
 
 
-def _unreadable(known: CeleryInstrumentation, app: Any, message: Any, name: Any, end: judgement.End) -> None:
+def _unreadable(known: CeleryInstrumentation, consumer: Any, message: Any, name: Any, end: judgement.End) -> None:
     said = message.headers if isinstance(message.headers, dict) else {}
-    run = known.run_of(app, name, said)
+    run = known.run_of(consumer.app, name, said)
+    run._worker = getattr(consumer, "hostname", None)
     run._destination = (message.delivery_info or {}).get("routing_key")
-    run._around = tellers.remote_context(said)
+    tellers.continue_trace(run, said)
     outcome, reason, detail, _ = end
     if outcome is not None and reason is not None:
         known.books.close_unreceived(run, outcome, reason, detail or "")
@@ -84,4 +83,4 @@ def _unreadable(known: CeleryInstrumentation, app: Any, message: Any, name: Any,
     with contained():  # it may be what cannot be read
         payload = message.payload
     if isinstance(payload, list | tuple) and len(payload) == 3:
-        skip_rest(known, app, run, payload[2])
+        skip_rest(known, consumer.app, run, payload[2])

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final
 
 from .._common import __version__
-from .._common.model import LOST, Outcome
+from .._common.model import LOST, RETURNED, Outcome
 from .._common.variables import JOURNAL
 from . import account_view, causes, now, runs, show
 from .output import PROGRAM
@@ -117,9 +117,10 @@ def _filters(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--outcome",
         action="append",
-        choices=[*map(str, Outcome), LOST],
+        choices=[*map(str, Outcome), LOST, RETURNED],
         metavar="OUTCOME",
-        help=f"ended like this: {', '.join(Outcome)} or {LOST}; may be repeated",
+        help=f"ended like this: {', '.join(Outcome)} or {LOST}; {RETURNED}: attempts of Celery's that did not end "
+        "their task; may be repeated",
     )
     command.add_argument("--task", metavar="NAME", help="of this task: its name, or the end of it")
     command.add_argument("--route", metavar="ROUTE", help="of requests to this route, as /orders/{number}")

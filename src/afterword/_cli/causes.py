@@ -16,7 +16,7 @@ from .selection import ended, note_nothing
 
 def run(output: Output, arguments: argparse.Namespace) -> int:
     """Answer; return the exit code."""
-    found = grouped(ended(arguments.directory, arguments))
+    found = grouped(ended(arguments.directory, arguments, attempts=True))
     shown = list(itertools.islice(found, arguments.limit or None))
     if output.json:
         for cause in shown:

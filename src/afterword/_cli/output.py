@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from .._common.model import LOST, Outcome
+from .._common.model import LOST, RETURNED, Outcome
 from . import formats
 
 if TYPE_CHECKING:  # an extra, which takes a tenth of a second to import
@@ -30,6 +30,7 @@ STYLES: Final = {
     Outcome.DROPPED: "magenta",
     Outcome.ABANDONED: "magenta",
     LOST: "bold red",
+    RETURNED: "yellow",
 }
 FAINT: Final = "dim"
 _READABLE: Final = 120

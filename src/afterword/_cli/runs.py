@@ -8,6 +8,7 @@ import time
 from typing import Final, NoReturn
 
 from .._common import semconv
+from .._common.model import STARLETTE
 from .._ledger.journal import lines
 from .._ledger.journal.records import Record
 from .._views.keys import keys_of
@@ -21,6 +22,7 @@ _PAUSE: Final = 0.5
 _DISORDER_SECONDS: Final = 60.0
 """How much later than it says a line may be written: threads take turns, and clocks are set."""
 
+_ENGINE: Final = Column(lines.ENGINE)
 _COLUMNS: Final = (
     Column("ended"),
     Column(lines.OUTCOME),
@@ -43,7 +45,10 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
         for record in records:
             output.keys(keys_of(record))
     elif records:
-        output.table(_COLUMNS, map(_cells, records))
+        if any(record.engine != STARLETTE for record in records):
+            output.table((*_COLUMNS, _ENGINE), ((*_cells(record), _engine(record)) for record in records))
+        else:
+            output.table(_COLUMNS, map(_cells, records))
         if next(found, None) is not None:
             output.line((f"These are the newest {len(records)}; --limit 0 shows all.", FAINT))
     if not records:
@@ -54,7 +59,7 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
 def follow(output: Output, arguments: argparse.Namespace) -> NoReturn:
     """Write the last few runs, then each as it ends, until the process is interrupted."""
     limit = _limit(arguments, _BEFORE_FOLLOWING)
-    seen: dict[str, float] = {}
+    seen: dict[tuple[str, float], float] = {}
     first: list[Record] = []
     recent = time.time() - _DISORDER_SECONDS
     for record in ended(arguments.directory, arguments):
@@ -62,7 +67,7 @@ def follow(output: Output, arguments: argparse.Namespace) -> NoReturn:
             first.append(record)
         elif (record.ended_at or 0.0) < recent:
             break
-        seen[record.run] = record.ended_at or 0.0
+        seen[_key(record)] = record.ended_at or 0.0
     new = first
     while True:
         for record in reversed(new):
@@ -71,9 +76,14 @@ def follow(output: Output, arguments: argparse.Namespace) -> NoReturn:
         time.sleep(_PAUSE)
         recent = time.time() - _DISORDER_SECONDS
         since = max(recent, arguments.since or recent)
-        new = [record for record in ended(arguments.directory, arguments, since) if record.run not in seen]
+        new = [record for record in ended(arguments.directory, arguments, since) if _key(record) not in seen]
         seen = {run: at for run, at in seen.items() if at >= recent}
-        seen |= {record.run: record.ended_at or 0.0 for record in new}
+        seen |= {_key(record): record.ended_at or 0.0 for record in new}
+
+
+def _key(record: Record) -> tuple[str, float]:
+    """Return what tells a run from others, and one attempt of a task from the next."""
+    return record.run, record.ended_at or 0.0
 
 
 def _limit(arguments: argparse.Namespace, default: int) -> int | None:
@@ -87,6 +97,11 @@ def _tell(output: Output, record: Record) -> None:
         return
     ended_at, outcome, *others = _cells(record)
     output.line(f"{ended_at}  ", (outcome[0].ljust(9), outcome[1]), *(f"  {text}" for text in others if text))
+
+
+def _engine(record: Record) -> str:
+    """Return what ran it, and on which worker."""
+    return " ".join(filter(None, (formats.one_line(record.engine), formats.one_line(record.worker))))
 
 
 def _cells(record: Record) -> tuple[str, tuple[str, str], str, str, str, str, str]:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from .._common.model import RETURNED
 from .._ledger.journal import history, layout
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
 from .output import Output
 
 
-def ended(directory: str, arguments: argparse.Namespace, since: float | None = None) -> Iterator[Record]:
-    """Yield the runs that ended and are asked for, newest first; raises ``OSError``."""
+def ended(
+    directory: str, arguments: argparse.Namespace, since: float | None = None, *, attempts: bool = False
+) -> Iterator[Record]:
+    """Yield the runs that ended and are asked for, newest first; raises ``OSError``.
+
+    With ``attempts``, also attempts that did not end their task, unless only outcomes are asked for.
+    """
+    outcomes = arguments.outcome or ()
     wanted = Filter(
-        outcomes=arguments.outcome or (),
+        outcomes=outcomes,
+        attempts=attempts or RETURNED in outcomes,
         named=arguments.task,
         route=arguments.route,
         trace=arguments.trace,

@@ -7,12 +7,12 @@ import re
 from typing import Any, Final
 
 from .._common import semconv
-from .._common.model import LOST
+from .._common.model import CELERY, LOST, STARLETTE
 from .._ledger.journal import lines
 from .._ledger.journal.records import Record
-from .._views.keys import keys_of, state
+from .._views.keys import keys_of, known, state
 from .._views.reader import JournalReader
-from .._views.runs import SOME, others_of, with_id
+from .._views.runs import SOME, attempts_of, others_of, with_id
 from . import formats
 from .causes import advice, why
 from .output import FAINT, Output, styled
@@ -23,19 +23,22 @@ NOT_FOUND: Final = 1
 def run(output: Output, arguments: argparse.Namespace) -> int:
     """Answer; return the exit code."""
     reader = JournalReader(arguments.directory, must_exist=True)
-    found = with_id(reader, arguments.run.strip().lower())
+    found = with_id(reader, arguments.run.strip())
     if len(found) != 1:
         output.note(_complaint(arguments.directory, arguments.run, found))
         return NOT_FOUND
     record = found[0]
-    others = others_of(reader, record)
+    others, attempts = others_of(reader, record), attempts_of(reader, record)
     if output.json:
         keys = keys_of(record)
         if record.outcome is None:
             keys[lines.STATE] = state(record)
-        output.keys(keys | {"others": None if others is None else [_other(other) for other in others]})
+        keys["others"] = None if others is None else [_other(other) for other in others]
+        keys["attempts"] = [_attempt(attempt) for attempt in attempts] if record.engine == CELERY else None
+        output.keys(keys)
         return 0
     _tell(output, record)
+    _tell_attempts(output, attempts)
     _tell_others(output, others)
     return 0
 
@@ -59,6 +62,12 @@ def _other(record: Record) -> dict[str, Any]:
         semconv.KEY_REASON: record.reason,
         semconv.KEY_ERROR_TYPE: record.error_type,
     }
+
+
+def _attempt(record: Record) -> dict[str, Any]:
+    told = (lines.ATTEMPT, lines.OUTCOME, semconv.KEY_REASON, semconv.KEY_ERROR_TYPE, lines.WORKER)
+    keys = keys_of(record)
+    return known({key: keys[key] for key in (*told, "started_at", "ended_at")})
 
 
 def _tell(output: Output, record: Record) -> None:
@@ -105,6 +114,10 @@ def _facts(record: Record) -> dict[str, str]:
         "span": formats.one_line(record.span_id),
         "process": process,
     }
+    if record.engine != STARLETTE:
+        attempt = "" if record.attempt is None else str(record.attempt)
+        facts["engine"], facts[lines.ATTEMPT] = formats.one_line(record.engine), attempt
+        facts |= {lines.WORKER: formats.one_line(record.worker), lines.QUEUE: formats.one_line(record.queue)}
     if (record.parent_trace_id, record.parent_span_id) != (record.trace_id, record.span_id):
         facts["scheduled in"] = formats.one_line(
             " ".join(filter(None, (record.parent_trace_id, record.parent_span_id)))
@@ -112,6 +125,22 @@ def _facts(record: Record) -> dict[str, str]:
     if record.recovered:
         facts["told"] = "by another process, after its own had died; perhaps a second time"
     return facts
+
+
+def _tell_attempts(output: Output, attempts: list[Record]) -> None:
+    """Write what became of the task's other attempts, the first one first."""
+    if not attempts:
+        return
+    output.line()
+    output.line(("  other attempts", FAINT))
+    for attempt in attempts:
+        reason = why(attempt)
+        output.line(
+            f"    {formats.moment(attempt.ended_at)}  attempt {attempt.attempt or '?'}  ",
+            styled(attempt.outcome),
+            f"  {reason}" if reason else "",
+            f"  on {formats.one_line(attempt.worker)}" if attempt.worker else "",
+        )
 
 
 def _tell_others(output: Output, others: list[Record] | None) -> None:

@@ -9,6 +9,7 @@ from opentelemetry.context import Context
 from .outcomes import (
     CELERY,
     LOST,
+    RETURNED,
     STARLETTE,
     STATE_PENDING,
     STATE_RUNNING,
@@ -21,6 +22,7 @@ from .text import clean_name
 __all__ = [
     "CELERY",
     "LOST",
+    "RETURNED",
     "STARLETTE",
     "STATE_PENDING",
     "STATE_RUNNING",
@@ -153,6 +155,7 @@ class TaskRun:
     _captured: Any = None
     _logged = False  # whether its traceback was logged
     _destination: str | None = None  # the queue that it is published to, or came from
+    _worker: str | None = None  # the node name of the worker that has it, such as celery@host
     _system: str | None = None  # the broker's, as OpenTelemetry calls it
     _publish_time = 0.0  # how long its publish took the caller, in seconds
     _held_time: float | None = None  # seconds from received by the worker to begun

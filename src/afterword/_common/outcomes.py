@@ -37,8 +37,17 @@ LOST: Final = "lost"
 """What became of a run that had not ended when its process died. No outcome: nobody saw it end."""
 
 
-def lost_detail(state: str | None, pid: int | None) -> str:
+RETURNED: Final = "returned"
+"""What became of an attempt of a queue's task that did not end the task. No outcome: the task goes on."""
+
+
+def lost_detail(state: str | None, pid: int | None, engine: str = STARLETTE) -> str:
     """Return what happened to a lost run, and what to do about it."""
+    if engine == CELERY:  # only what it had begun, and had acknowledged already
+        return (
+            f"the worker, process {pid}, died while it ran, its message acknowledged already, and nobody knows "
+            "how far it came; nothing runs it again; with acks_late, its message would come again"
+        )
     advice = "nothing runs it again; if it must survive that, use a queue"
     if state == STATE_PENDING:
         return f"process {pid} died before it began, so nothing of it was done; {advice}"

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from .._common import semconv
-from .._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
+from .._common.model import CELERY, LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
 from .._ledger.journal import lines
 from .._ledger.journal.history import Filter
 from .._views import causes, now, requests, runs, summary, tasks
@@ -22,11 +22,14 @@ from .answers import error, json_answer
 from .parameters import Parameters, WrongError
 from .reading import Answers, Considerate
 
-_OUTCOMES: Final = (*map(str, Outcome), LOST)
+_OUTCOMES: Final = (*map(str, Outcome), LOST, RETURNED)
+_ENGINES: Final = (STARLETTE, CELERY)
 _STATES: Final = (STATE_PENDING, STATE_RUNNING, LOST)
 _HOUR: Final = 3600.0
-_RUN: Final = re.compile(r"[0-9a-f]{8,32}")
-_ID: Final = "the id of a run is taken, or its beginning: 8 to 32 hexadecimal digits"
+_RUN: Final = re.compile(r"[\w.:@+=~-]{1,200}")
+_ID: Final = (
+    "the id of a run is taken, or its beginning, 8 characters or more: letters, digits and . : @ + = ~ - _"
+)
 PLACE: Final = "{trace_id}"
 """Where the address of a trace has its id."""
 
@@ -71,8 +74,11 @@ def _requests(reader: Reader, given: Parameters) -> Any:
 
 def _runs(reader: Reader, given: Parameters) -> Any:
     since = given.seconds(SINCE, 0.0)
+    outcomes, engines = given.one_of(lines.OUTCOME, _OUTCOMES), given.one_of(lines.ENGINE, _ENGINES)
     wanted = Filter(
-        outcomes=given.one_of(lines.OUTCOME, _OUTCOMES),
+        outcomes=outcomes,
+        attempts=RETURNED in outcomes,
+        engine=engines[0] if len(engines) == 1 else None,
         task=given.text(semconv.KEY_TASK),
         route=given.text(ROUTE),
         trace=given.text(TRACE),
@@ -105,6 +111,7 @@ _QUESTIONS: Final[dict[str, tuple[tuple[str, ...], Question]]] = {
                 ROUTE,
                 semconv.KEY_REASON,
                 semconv.KEY_ERROR_TYPE,
+                lines.ENGINE,
                 TRACE,
                 SINCE,
             ),

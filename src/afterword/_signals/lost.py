@@ -211,7 +211,7 @@ def age_of(run: DeadRun) -> float:
 
 def detail_of(run: DeadRun) -> str | None:
     """Return what happened and what to do about it."""
-    return lost_detail(run.state, run.pid) if run.outcome == LOST else run.detail
+    return lost_detail(run.state, run.pid, run.engine) if run.outcome == LOST else run.detail
 
 
 class LinesOfTheDead:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from .._common import semconv
 from .._common.errors.exceptions import from_record
-from .._common.model import LOST, Outcome, Reason, lost_detail
+from .._common.model import LOST, RETURNED, Outcome, Reason, lost_detail
 from .._common.text import clean
 from .._ledger.journal import lines
 from .._ledger.journal.history import Filter
@@ -20,7 +20,7 @@ from .reader import Reader, look, with_lost
 
 MOST_RUNS: Final = 50_000
 """Runs that are looked at; of more, the newest."""
-UNSUCCESSFUL: Final = (*(outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED), LOST)
+UNSUCCESSFUL: Final = (*(outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED), LOST, RETURNED)
 
 
 class Kind(NamedTuple):
@@ -47,7 +47,10 @@ class Cause:
 
 
 def grouped(records: Iterable[Record]) -> list[Cause]:
-    """Return the causes of the runs that did not succeed, the most frequent first; of as many, the last first."""
+    """Return the causes of the runs that did not succeed, the most frequent first; of as many, the last first.
+
+    Attempts that did not end their task have causes of their own.
+    """
     causes: dict[Kind, Cause] = {}
     for record in records:
         if record.outcome == Outcome.SUCCEEDED:
@@ -62,7 +65,7 @@ def grouped(records: Iterable[Record]) -> list[Cause]:
 
 def advice(record: Record) -> str:
     """Return what happened to a run and what to do about it, as far as its process wrote it down."""
-    return lost_detail(record.state, record.pid) if record.outcome == LOST else record.detail or ""
+    return lost_detail(record.state, record.pid, record.engine) if record.outcome == LOST else record.detail or ""
 
 
 def keys_of_cause(cause: Cause, detail: str) -> dict[str, Any]:
@@ -71,6 +74,7 @@ def keys_of_cause(cause: Cause, detail: str) -> dict[str, Any]:
     return {
         semconv.KEY_COUNT: cause.count,
         semconv.KEY_TASK: kind.task,
+        lines.ENGINE: cause.example.engine,
         lines.OUTCOME: kind.outcome,
         semconv.KEY_REASON: kind.reason,
         semconv.KEY_METHOD: kind.method,
@@ -95,7 +99,15 @@ def view(
 ) -> dict[str, Any]:
     """Return the causes of the last ``since`` seconds, the most frequent first; raises ``OSError``."""
     end = time.time() if now is None else now
-    wanted = Filter(outcomes=outcomes or UNSUCCESSFUL, named=task, route=route, since=end - since, until=end)
+    chosen = outcomes or UNSUCCESSFUL
+    wanted = Filter(
+        outcomes=chosen,
+        attempts=RETURNED in chosen,
+        named=task,
+        route=route,
+        since=end - since,
+        until=end,
+    )
     records = with_lost(reader.ended(wanted), look(reader).lost, wanted)
     found = grouped(itertools.islice(records, MOST_RUNS))
     return {

@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from .._ledger.journal import files, history, layout
+from .._ledger.journal.lines import RETURNED_ENDS
 from .._ledger.journal.records import Record, parse_line
 from .._ledger.recent import RecentRuns
 from .reader import JournalReader, Reader, RecentReader, newest_first
@@ -95,7 +96,7 @@ class JournalFeed:
         if not self._reader.is_there:
             return Changes([], 0, 0, 0)
         new = self._look()
-        total = sum(len(lines) for _, lines in new)
+        total = sum(len(lines) - b"".join(lines).count(RETURNED_ENDS) for _, lines in new)
         most = shown(total)
         told = ((line.rpartition(b"\0")[2], process) for process, lines in new for line in reversed(lines[-most:]))
         records = sorted((found for each in told if (found := parse_line(*each)) is not None), key=newest_first)

@@ -33,6 +33,10 @@ def keys_of(record: Record) -> dict[str, Any]:
     return {
         semconv.KEY_TASK_RUN: record.run,
         semconv.KEY_TASK: record.task,
+        lines.ENGINE: record.engine,
+        lines.ATTEMPT: record.attempt,
+        lines.WORKER: record.worker,
+        lines.QUEUE: record.queue,
         lines.OUTCOME: record.outcome,
         lines.STATE: record.state,
         "alive": record.alive,

@@ -8,10 +8,12 @@ from collections.abc import Hashable
 from typing import Any, Final
 
 from .._common import semconv
+from .._common.model import CELERY
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
 from .keys import in_bounds, iso, keys_in_list
 from .reader import Reader, look, with_lost
+from .runs import published_in
 
 MOST_RUNS: Final = 50_000
 """Runs that are looked at; of more, the newest."""
@@ -34,6 +36,11 @@ class Request:
         self.runs.append(record)
         self.first = min(self.first, record.scheduled_at)
 
+    @property
+    def is_of_workers(self) -> bool:
+        """Whether nothing is known of it yet but what workers have run."""
+        return all(record.engine == CELERY for record in self.runs)
+
     def has(self, task: str | None, route: str | None) -> bool:
         """Return whether it has a run of a task and is to a route, where they are asked for."""
         return any(map(Filter(named=task, route=route).wants, self.runs))
@@ -41,6 +48,8 @@ class Request:
 
 def request_of(record: Record) -> Hashable:
     """Return what the runs of a request have in common; the run itself where nothing tells."""
+    if record.engine == CELERY and (request := published_in(record)) is not None:
+        return CELERY, request
     if record.began_at is not None:
         return record.process, record.began_at, record.method
     if record.parent_span_id is not None:
@@ -48,6 +57,22 @@ def request_of(record: Record) -> Hashable:
     if record.request_id is not None:
         return record.process, record.request_id, record.method, record.route
     return record.run
+
+
+class _Requests(dict[Hashable, Request]):
+    """Requests by what their runs have in common. A worker's runs join those of who published them."""
+
+    def of(self, record: Record) -> Request:
+        """Return the request of a run."""
+        key = request_of(record)
+        request = self.get(key)
+        if request is None:
+            shared = published_in(record)
+            known = None if shared is None else self.get((CELERY, shared))
+            request = self[key] = Request() if known is None or not known.is_of_workers else known
+            if shared is not None:
+                self.setdefault((CELERY, shared), request)
+        return request
 
 
 def view(
@@ -77,17 +102,16 @@ def view(
 
 def gathered(records: Any, limit: int, task: str | None, route: str | None) -> list[Request]:
     """Return the requests that are asked for; reading ends when those that are shown are complete."""
-    requests: dict[Hashable, Request] = {}
-    matching: dict[Hashable, Request] = {}
+    requests = _Requests()
+    matching: dict[int, Request] = {}
     enough = float("-inf")
     for record in records:
         if record.ended_at is not None and record.ended_at < enough:
             break
-        key = request_of(record)
-        request = requests.setdefault(key, Request())
+        request = requests.of(record)
         request.add(record)
-        if key not in matching and request.has(task, route):
-            matching[key] = request
+        if id(request) not in matching and request.has(task, route):
+            matching[id(request)] = request
             if len(matching) == limit + 1:
                 enough = min(request.first for request in matching.values()) - _SLACK_SECONDS
     return list(matching.values())
@@ -103,7 +127,7 @@ def _keys(request: Request, now: float) -> dict[str, Any]:
             semconv.KEY_ROUTE: first.route,
             semconv.KEY_REQUEST_ID: first.request_id,
             semconv.KEY_TRACE_ID: first.parent_trace_id,
-            "began_at": iso(first.began_at),
+            "began_at": iso(next((record.began_at for record in runs if record.began_at is not None), None)),
             **_answer(runs),
             "first_at": iso(first.scheduled_at),
             "last_at": iso(last),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final
 
 from .._common import semconv
-from .._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome
+from .._common.model import LOST, RETURNED, STATE_PENDING, STATE_RUNNING, Outcome
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
 from . import checks
@@ -33,7 +33,7 @@ class _Passing:
     def count(self, records: Iterable[Record]) -> Iterator[Record]:
         for record in records:
             self.outcomes[record.outcome] += 1
-            if record.task in self._tasks:
+            if record.task in self._tasks and record.outcome != RETURNED:
                 self.usual.add(record)
             yield record
 
@@ -51,7 +51,7 @@ def view(
     ``metrics`` returns the accounts that the application publishes, ``threads`` the use of its worker threads.
     """
     end = time.time() if now is None else now
-    wanted = Filter(since=end - since, until=end)
+    wanted = Filter(since=end - since, until=end, attempts=True)  # they have causes, too
     seen = look(reader)
     ended = with_lost(reader.ended(wanted), seen.lost, wanted)
     passing = _Passing({record.task for record in seen.in_flight})

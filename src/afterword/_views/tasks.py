@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from .._common import semconv
-from .._common.model import LOST, Outcome
+from .._common.model import LOST, STARLETTE, Outcome
 from .._common.text import clean
+from .._ledger.journal import lines
 from .._ledger.journal.history import Filter
 from .._ledger.journal.records import Record
 from .keys import MAX_IN_LIST, iso, state
@@ -29,6 +30,8 @@ class Task:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.engine = STARLETTE
+        """Which engine ran the last one that was added."""
         self.counts: Counter[str] = Counter()
         self.waits: list[float] = []
         self.thread_waits: list[float] = []
@@ -40,6 +43,7 @@ class Task:
     def add(self, record: Record, bucket: int) -> None:
         """Add a run that has ended."""
         outcome = record.outcome or LOST
+        self.engine = record.engine
         self.ended += 1
         self.counts[outcome] += 1
         self.history[bucket][outcome] += 1
@@ -79,7 +83,9 @@ def period(reader: Reader, now: Now, begin: float, end: float) -> Period:
     found.add(itertools.islice(records, MOST_RUNS))
     found.truncated = next(records, None) is not None
     for record in now.in_flight:
-        found[record.task].counts[state(record)] += 1
+        task = found[record.task]
+        task.counts[state(record)] += 1
+        task.engine = record.engine
     return found
 
 
@@ -102,6 +108,7 @@ def _keys(task: Task, period: Period, minutes: float) -> dict[str, Any]:
     per_bucket = (period.end - period.begin) / BUCKETS
     return {
         semconv.KEY_TASK: clean(task.name, MAX_IN_LIST),
+        lines.ENGINE: task.engine,
         "counts": dict(task.counts),
         "total": task.ended,
         "per_minute": round(task.ended / minutes, 3),

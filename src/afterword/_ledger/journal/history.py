@@ -15,6 +15,7 @@ from json.encoder import encode_basestring as _quoted
 from typing import Final, NamedTuple
 
 from ..._common import semconv
+from ..._common.model import STARLETTE
 from . import files, holding, layout, lines
 from .locking import MACHINE
 from .records import Record, ended_among, is_whole, parse_line, parse_slot, whole_lines
@@ -39,6 +40,8 @@ class Filter:
         began: of the request that began at this moment, in seconds since the epoch.
         reason: for this reason.
         error_type: with an error of this type.
+        engine: that this engine runs.
+        attempts: also attempts that did not end their task.
         since: ended since then, in seconds since the epoch; of those in flight, all.
         until: ended by then; of those in flight, all.
     """
@@ -52,6 +55,8 @@ class Filter:
     began: float | None = None
     reason: str | None = None
     error_type: str | None = None
+    engine: str | None = None
+    attempts: bool = False
     since: float | None = None
     until: float | None = None
 
@@ -67,13 +72,14 @@ class Filter:
             and self.began in (None, record.began_at)
             and self.reason in (None, record.reason)
             and self.error_type in (None, record.error_type)
+            and self.engine in (None, record.engine)
             and (self.since is None or record.ended_at is None or record.ended_at >= self.since)
             and (self.until is None or record.ended_at is None or record.ended_at <= self.until)
         )
 
     def needles(self) -> list[bytes]:
         """Return bytes of which a wanted line has one; the rarest that can be told. None: any line may be."""
-        if self.run is not None or self.trace is not None:
+        if self.run or self.trace:
             return [(self.run or self.trace or "").encode(*lines.ENCODING)]
         if self.began is not None:
             return [b'"%s":%d,' % (lines.BEGAN.encode(), round(self.began * 1e6))]
@@ -87,6 +93,8 @@ class Filter:
             return [f"{_quoted(self.named)[1:]},".encode(*lines.ENCODING)]
         if self.route is not None:
             return [_pair(semconv.KEY_ROUTE, self.route)]
+        if self.engine not in (None, STARLETTE):
+            return [_pair(lines.ENGINE, self.engine or "")]
         return [_pair(lines.OUTCOME, outcome) for outcome in self.outcomes]
 
 
@@ -146,7 +154,7 @@ def among(found: Iterable[bytes], process: str, wanted: Filter) -> Iterator[Reco
     """Yield the wanted runs among a process's lines, which come newest first, and of which others are left out."""
     enough = None if wanted.since is None else wanted.since - _DISORDER_SECONDS
     for line in found:
-        record = parse_line(line, process)
+        record = parse_line(line, process, attempts=wanted.attempts)
         if record is None:
             continue
         if enough is not None and (record.ended_at or 0.0) < enough:

@@ -14,14 +14,17 @@ from typing import Final
 from ..._common import semconv
 from ..._common.errors.exceptions import exc_info, stacktrace, text
 from ..._common.faults import EXITS
-from ..._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
-from ..._common.text import clean, middle_cut
+from ..._common.model import LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
+from ..._common.text import clean, clean_name, middle_cut
 from .layout import Slot
 
 TOLD: Final = "told"
 OUTCOME: Final = "outcome"
 FUNCTION: Final = "function"
 ENGINE: Final = "engine"
+ATTEMPT: Final = semconv.KEY_ATTEMPT
+WORKER: Final = "worker"
+QUEUE: Final = "queue"
 PARENT: Final = "parent"
 SAMPLED: Final = "sampled"
 STATE: Final = semconv.KEY_STATE
@@ -78,6 +81,11 @@ _AND_ENDED: Final = f',"{ENDED}":'
 _AND_OUTCOME: Final = f',"{OUTCOME}":"'
 _SUCCEEDED: Final = f'{_AND_OUTCOME}{Outcome.SUCCEEDED}"}}\n'
 
+_UNTOLD_BEGINS: Final = f'{{"{TOLD}":0'
+_TOLD_BEGINS: Final = f'{{"{TOLD}":1'
+RETURNED_ENDS: Final = f'{_AND_OUTCOME}{RETURNED}"}}\n'.encode()
+"""How the line of an attempt ends that did not end its task; no other line has this in it."""
+
 Kind = tuple[str, str, str | None, str | None]
 _fixed: dict[Kind, str] = {}
 """What is the same in every line of a task and a route."""
@@ -121,9 +129,25 @@ def _remember(kind: Kind) -> str:
     return fixed
 
 
-def engine_part(run: TaskRun) -> str:
+def engine_part(run: TaskRun, *, short: bool = False) -> str:
     """Return what the first part says of a run that another engine runs than Starlette."""
-    return "" if run.engine == STARLETTE else f',"{ENGINE}":{_quoted(run.engine)}'
+    if run.engine == STARLETTE:
+        return ""
+    known = f',"{ENGINE}":{_quoted(run.engine)}'
+    if run.attempt is not None:
+        known += f',"{ATTEMPT}":{run.attempt}'
+    for key, value in () if short else ((WORKER, run._worker), (QUEUE, run._destination)):
+        if isinstance(value, str):
+            known += f',"{key}":{_quoted(clean_name(value))}'
+    return known
+
+
+def returned_line(run: TaskRun) -> bytes:
+    """Return the line of an attempt that did not end its task. Nobody has to tell it again."""
+    first = (first_part(run) + engine_part(run)).replace(_UNTOLD_BEGINS, _TOLD_BEGINS, 1)
+    began = f"{_AND_STARTED}{floor((run.started_at or 0.0) * _MICROSECONDS)}"
+    ended = f"{_AND_ENDED}{floor((run.ended_at or 0.0) * _MICROSECONDS)}"
+    return encoded(f"{first}{began}{_why(run)}{ended}{RETURNED_ENDS.decode()}")
 
 
 def line(first: str, run: TaskRun) -> bytes:

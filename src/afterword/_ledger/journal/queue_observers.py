@@ -12,13 +12,29 @@ from ..._common.faults import EXITS
 from ..._common.model import TaskObserver, TaskRun
 from .journal import Journal
 from .layout import CAPACITY, LINE_FEED, RUNNING, STARTED, STARTED_AT, TEXT_AT
-from .lines import encoded, engine_part, first_part
+from .lines import encoded, engine_part, first_part, returned_line
 from .observers import Ended, Told
 
 
 def with_journal(journal: Journal, others: Sequence[TaskObserver]) -> list[TaskObserver]:
     """Return the observers of a Celery application in their order."""
-    return [Ended(journal), QueueBegun(journal), *others, QueueTold(journal)]
+    return [QueueEnded(journal), QueueBegun(journal), *others, QueueTold(journal)]
+
+
+class QueueEnded(Ended):
+    """Writes the end of a run, and that of an attempt that did not end its task."""
+
+    def returned(self, run: TaskRun) -> None:
+        """Write the line of the attempt. It is there to be read: whoever finds it has nothing to tell."""
+        try:
+            writer = self._journal.writer
+            if (writer is None and (writer := self._journal.open()) is None) or writer.off:
+                return
+            writer.segments.append(returned_line(run))
+        except EXITS:
+            raise
+        except BaseException as fault:  # noqa: BLE001
+            self._journal.switch_off(fault)
 
 
 class QueueBegun(TaskObserver):
@@ -35,11 +51,12 @@ class QueueBegun(TaskObserver):
             writer = self._journal.writer
             if (writer is None and (writer := self._journal.open()) is None) or writer.off:
                 return
-            engine = engine_part(run)
-            text = first_part(run) + engine
+            text = first_part(run) + engine_part(run)
             if len(encoded(text)) >= CAPACITY:
-                text = first_part(run, short=True) + engine
+                text = first_part(run, short=True) + engine_part(run, short=True)
             data = encoded(text)
+            if len(data) >= CAPACITY:  # an id of somebody's that no slot has room for
+                return
             slots = writer.slots
             try:
                 slot = mapping, at = slots.free.pop()

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..._common import semconv
 from ..._common.errors.withheld import as_it_may_be_read
-from ..._common.model import LOST, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
+from ..._common.model import LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
 from . import lines
 from .layout import Slot
 
@@ -25,6 +25,9 @@ class Record:
         run: the run's id.
         task: the task's name.
         engine: what ran it, ``starlette`` or ``celery``.
+        attempt: which attempt of Celery's it is, from 1.
+        worker: the node name of Celery's worker.
+        queue: the queue that Celery had it from.
         function: the function's full name.
         method: the HTTP method of its request.
         route: the route's template.
@@ -36,7 +39,8 @@ class Record:
         ended_at: for a run that has ended; for a lost one, when it was found.
         duration: seconds that it ran.
         thread_wait: seconds that it waited for a worker thread.
-        outcome: how it ended, or ``lost``; ``None`` for a run in flight.
+        outcome: how it ended, or ``lost``, or ``returned`` for an attempt that did not end its task; ``None`` for
+            a run in flight.
         state: ``pending`` or ``running``, for a run in flight, and for a lost one at the death of its process.
         reason: why it did not succeed.
         detail: what happened, as text.
@@ -61,6 +65,9 @@ class Record:
     scheduled_at: float
     process: str
     engine: str = STARLETTE
+    attempt: int | None = None
+    worker: str | None = None
+    queue: str | None = None
     function: str | None = None
     method: str | None = None
     route: str | None = None
@@ -125,10 +132,16 @@ def length_of_lines(data: bytes) -> int:
     return data.rfind(b"\n") + 1
 
 
-def parse_line(line: bytes, process: str) -> Record | None:
-    """Return the record of a run that has ended; ``None`` if the line makes no sense."""
+def parse_line(line: bytes, process: str, *, attempts: bool = False) -> Record | None:
+    """Return the record of a run that has ended; ``None`` if the line makes no sense.
+
+    With ``attempts``, also that of an attempt that did not end its task.
+    """
     record = _parse(line, process)
-    return record if record is not None and record.outcome in _OUTCOMES and record.ended_at is not None else None
+    if record is None or record.ended_at is None:
+        return None
+    is_told = record.outcome in _OUTCOMES or (attempts and record.outcome == RETURNED)
+    return record if is_told else None
 
 
 def parse_slot(slot: Slot, process: str, pid: int, alive: bool | None) -> Record | None:
@@ -170,6 +183,9 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         scheduled_at=scheduled_at,
         process=process,
         engine=_text(keys, lines.ENGINE) or STARLETTE,
+        attempt=_number(keys, lines.ATTEMPT),
+        worker=_text(keys, lines.WORKER),
+        queue=_text(keys, lines.QUEUE),
         function=_text(keys, lines.FUNCTION),
         method=_text(keys, semconv.KEY_METHOD),
         route=_text(keys, semconv.KEY_ROUTE),

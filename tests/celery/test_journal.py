@@ -1,0 +1,49 @@
+"""What a real worker's journal keeps of tasks, and how it is shown: attempts, the worker, why and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from afterword._views import causes, runs
+from afterword._views.reader import JournalReader
+from tests.celery.stage import SECONDS, Stage
+from tests.support.waiting import wait_until
+
+ENDS = {
+    "retries": ["returned retry", "returned retry", "succeeded"],
+    "requeues": ["returned requeued", "succeeded"],
+    "killed_once": ["returned worker_lost", "succeeded"],
+    "fails": ["failed exception"],
+    "hard": ["failed time_limit"],
+    "exits": ["failed worker_lost"],
+    "coroutine": ["failed never_awaited"],
+    "adds": ["abandoned unregistered"],
+}
+
+
+def test_a_workers_journal(stage: Stage, tmp_path: Path):
+    """A run has its attempts with reason, time and worker; a cause says what to do about it."""
+    reader = JournalReader(str(tmp_path / "journal"))
+    stage.worker("prefork", AFTERWORD_JOURNAL=reader.directory, SHOP_WITHOUT="shop.adds")
+    ids = {name: stage.publish(name, *([2] if name == "retries" else [])).id for name in ENDS}
+
+    def told(name: str) -> list[dict[str, Any]]:
+        found: Any = runs.one(reader, ids[name])
+        return [] if found is None else [*found["attempts"], found["run"]]
+
+    def ends(name: str) -> list[str]:
+        return [" ".join(filter(None, (one.get("outcome"), one.get("reason")))) for one in told(name)]
+
+    wait_until(lambda: {name: ends(name) for name in ENDS} == ENDS, SECONDS, stage.report)
+    for one in (each for name in ENDS for each in told(name)):
+        assert (one["engine"], one["worker"].partition("@")[0], one["queue"]) == ("celery", "w0", "shop")
+        assert one["parent_trace_id"] == one["trace_id"] == stage.spans(one["task_run"])[0]["trace"]
+    assert [one["attempt"] for one in told("retries")] == [1, 2, 3]
+    assert [one["attempt"] for one in told("requeues")] == [1, 1]
+    advice = {(each["outcome"], each["reason"]): each["detail"] for each in causes.view(reader)["causes"]}
+    assert "raise its time_limit" in advice["failed", "time_limit"]
+    assert "acks_late with reject_on_worker_lost" in advice["failed", "worker_lost"]
+    assert "import its module there" in advice["abandoned", "unregistered"]
+    assert "asyncio.run" in advice["failed", "never_awaited"]
+    assert advice["returned", "worker_lost"].endswith("its message is in the queue again")
