@@ -12,13 +12,12 @@ from typing import Any
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 from starlette.applications import Starlette
 
-from ._celery.creation import off_creation, on_creation
 from ._common.faults import EXITS
 from ._common.log import log_fault
 from ._ledger.instrumentation import Instrumentation, Settings, get_instrumentation
 from ._ledger.shutdown import flushed
 from ._setup import instrument
-from ._setup.celery_application import CeleryApplication
+from ._setup.celery_application import CeleryApplication, off_creation, on_creation
 from ._setup.environment import from_environment
 from ._starlette.patches import hooks
 

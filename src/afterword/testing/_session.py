@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .._celery.creation import off_creation, on_creation
 from .._common.faults import EXITS
 from .._common.log import log_fault
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, unwatch, watch
 from .._setup import instrument
+from .._setup.celery_application import off_creation, on_creation
 from .._starlette.patches import hooks
 from ._account import Account
 from ._recorder import Recorder
