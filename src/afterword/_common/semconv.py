@@ -144,6 +144,9 @@ CLOCK_SKEWED = Metric(
 THREADS_BUSY = Metric("afterword.worker_thread.busy", _THREADS, "Worker threads in use.")
 THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker threads at most.")
 THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers waiting for a worker thread.")
+LOOP_LAG = Metric(
+    "afterword.event_loop.lag", _SECONDS, "How late an event loop came back to its timer of 0.25 seconds."
+)
 REQUEST_ERRORS = Metric(
     "afterword.request.errors",
     _ERRORS,
@@ -164,6 +167,7 @@ EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outco
 EVENT_LOST: Final = LOST.name
 EVENT_RETURNED: Final = RETURNED.name
 EVENT_REQUEST_FAILED: Final = "request.failed"
+EVENT_BLOCKED: Final = "event_loop.blocked"
 EVENT_METRICS: Final = "afterword.metrics"
 EVENT_TRACES: Final = "afterword.traces"
 EVENT_CONSOLE: Final = "afterword.console"
@@ -187,6 +191,7 @@ KEY_TRACE_ID: Final = "trace_id"
 KEY_SPAN_ID: Final = "span_id"
 KEY_COUNT: Final = "count"
 KEY_PATH: Final = "path"
+KEY_PLACE: Final = "place"
 KEY_ERRORS: Final = "errors"
 KEY_ERROR_COUNT: Final = "error_count"
 KEY_STATE: Final = "state"

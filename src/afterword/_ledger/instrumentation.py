@@ -98,6 +98,7 @@ class Instrumentation:
             "journal",
             "late",
             "ledger",
+            "on_loop",
             "route",
             "settings",
             "stack",
@@ -116,6 +117,8 @@ class Instrumentation:
         """Our ``/metrics`` route, if there is one."""
         self.console: Console | None = None
         """Our console, if there is one."""
+        self.on_loop: Callable[[Instrumentation], None] | None = None
+        """To be called on each event loop that serves the application."""
         self.doubles: dict[int, tuple[Any, ...]] = {}
         """Copies of exception middleware, by the identity of the original. They refer to the application, so
         they are kept here and collected with it."""

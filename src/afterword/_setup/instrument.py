@@ -26,8 +26,9 @@ from .._ledger.instrumentation import (
 from .._ledger.journal.journal import Journal
 from .._ledger.journal.observers import with_journal
 from .._ledger.recent import RecentRuns
-from .._ledger.runs import Ledger, oldest_ages
+from .._ledger.runs import Ledger, oldest_ages, running
 from .._signals.logs import Logs
+from .._signals.loop.lag import watch
 from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import (
@@ -198,6 +199,8 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     if settings.metrics:
         with signal("OpenTelemetry metrics"):
             _add_otel_metrics(instrumentation)
+    if settings.metrics or settings.logs:
+        instrumentation.on_loop = _watch_loop
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
     uninstrument(app)
@@ -269,6 +272,11 @@ def _observers(settings: Settings, journal: Journal | None, recent: RecentRuns |
     if journal is not None:
         return with_journal(journal, traces, others)
     return [*traces, *others] if recent is None else [*traces, recent, *others]
+
+
+def _watch_loop(instrumentation: Instrumentation) -> None:
+    """Watch the event loop that serves an application."""
+    watch(instrumentation, running, tells=instrumentation.settings.logs)
 
 
 def _add_otel_metrics(instrumentation: Instrumentation) -> None:

@@ -65,6 +65,8 @@ async def metrics(request: Request) -> Response:
     registry = instrumentation.settings.registry if instrumentation is not None else None
     if instrumentation is None or registry is None:  # uninstrumented a moment ago
         return Response(status_code=404)
+    if instrumentation.on_loop is not None:  # where there is no lifespan
+        instrumentation.failsafe("watching the event loop", instrumentation.on_loop, instrumentation)
     accept, encoding = (request.headers.get(name, "") for name in ("accept", "accept-encoding"))
     wanted = request.query_params.getlist("name[]")
     # render off the event loop, so that no request waits for many series

@@ -17,6 +17,7 @@ from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.context import context_of
 from .._common.model import STARLETTE, RequestInfo, TaskRun, full_name
+from .loop.lag import listeners
 from .lost import DeadProcess
 from .process_gauges import OldestAges
 from .tallies import depths
@@ -75,6 +76,8 @@ class OtelMetrics(TallyingObserver):
         self._thread_wait = histogram(semconv.THREAD_WAIT)
         self.held = histogram(semconv.HELD)
         self.publish_duration = histogram(semconv.PUBLISH_DURATION)
+        self._loop_lag = histogram(semconv.LOOP_LAG)
+        listeners.add(self)
         self.clock_skewed = counter(semconv.CLOCK_SKEWED)
         self._request_errors = counter(semconv.REQUEST_ERRORS)
         self._observer_errors = counter(semconv.OBSERVER_ERRORS)
@@ -91,6 +94,10 @@ class OtelMetrics(TallyingObserver):
             ]
 
         return callback
+
+    def lagged(self, seconds: float) -> None:
+        """Record how late an event loop of this process was."""
+        self._loop_lag.record(seconds)
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost."""

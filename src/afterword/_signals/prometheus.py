@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, TASK_NAMES, admit_status
 from .._common.model import CELERY, RequestInfo, TaskObserver, TaskRun, full_name
+from .loop.lag import listeners
 from .lost import DeadProcess
 from .multiprocess.dead_processes import close_as_journaled
 from .multiprocess.directory import directory, problem_with, several_processes
@@ -19,12 +20,12 @@ from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.queue_series import QueueProcessSeries
 from .multiprocess.task_series import ProcessSeries
 from .process_gauges import GaugeCollector, GaugeWriter, OldestAges
-from .prometheus_families import PublishCollector, TallyCollector
+from .prometheus_families import HistogramCollector, TallyCollector
 from .registry_collision import describe_collision
 from .tallies.depths import DepthCollector
 from .tallies.publishes import PublishTimes
 from .tallies.queues import QueueTallies, count_dead
-from .tallies.tasks import Tallies, TallyingObserver
+from .tallies.tasks import Histogram, Tallies, TallyingObserver
 from .worker_threads import note_limiter
 
 
@@ -50,6 +51,7 @@ class Series:
         self._oldest_ages = oldest_ages
         self._metrics: dict[semconv.Metric, Counter] = {}
         self.publishes = PublishTimes()
+        self._lags = Histogram()
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:
@@ -63,6 +65,7 @@ class Series:
         if book is not None:
             book.open()
             book.gauge(semconv.INFO, __version__).set(1)
+            self._lag_times = book.histogram(semconv.LOOP_LAG)
             self.tasks = ProcessSeries(book)
             self.queue_tasks = QueueProcessSeries(book)
             self.gauges = GaugeWriter(book, self._oldest_ages)
@@ -73,7 +76,8 @@ class Series:
         registry.register(TallyCollector(self.tasks, self.queue_tasks))
         registry.register(GaugeCollector(self._oldest_ages))
         registry.register(DepthCollector())
-        registry.register(PublishCollector(self.publishes))
+        registry.register(HistogramCollector(semconv.PUBLISH_DURATION, self.publishes.copies))
+        registry.register(HistogramCollector(semconv.LOOP_LAG, lambda: [([], self._lags.copy())]))
         for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
@@ -86,6 +90,13 @@ class Series:
         else:
             counter = self._metrics[metric]
             (counter.labels(*labels) if labels else counter).inc()
+
+    def lagged(self, seconds: float) -> None:
+        """Count how late an event loop of this process was."""
+        if self._book is not None:
+            self._lag_times.observe(seconds)
+        else:
+            self._lags.add(seconds)
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost, or make its files agree with its journal."""
@@ -105,6 +116,7 @@ class Series:
         if isinstance(self.queue_tasks, QueueTallies):
             self.queue_tasks.forget()
         self.publishes.forget()
+        self._lags = Histogram()
         if self.gauges is not None:
             self.gauges.forget()
 
@@ -166,6 +178,7 @@ def series_of(registry: CollectorRegistry, oldest_ages: OldestAges) -> Series:
             staging.withdraw(registry)
             raise Unavailable(f"no room in {directory()}: {fault}") from fault
         _of_registry[registry] = series
+        listeners.add(series)
     return series
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client.metrics_core import (
@@ -16,7 +16,6 @@ from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from .._common import semconv
-from .tallies.publishes import PublishTimes
 from .tallies.queues import QueueTally
 from .tallies.tasks import Histogram, TalliesOf, Tally
 
@@ -40,20 +39,21 @@ class TallyCollector(Collector):
         return families.all()
 
 
-class PublishCollector(Collector):
-    """Renders how long publishes took, at the time of a scrape."""
+class HistogramCollector(Collector):
+    """Renders a histogram that is no task's, at the time of a scrape."""
 
-    def __init__(self, times: PublishTimes) -> None:
-        self._times = times
+    def __init__(self, metric: semconv.Metric, copies: Callable[[], list[tuple[list[str], Histogram]]]) -> None:
+        self._metric = metric
+        self._copies = copies
 
     def describe(self) -> Iterable[Metric]:
         """Name the family, so that a second registration is an error."""
-        return [_histogram(semconv.PUBLISH_DURATION)]
+        return [_histogram(self._metric)]
 
     def collect(self) -> Iterable[Metric]:
         """Return the family with what was observed."""
-        family = _histogram(semconv.PUBLISH_DURATION)
-        for labels, times in self._times.copies():
+        family = _histogram(self._metric)
+        for labels, times in self._copies():
             _add(family, labels, times)
         return [family]
 

@@ -123,7 +123,9 @@ async def _unaccounted(app: Starlette, scope: Scope, receive: Receive, send: Sen
 
 def _started(instrumentation: Instrumentation, scope: Scope) -> Journal | None:
     """Let the journal look for what the dead have left, while the application starts; return it."""
-    journal, console = instrumentation.journal, instrumentation.console
+    journal, console, on_loop = instrumentation.journal, instrumentation.console, instrumentation.on_loop
+    if on_loop is not None:
+        instrumentation.failsafe("watching the event loop", on_loop, instrumentation)
     if console is not None:
         instrumentation.failsafe("starting the console", console.start_up, scope.get("root_path", ""))
     if journal is not None:

@@ -55,7 +55,7 @@ def innermost(outermost: TracebackType | None) -> TracebackType | None:
 def from_user(outermost: TracebackType | None) -> TracebackType | None:
     """Return a traceback from the user's first frame on; unchanged if it has none of the user's."""
     inside = outermost
-    while inside is not None and _is_plumbing(inside):
+    while inside is not None and is_plumbing(inside.tb_frame):
         inside = inside.tb_next
     return inside or outermost
 
@@ -125,6 +125,6 @@ def _from_user_written(found: re.Match[str]) -> str:
     return found[0]
 
 
-def _is_plumbing(link: TracebackType) -> bool:
-    module = str(link.tb_frame.f_globals.get("__name__"))
-    return module.partition(".")[0] in _PLUMBING
+def is_plumbing(frame: FrameType) -> bool:
+    """Return whether a frame is of a package between the server and the user's function."""
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _PLUMBING

@@ -40,6 +40,11 @@ class Histogram:
         if run.sampled:
             self.exemplars[bucket] = run.trace_id, run.span_id, value, now  # type: ignore[assignment]
 
+    def add(self, value: float) -> None:
+        """Add a value that belongs to no run."""
+        self.counts[bisect_left(_BOUNDS, value)] += 1
+        self.total += value
+
     def copy(self) -> Histogram:
         """Return an independent copy."""
         twin = Histogram()

@@ -1,0 +1,95 @@
+"""How late an event loop is to do what is due: what holds it up holds up every request and task of its process.
+
+A timer of the loop's own comes back four times a second and looks at the clock, which costs a task and a request
+nothing. Trio's loop has no such timer, and is not watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import weakref
+from typing import Any, Final, Protocol
+
+from ..._common import forks
+from ..._common.faults import contained
+from .blocked import Blockages, Running
+
+INTERVAL: Final = 0.25
+"""Seconds between two looks at the clock."""
+
+
+class Listener(Protocol):
+    """A metric that is told of each lag."""
+
+    def lagged(self, seconds: float) -> None:
+        """Count a lag, in seconds."""
+        ...
+
+
+class User(Protocol):
+    """For whom a loop is watched."""
+
+    closed: bool
+
+
+listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Whoever counts lags in this process."""
+
+_watches: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Watch] = weakref.WeakKeyDictionary()
+
+
+class Watch:
+    """Watches one event loop, from within."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, blockages: Blockages) -> None:
+        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.thread = threading.get_ident()
+        self.due = time.monotonic() + INTERVAL
+        """When the timer comes back, if nothing holds the loop up."""
+        self._loop = weakref.ref(loop)
+        self._blockages = blockages
+        loop.call_later(INTERVAL, self._tick)
+
+    def overdue(self) -> float:
+        """Return for how long the loop has been held up by now, in seconds."""
+        return time.monotonic() - self.due
+
+    def _tick(self) -> None:
+        loop = self._loop()
+        if loop is None or all(user.closed for user in self.users):
+            if loop is not None:
+                _watches.pop(loop, None)
+            return
+        lag = max(0.0, self.overdue())
+        for listener in list(listeners):
+            with contained():
+                listener.lagged(lag)
+        with contained():
+            self._blockages.over(self, lag)
+        self.due = time.monotonic() + INTERVAL
+        loop.call_later(INTERVAL, self._tick)
+
+
+def watch(user: User, running: Running, *, tells: bool) -> None:
+    """Watch the running event loop for somebody, from now until they are closed.
+
+    ``running`` returns the runs of this process that are running. ``tells``: there is a line for a blocked loop.
+    """
+    loop = asyncio._get_running_loop()  # none under trio
+    if loop is None:
+        return
+    known = _watches.get(loop)
+    if known is None:
+        known = _watches[loop] = Watch(loop, Blockages(running))
+    known.users.add(user)
+    if tells:
+        known._blockages.look_after(known)
+
+
+def _forget() -> None:
+    _watches.clear()
+
+
+forks.in_child(_forget)

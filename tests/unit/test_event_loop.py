@@ -1,0 +1,219 @@
+"""A loop that is blocked: how often, for how long, and by whom."""
+
+import asyncio
+import threading
+import time
+from pathlib import Path
+
+import anyio
+import pytest
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+import afterword
+from afterword._common import semconv
+from afterword._signals.loop import blocked, lag
+from tests.support.asgi import call
+from tests.support.in_process import InProcessStage
+from tests.support.waiting import wait_until, wait_until_async
+
+SCRAPE = "/metrics"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look more often, and tell of less; and forget what the tests before were told."""
+    monkeypatch.setattr(lag, "INTERVAL", 0.01)
+    monkeypatch.setattr(lag, "_watches", type(lag._watches)())
+    monkeypatch.setattr(blocked, "BLOCKED", 0.3)
+    monkeypatch.setattr(blocked, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(blocked, "_LOOK_AFTER", 0.05)
+    monkeypatch.setattr(blocked, "_thread", blocked._Thread())
+
+
+async def compress() -> None:
+    """Hold the loop up, as an async task does that calls what is not."""
+    time.sleep(0.5)  # noqa: ASYNC251  what this is about
+
+
+async def forget() -> None:
+    """Hold the loop up for less."""
+    time.sleep(0.4)  # noqa: ASYNC251  what this is about
+
+
+def lags(app: FastAPI, *paths: str) -> None:
+    """Ask an application for these paths on one loop, from a scrape on, and let its timer come back after each."""
+
+    async def main() -> None:
+        for path in (SCRAPE, *paths):
+            await call(app, path)
+            await until_it_ticks()
+
+    asyncio.run(main())
+
+
+async def until_it_ticks() -> None:
+    """Wait until the timer has come back after now."""
+    [watch] = lag._watches.values()
+    due = watch.due
+    await wait_until_async(lambda: watch.due != due)
+
+
+def over(stage: InProcessStage, seconds: str) -> float:
+    """Return how many lags were longer."""
+    name = semconv.LOOP_LAG.prometheus
+    count, below = stage.sample(f"{name}_count"), stage.sample(f"{name}_bucket", le=seconds)
+    assert count is not None
+    assert below is not None
+    return count - below
+
+
+def test_the_task_that_holds_the_loop_up_is_named(stage: InProcessStage):
+    """A task that blocks the loop is counted as one long lag, and the line says which, where, and what to do."""
+    app = stage.app_with(compress, metrics_path=SCRAPE)
+    lags(app, "/", "/other")
+    assert over(stage, "0.25") == 1.0
+    [line] = stage.lines("event_loop.blocked")
+    run = stage.accounts.recorder.run("compress")
+    assert (line["log_level"], line["task"], line["task_run"]) == ("warning", run.name, run.id)
+    assert (line["http_route"], line["trace_id"]) == ("/", run.trace_id)
+    assert line["place"].startswith(f"{compress.__module__}.compress:")
+    assert 0.3 <= line["duration_s"] < 30
+    assert "to_thread" in line["detail"]
+
+
+def test_whoever_else_holds_it_up_is_told_by_the_place(stage: InProcessStage):
+    """An endpoint that blocks the loop is no task: the line has the place in the user's code alone."""
+
+    async def endpoint() -> None:
+        time.sleep(0.5)  # noqa: ASYNC251  what this is about
+
+    lags(stage.app(endpoint, metrics_path=SCRAPE), "/")
+    [line] = stage.lines("event_loop.blocked")
+    assert "task" not in line
+    assert ".endpoint:" in line["place"]
+    assert "fastapi" not in line["place"]
+    assert "no background task" in line["detail"]
+
+
+def test_a_minute_has_one_line(stage: InProcessStage, monkeypatch):
+    """After a line there is none for a minute; then there is one of the longest time that was not told."""
+    app = stage.app_with(compress, forget, metrics_path=SCRAPE)
+    lags(app, "/")
+    assert over(stage, "0.25") >= 1
+    [first] = stage.lines("event_loop.blocked")
+
+    async def main() -> None:
+        await call(app, SCRAPE)
+        for path in ("/", "/"):
+            await call(app, path)
+            await until_it_ticks()
+        assert len(stage.lines("event_loop.blocked")) == 1
+        monkeypatch.setattr(blocked, "_TELL_SECONDS", 0.0)
+        await until_it_ticks()
+        await until_it_ticks()
+
+    asyncio.run(main())
+    lines = stage.lines("event_loop.blocked")
+    assert len(lines) == 2
+    assert lines[1]["duration_s"] >= 0.4
+    assert first["task"].endswith("compress")
+
+
+def test_what_only_waits_is_not_told(stage: InProcessStage):
+    """A task that awaits for long lets the loop go on: no lag, no line."""
+
+    async def naps() -> None:
+        await asyncio.sleep(0.6)
+
+    lags(stage.app_with(naps, metrics_path=SCRAPE), "/")
+    assert stage.lines("event_loop.blocked") == []
+
+
+def test_a_loop_is_watched_from_the_lifespan_on(stage: InProcessStage):
+    """Where there is a lifespan, nobody has to scrape first; both together make one watch."""
+    app = stage.app(metrics_path=SCRAPE)
+    seen: list[int] = []
+
+    async def main() -> None:
+        messages = iter(["lifespan.startup", "lifespan.shutdown"])
+
+        async def receive() -> dict[str, str]:
+            message = next(messages)
+            if message == "lifespan.shutdown":
+                seen.append(len(lag._watches))
+                await call(app, SCRAPE)
+                seen.append(len(lag._watches))
+            return {"type": message}
+
+        async def send(message: object) -> None:
+            pass
+
+        await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+
+    asyncio.run(main())
+    assert seen == [1, 1]
+
+
+def test_nobody_is_watched_after_the_end(stage: InProcessStage):
+    """Once an application is no longer instrumented, its timer does not come back, and the thread ends."""
+    app = stage.app(metrics_path=SCRAPE)
+
+    async def main() -> None:
+        await call(app, SCRAPE)
+        await until_it_ticks()
+        before = {thread.name for thread in threading.enumerate()}
+        assert "afterword-loops" in before
+        afterword.uninstrument(app)
+        await wait_until_async(lambda: not lag._watches)
+
+    asyncio.run(main())
+    wait_until(lambda: all(thread.name != "afterword-loops" for thread in threading.enumerate()))
+
+
+@pytest.mark.parametrize("options", [{"metrics": False, "logs": False}], ids=["silence"])
+def test_nothing_is_watched_that_nobody_is_told_of(stage: InProcessStage, options):
+    """Without metrics and logs there is no timer."""
+    app = stage.app(**options)
+    asyncio.run(call(app, "/"))
+    assert len(lag._watches) == 0
+
+
+def test_trio_is_left_alone(stage: InProcessStage):
+    """Trio's loop has no timers of ours, and a scrape there is answered as ever."""
+    app = stage.app(metrics_path=SCRAPE)
+    answer = anyio.run(call, app, SCRAPE, backend="trio")
+    assert answer.status == 200
+    assert len(lag._watches) == 0
+
+
+def test_a_metric_that_fails_stops_nothing(stage: InProcessStage, monkeypatch):
+    """A listener that raises is passed over: the loop's next lags are counted all the same."""
+
+    class Odd:
+        def lagged(self, seconds: float) -> None:
+            raise RuntimeError("full")
+
+    odd = Odd()
+    lag.listeners.add(odd)
+    lags(stage.app_with(compress, metrics_path=SCRAPE), "/")
+    assert over(stage, "0.25") == 1.0
+
+
+def test_several_processes_count_in_their_files(tmp_path: Path, monkeypatch):
+    """With a directory for several processes, the lags are in the files that all of them share."""
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    from afterword._ledger.runs import oldest_ages
+    from afterword._signals.multiprocess import directory
+    from afterword._signals.prometheus import series_of
+
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setattr(directory, "several_processes", lambda: True)
+    monkeypatch.setattr("afterword._signals.prometheus.several_processes", lambda: True)
+    series = series_of(CollectorRegistry(), oldest_ages)
+    series.lagged(0.4)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(tmp_path))
+    assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_sum") == 0.4
+    assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_bucket", {"le": "0.5"}) == 1.0
