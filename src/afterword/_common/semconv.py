@@ -145,7 +145,7 @@ THREADS_BUSY = Metric("afterword.worker_thread.busy", _THREADS, "Worker threads 
 THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker threads at most.")
 THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers waiting for a worker thread.")
 LOOP_LAG = Metric(
-    "afterword.event_loop.lag", _SECONDS, "How late an event loop came back to its timer of 0.25 seconds."
+    "afterword.event_loop.lag", _SECONDS, "How late an event loop came back to its timer of half a second."
 )
 REQUEST_ERRORS = Metric(
     "afterword.request.errors",

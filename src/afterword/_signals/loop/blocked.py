@@ -20,8 +20,8 @@ from ..._common.text import clean_name
 
 BLOCKED: Final = 1.0
 """Seconds from which a loop that was held up is told."""
-_LOOK_SECONDS: Final = 0.25
-_LOOK_AFTER: Final = 0.5
+_LOOK_SECONDS: Final = 0.5
+_LOOK_AFTER: Final = 0.4
 """So much overdue, it is looked where the loop stands."""
 _TELL_SECONDS: Final = 60.0
 _MOST_PLACES: Final = 5

@@ -1,6 +1,6 @@
 """How late an event loop is to do what is due: what holds it up holds up every request and task of its process.
 
-A timer of the loop's own comes back four times a second and looks at the clock, which costs a task and a request
+A timer of the loop's own comes back twice a second and looks at the clock, which costs a task and a request
 nothing. Trio's loop has no such timer, and is not watched.
 """
 
@@ -16,7 +16,7 @@ from ..._common import forks
 from ..._common.faults import contained
 from .blocked import Blockages, Running
 
-INTERVAL: Final = 0.25
+INTERVAL: Final = 0.5
 """Seconds between two looks at the clock."""
 
 
