@@ -13,13 +13,17 @@ TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/te
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo matrix mutation prometheus dashboards quick screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
+.PHONY: bench check coverage debian demo demo-celery matrix mutation prometheus dashboards quick screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(NEWEST)/demo.stamp  ## run the example shop and watch its background tasks being accounted for
 	@$(NEWEST)/bin/python -m examples.shop.demo --port $(DEMO_PORT)
+
+demo-celery: $(NEWEST)/demo-celery.stamp  ## the same with two Celery workers, one of which is killed: one account over all
+	@.ci/debian-packages redis-server
+	@$(NEWEST)/bin/python -m examples.shop.demo_celery --port $(DEMO_PORT)
 
 prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules, against the running demo
 	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)
@@ -54,7 +58,7 @@ test-celery: debian $(NEWEST)/test.stamp
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache \
 		--ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
-		--ignore=tests/fire --ignore=tests/workers/test_lost_under_load.py --ignore=tests/workers/test_journal_kills.py \
+		--ignore=tests/fire --ignore=tests/celery/test_demo.py --ignore=tests/workers/test_lost_under_load.py --ignore=tests/workers/test_journal_kills.py \
 		--ignore-glob='tests/unit/test_journal_*' --ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*' \
 		$(PYTEST_ARGS)
 
@@ -122,6 +126,10 @@ debian:
 
 $(NEWEST)/demo.stamp: $(NEWEST)/python.stamp pyproject.toml
 	$(NEWEST)/bin/pip install -q -e . --group demo
+	@touch $@
+
+$(NEWEST)/demo-celery.stamp: $(NEWEST)/demo.stamp
+	$(NEWEST)/bin/pip install -q -e '.[celery]' --group demo-celery
 	@touch $@
 
 $(NEWEST)/lint.stamp: $(NEWEST)/test.stamp

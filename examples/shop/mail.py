@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -21,8 +22,9 @@ async def send(recipient: str, subject: str, text: str, attachment: Path | None 
     message["Subject"] = subject
     message.set_content(text)
     if attachment is not None:
-        content = await anyio.Path(attachment).read_text()
-        message.add_attachment(content, filename=attachment.name)
+        content = await anyio.Path(attachment).read_bytes()
+        kind, _, subkind = (mimetypes.guess_type(attachment)[0] or "application/octet-stream").partition("/")
+        message.add_attachment(content, kind, subkind, filename=attachment.name)
     await aiosmtplib.send(
         message,
         hostname=settings.smtp_host,

@@ -11,7 +11,11 @@ from starlette.background import BackgroundTask
 
 from . import store
 from .pages import visit
-from .tasks import notify_warehouse, record_refusal, send_confirmation, write_audit_row
+from .settings import settings
+from .tasks import deliver_statement, notify_warehouse, record_refusal, send_confirmation, write_audit_row
+
+if settings.broker is not None:
+    from . import worker  # imports Celery, which the shop needs for nothing else
 
 log = structlog.get_logger(__name__)
 router = APIRouter(tags=["orders"])
@@ -53,6 +57,20 @@ def refund(number: int, tasks: BackgroundTasks) -> dict[str, str]:
         raise HTTPException(404, f"there is no order {number}")
     card: str = rows[0][0]
     return {"refunded_to": f"card ending in {card[-4:]}"}
+
+
+@router.post("/orders/{number}/statement", status_code=202)
+def order_statement(number: int, tasks: BackgroundTasks) -> dict[str, str]:
+    """Send the customer's monthly statement: heavy work, which is Celery's where the shop has a broker."""
+    rows = store.query("SELECT email FROM orders WHERE id = ?", number)
+    if not rows:
+        raise HTTPException(404, f"there is no order {number}")
+    email: str = rows[0][0]
+    if settings.broker is None:
+        tasks.add_task(deliver_statement, number, email)
+    else:
+        worker.order_statement(number, email)
+    return {"status": "being written"}
 
 
 @router.get("/orders/{number}/invoice", dependencies=[Depends(visit)])

@@ -40,6 +40,20 @@ def task_that_never_ran(log: Path, failed: Line | None) -> Line | None:
     return mine or first(log, lambda line: line.get("event") in given_up)
 
 
+def lost_tasks(log: Path) -> list[Line]:
+    """Return the tasks that a killed process took along."""
+    return [line for line in lines(log) if line.get("event") == "background_task.lost"]
+
+
+def describe_lost(line: Line) -> dict[str, str]:
+    """Tell of a ``background_task.lost`` line."""
+    return {
+        "task": f"{line.get('task')}, {line.get('state')} for {line.get('age_s')} s in process {line.get('pid')}",
+        "why": str(line.get("detail")),
+        "trace": str(line.get("trace_id")),
+    }
+
+
 def describe_request(line: Line) -> dict[str, str]:
     """Tell of a ``request.failed`` line."""
     return {

@@ -37,10 +37,12 @@ class Settings:
     """``SHOP_SMTP_TIMEOUT``: seconds until a mail is given up."""
     threads: int = field(default_factory=lambda: _integer("SHOP_THREADS", 40))
     """``SHOP_THREADS``: worker threads for ``def`` endpoints and ``def`` tasks, of each process."""
+    broker: str | None = field(default_factory=lambda: os.environ.get("SHOP_BROKER") or None)
+    """``SHOP_BROKER``: where Celery's workers take the heavy work; without one, the shop does it itself."""
 
     def prepare(self) -> None:
         """Make the directories."""
-        for name in ("pictures", "picklists"):
+        for name in ("pictures", "picklists", "statements"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         self.database.parent.mkdir(parents=True, exist_ok=True)
 

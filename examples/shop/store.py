@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS tickets (id INTEGER PRIMARY KEY, task TEXT NOT NULL, 
 INSERT OR IGNORE INTO products VALUES ('teapot', 1000000000), ('clock', 1000000000), ('lamp', 0);
 INSERT OR IGNORE INTO orders VALUES (1, 'teapot', 1, 'ada@customer.example', '4242424242424242');
 INSERT OR IGNORE INTO orders VALUES (2, 'teapot', 1, 'bob@customer.example', NULL);
+INSERT OR IGNORE INTO orders VALUES (3, 'clock', 1, 'clerk@refused.example', '4242424242424242');
 """
 
 
@@ -34,7 +35,7 @@ def _transaction() -> Iterator[sqlite3.Connection]:
 
 
 def prepare() -> None:
-    """Create what is missing: tables, three products (the lamp is out of stock) and two old orders."""
+    """Create what is missing: tables, three products (the lamp is out of stock) and three old orders."""
     settings.prepare()
     with closing(sqlite3.connect(settings.database, timeout=10)) as db:
         db.execute("PRAGMA journal_mode = WAL")

@@ -6,6 +6,7 @@ is broken, a manual when there is no such file.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from starlette.requests import HTTPConnection
 
 from afterword import TaskRun, task
 
-from . import mail, pictures, store
+from . import mail, pictures, statements, store
 from .settings import settings
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,29 @@ def make_thumbnail(picture: Path) -> None:
 def publish_picture(picture: Path) -> None:
     """Show a picture in the gallery; added after the thumbnail, so not without one."""
     store.execute("INSERT INTO gallery (picture) VALUES (?)", picture.name)
+
+
+def write_statement(order: int) -> str:
+    """Draw the monthly statement of an order's customer, which is heavy work, and return where it is."""
+    statement = statements.draw(order)
+    log.info("statement written", order=order, size=statement.stat().st_size)
+    return str(statement)
+
+
+def send_statement(statement: str, email: str) -> None:
+    """Send a statement to the customer."""
+    asyncio.run(mail.send(email, "Your statement", "Attached.", attachment=Path(statement)))
+
+
+def archive_statement(order: int) -> None:
+    """Note for the tax office that an order has a statement."""
+    store.execute("INSERT INTO audit (event, detail) VALUES ('statement', ?)", str(order))
+
+
+def deliver_statement(order: int, email: str) -> None:
+    """Do all of it, where there is no Celery."""
+    send_statement(write_statement(order), email)
+    archive_statement(order)
 
 
 # --- async def: awaited on the event loop -------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -37,6 +37,15 @@ def _order(sku: str = "teapot", email: str = "ada@customer.example", **more: Any
 
 def _upload(content: bytes) -> dict[str, Any]:
     return {"files": {"picture": ("picture.jpg", content, "image/jpeg")}}
+
+
+def statements() -> tuple[Visit, ...]:
+    """Return what customers want besides where Celery does the heavy work; the last two never get theirs."""
+    return (
+        Visit("statement", "POST", "/orders/1/statement", 202, {}),
+        Visit("statement, voucher", "POST", "/orders/2/statement", 202, {}, False),
+        Visit("statement, mail refused", "POST", "/orders/3/statement", 202, {}, False),
+    )
 
 
 @functools.cache
@@ -74,9 +83,9 @@ def visits() -> tuple[Visit, ...]:
     return (*mixed, *good[len(bad) :], *[series] * 6, *good)
 
 
-def plan(*, healthy: bool = False, only: str | None = None) -> Iterator[Visit]:
-    """Yield visits for ever: all, the healthy ones, or those whose name contains a text."""
-    chosen = [v for v in visits() if (v.healthy or not healthy) and (only is None or only in v.name)]
+def plan(*, healthy: bool = False, only: str | None = None, more: Iterable[Visit] = ()) -> Iterator[Visit]:
+    """Yield visits for ever: all and ``more``, the healthy ones, or those whose name contains a text."""
+    chosen = [v for v in (*more, *visits()) if (v.healthy or not healthy) and (only is None or only in v.name)]
     if not chosen:
         raise ValueError(f"no visit is called {only!r}; there are {sorted({v.name for v in visits()})}")
     return cycle(chosen)

@@ -1,4 +1,4 @@
-"""What the README and the page for production show is run, and does what they say."""
+"""What the README and the pages for production and for Celery show is run, and does what they say."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import ROOT
 
-PAGES = ("README.md", "docs/before-production.md")
+PAGES = ("README.md", "docs/before-production.md", "docs/celery.md")
 BLOCK = re.compile(r"(?:<!-- (?P<visit>.*?) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 
 
