@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from . import names, promql, recording, rules
-from .names import ENDED, INFO, OUTCOME, OUTCOME_LOST, SCHEDULED, STATE, TASK, Outcome
-from .parts import OVERVIEW_UID, TASK_UID
-from .recording import BY_PROCESS, BY_TASK
+from . import alerts_of_celery, names, promql, recording, rules
+from .names import ENDED, INFO, OUTCOME, OUTCOME_LOST, SCHEDULED, STARTED, STATE, TASK, Outcome
+from .parts import TASK_UID
+from .recording import BY_PROCESS, BY_TASK, CELERY, HERE
 from .rules import Alert
-
-_GRAFANA = "http://localhost:3000"
+from .wording import (
+    GRAFANA,
+    INSTANCE,
+    JOB,
+    NUMBER,
+    OF_PROCESS,
+    OF_TASK,
+    OF_TASK_THERE,
+    PERCENT,
+    THERE,
+    THIS_TASK,
+    TIME,
+    dashboard,
+    said,
+)
 
 COMMENT = f"""
 Alerts of Afterword, on the series of recording.yml. Each links to a dashboard and to its entry in RUNBOOK.md:
-replace {_GRAFANA} with the address of your Grafana, and RUNBOOK.md with where you keep the runbook.
+replace {GRAFANA} with the address of your Grafana, and RUNBOOK.md with where you keep the runbook.
+
+What is true only of tasks that run where they are scheduled asks for them by {names.ENGINE}; the last ones
+are Celery's.
 """
 
-# --- what an alert says of what fired it ------------------------------------------------------------------------
-
-
-def _said(label: str, pipe: str = "") -> str:
-    return f"{{{{ $labels.{label}{pipe} }}}}"
-
-
-_JOB, _INSTANCE, _TASK = _said("job"), _said("instance"), _said(TASK)
-_OUTCOME, _OBSERVER = _said(OUTCOME), _said(names.OBSERVER)
-_NUMBER = '{{ $value | printf "%.0f" }}'
-_PERCENT = "{{ $value | humanizePercentage }}"
-_TIME = "{{ $value | humanizeDuration }}"
-
-
-def _dashboard(uid: str, **variables: str) -> str:
-    chosen = "&".join(f"var-{name}={value}" for name, value in variables.items())
-    return f"{_GRAFANA}/d/{uid}?{chosen}"
-
-
-_FLEET = {name: _said(name, " | urlquery") for name in names.PROCESS}
-_OF_TASK = _dashboard(TASK_UID, job=_FLEET["job"], task=_said(TASK, " | urlquery"))
-_OF_TASK_THERE = _dashboard(TASK_UID, **_FLEET, task=_said(TASK, " | urlquery"))
-_OF_PROCESS = _dashboard(OVERVIEW_UID, **_FLEET)
+_OUTCOME, _OBSERVER = said(OUTCOME), said(names.OBSERVER)
+_PENDING = promql.series(recording.PENDING_SUM, HERE)
+_RUNNING_AGE = promql.equals(STATE, names.STATE_RUNNING)
 
 # --- the alerts -------------------------------------------------------------------------------------------------
 
 
-def _in_the_last_hour(matcher: str) -> str:
-    ended = promql.series(ENDED, matcher)
+def _ends(*matchers: str) -> str:
+    return promql.series(recording.ENDS, *matchers)
+
+
+def _in_the_last_hour(*matchers: str) -> str:
+    ended = promql.series(ENDED, *matchers)
     return f"""\
 sum by ({BY_TASK}) (
   {ended}
@@ -56,25 +56,30 @@ sum by ({BY_TASK}) (
 ALERTS = (
     Alert(
         "AfterwordTaskNeverRan",
-        f"{promql.series(recording.ENDS, promql.one_of(OUTCOME, *names.NEVER_RAN))} > 0",
-        severity="warning",
-        summary=f"{_TASK} was {_OUTCOME}",
-        description=f"""
-        {_NUMBER} run(s) of {_TASK} in {_JOB} were {_OUTCOME} in the last 5 minutes: they were scheduled, and their
-        work was not done.
+        f"""
+        {_ends(promql.one_of(OUTCOME, *names.NEVER_RAN))} > 0
+        unless
+        {_ends(promql.equals(OUTCOME, Outcome.ABANDONED), CELERY)}
         """,
-        dashboard=_OF_TASK,
+        severity="warning",
+        summary=f"{THIS_TASK} was {_OUTCOME}",
+        description=f"""
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {_OUTCOME} in the last 5 minutes: they were scheduled, and
+        their work was not done.
+        """,
+        dashboard=OF_TASK,
+        comment="What a worker of Celery's cannot call has an alert of its own.",
     ),
     Alert(
         "AfterwordTaskLost",
-        f"{promql.series(recording.ENDS, promql.equals(OUTCOME, OUTCOME_LOST))} > 0",
+        f"{_ends(promql.equals(OUTCOME, OUTCOME_LOST), HERE)} > 0",
         severity="warning",
-        summary=f"{_TASK} was lost with its process",
+        summary=f"{THIS_TASK} was lost with its process",
         description=f"""
-        {_NUMBER} run(s) of {_TASK} in {_JOB} were pending or running in a process that died in the last 5 minutes;
-        whether their work is done, nobody knows.
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} were pending or running in a process that died in the last 5
+        minutes; whether their work is done, nobody knows.
         """,
-        dashboard=_OF_TASK,
+        dashboard=OF_TASK,
     ),
     Alert(
         "AfterwordTaskFailureRatioHigh",
@@ -84,9 +89,9 @@ ALERTS = (
         {recording.ENDS_OF_TASK} >= 20
         """,
         severity="warning",
-        summary=f"{_TASK} fails in {_PERCENT} of its runs",
-        description=f"{_PERCENT} of the runs of {_TASK} in {_JOB} that ended in the last 5 minutes had failed.",
-        dashboard=_OF_TASK,
+        summary=f"{THIS_TASK} fails in {PERCENT} of its runs",
+        description=f"{PERCENT} of the runs of {THIS_TASK} in {JOB} that ended in the last 5 minutes had failed.",
+        dashboard=OF_TASK,
         lasting="5m",
         comment="""
         A ratio over the last five minutes only, of enough tasks, and for five more: one failure does not fire it,
@@ -95,76 +100,94 @@ ALERTS = (
     ),
     Alert(
         "AfterwordTaskStoppedSucceeding",
-        f"{_in_the_last_hour(promql.differs(OUTCOME, Outcome.SUCCEEDED))} >= 3\n"
+        "(\n"
+        f"{_in_the_last_hour(promql.differs(OUTCOME, Outcome.SUCCEEDED), HERE)}\n"
+        "or\n"
+        f"{_in_the_last_hour(promql.one_of(OUTCOME, *names.BEGUN_UNHAPPY), CELERY)}\n"
+        ") >= 3\n"
         "unless\n"
         f"{_in_the_last_hour(promql.equals(OUTCOME, Outcome.SUCCEEDED))} > 0",
         severity="critical",
-        summary=f"{_TASK} does not succeed any more",
-        description=f"{_NUMBER} run(s) of {_TASK} in {_JOB} ended in the last hour, and none of them succeeded.",
-        dashboard=_OF_TASK,
+        summary=f"{THIS_TASK} does not succeed any more",
+        description=f"{NUMBER} run(s) of {THIS_TASK} in {JOB} ended in the last hour, and none of them succeeded.",
+        dashboard=OF_TASK,
         lasting="5m",
-        comment="Few runs suffice here, for tasks that are rare.",
+        comment="""
+        Few runs suffice here, for tasks that are rare. Of Celery's tasks, those that a worker has begun: what
+        never reached one is told by whoever published, in a job that sees no success.
+        """,
     ),
     Alert(
         "AfterwordTaskCancelled",
-        f"{promql.series(recording.ENDS, promql.equals(OUTCOME, Outcome.CANCELLED))} > 0",
+        f"{_ends(promql.equals(OUTCOME, Outcome.CANCELLED))} > 0",
         severity="warning",
-        summary=f"{_TASK} was cut off while it ran",
+        summary=f"{THIS_TASK} was cut off while it ran",
         description=f"""
-        {_NUMBER} run(s) of {_TASK} in {_JOB} were {Outcome.CANCELLED} in the last 5 minutes, mostly by a deploy;
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {Outcome.CANCELLED} in the last 5 minutes, mostly by a deploy;
         their work is half done.
         """,
-        dashboard=_OF_TASK,
+        dashboard=OF_TASK,
     ),
     Alert(
         "AfterwordTaskWaitHigh",
-        f"{recording.WAIT_P95} > 10 # seconds",
+        f"{promql.series(recording.WAIT_P95, HERE)} > 10 # seconds",
         severity="warning",
-        summary=f"{_TASK} starts late",
-        description=f"One run in twenty of {_TASK} in {_JOB} starts more than {_TIME} after it was scheduled.",
-        dashboard=_OF_TASK,
+        summary=f"{THIS_TASK} starts late",
+        description=f"One run in twenty of {THIS_TASK} in {JOB} starts more than {TIME} after it was scheduled.",
+        dashboard=OF_TASK,
         lasting="10m",
+        comment="A queue is there to let tasks wait; whether it drains is an alert of its own.",
     ),
     Alert(
         "AfterwordBacklogGrowing",
         f"""
-        min_over_time({recording.PENDING_SUM}[5m]) > 20
+        min_over_time({_PENDING}[5m]) > 20
         and
-        deriv({recording.PENDING_SUM}[10m]) * 600 # seconds
-          > 0.1 * {recording.PENDING_SUM}
+        deriv({_PENDING}[10m]) * 600 # seconds
+          > 0.1 * {_PENDING}
         """,
         severity="warning",
-        summary=f"The backlog of {_TASK} grows",
+        summary=f"The backlog of {THIS_TASK} grows",
         description=f"""
-        {_NUMBER} run(s) of {_TASK} in {_JOB} are scheduled and have not begun, and there are more and more of
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} are scheduled and have not begun, and there are more and more of
         them.
         """,
-        dashboard=_OF_TASK,
+        dashboard=OF_TASK,
         lasting="10m",
-        comment="Never below 20, and by its trend a tenth more every ten minutes.",
+        comment="""
+        Never below 20, and by its trend a tenth more every ten minutes. What a worker of Celery's holds is
+        bounded, or waits for its countdown.
+        """,
     ),
     Alert(
         "AfterwordWorkerThreadsExhausted",
         f"{promql.total(f'avg_over_time({names.THREADS_WAITING}[5m])', *names.PROCESS)} >= 1",
         severity="critical",
-        summary=f"All worker threads of {_INSTANCE} are taken",
+        summary=f"All worker threads of {INSTANCE} are taken",
         description=f"""
-        On average {_NUMBER} callers wait for a worker thread in {_INSTANCE} of {_JOB}: def tasks, def endpoints
+        On average {NUMBER} callers wait for a worker thread in {INSTANCE} of {JOB}: def tasks, def endpoints
         and def dependencies all stand in that queue.
         """,
-        dashboard=_OF_PROCESS,
+        dashboard=OF_PROCESS,
         lasting="5m",
     ),
     Alert(
         "AfterwordTaskStuck",
         f"""
-        max by ({BY_PROCESS}) ({promql.series(names.OLDEST, promql.equals(STATE, names.STATE_RUNNING))})
+        max by ({BY_PROCESS}, {names.ENGINE}) ({promql.series(names.OLDEST, _RUNNING_AGE, HERE)})
           > 600 # seconds
+        or
+        max by ({BY_PROCESS}, {names.ENGINE}) ({promql.series(names.OLDEST, _RUNNING_AGE, CELERY)})
+          > 3600 # seconds
         """,
         severity="warning",
-        summary=f"A task in {_INSTANCE} does not end",
-        description=f"The oldest running task in {_INSTANCE} of {_JOB} has been running for {_TIME}.",
-        dashboard=_OF_PROCESS,
+        summary=f"A task in {INSTANCE} does not end",
+        description=f"The oldest running task in {INSTANCE} of {JOB} has been running for {TIME}.",
+        dashboard=OF_PROCESS,
+        comment="""
+        Long work is what a worker of Celery's is for; an hour is what Redis waits, unless told otherwise, until it
+        gives a task that is acknowledged late to another worker.
+        """,
     ),
     Alert(
         "AfterwordAccountOutOfBalance",
@@ -174,12 +197,12 @@ ALERTS = (
         max_over_time({recording.DIFFERENCE}[5m]) < 0
         """,
         severity="warning",
-        summary=f"The account of {_TASK} does not add up",
+        summary=f"The account of {THIS_TASK} does not add up",
         description=f"""
-        In {_INSTANCE} of {_JOB}, the scheduled runs of {_TASK} differ by {_NUMBER} from those that are pending,
+        In {INSTANCE} of {JOB}, the scheduled runs of {THIS_TASK} differ by {NUMBER} from those that are pending,
         running, ended and lost. Numbers on the dashboards may be wrong.
         """,
-        dashboard=_OF_TASK_THERE,
+        dashboard=OF_TASK_THERE,
         lasting="5m",
         comment="""
         Over OpenTelemetry or from several processes the numbers of one moment are not read at one moment: the
@@ -188,14 +211,21 @@ ALERTS = (
     ),
     Alert(
         "AfterwordTooManyTaskNames",
-        f"{promql.total(promql.series(SCHEDULED, promql.equals(TASK, names.OTHER)), *names.PROCESS)} > 0",
+        f"""
+        sum by ({BY_PROCESS}) (
+          {promql.series(SCHEDULED, promql.equals(TASK, names.OTHER))} > 0
+          or
+          {promql.series(STARTED, promql.equals(TASK, names.OTHER), CELERY)}
+        ) > 0
+        """,
         severity="info",
-        summary=f"{_INSTANCE} has more task names than it may have",
+        summary=f"{INSTANCE} has more task names than it may have",
         description=f"""
-        {_NUMBER} run(s) in {_INSTANCE} of {_JOB} are counted as "{names.OTHER}", since the process has reached its
+        {NUMBER} run(s) in {INSTANCE} of {JOB} are counted as "{names.OTHER}", since the process has reached its
         bound on task names.
         """,
-        dashboard=_dashboard(TASK_UID, **_FLEET, task=names.OTHER),
+        dashboard=dashboard(TASK_UID, **THERE, task=names.OTHER),
+        comment="A worker of Celery's has not scheduled what it begins.",
     ),
     Alert(
         "AfterwordMetricsMissing",
@@ -205,12 +235,12 @@ ALERTS = (
           and on (job) last_over_time({INFO}[1d])
         """,
         severity="warning",
-        summary=f"{_INSTANCE} does not account for its background tasks",
+        summary=f"{INSTANCE} does not account for its background tasks",
         description=f"""
-        Prometheus scrapes {_INSTANCE} of {_JOB}, but finds no metrics of Afterword there; elsewhere or earlier in
+        Prometheus scrapes {INSTANCE} of {JOB}, but finds no metrics of Afterword there; elsewhere or earlier in
         the same job it did.
         """,
-        dashboard=_OF_PROCESS,
+        dashboard=OF_PROCESS,
         lasting="10m",
         comment="Only in jobs that have been seen with Afterword in the last day.",
     ),
@@ -220,11 +250,12 @@ ALERTS = (
         severity="warning",
         summary=f"The observer {_OBSERVER} raises errors",
         description=f"""
-        {_OBSERVER} raised {_NUMBER} errors in {_INSTANCE} of {_JOB} in the last 5 minutes; what it was told of is
+        {_OBSERVER} raised {NUMBER} errors in {INSTANCE} of {JOB} in the last 5 minutes; what it was told of is
         missing where it reports to.
         """,
-        dashboard=_OF_PROCESS,
+        dashboard=OF_PROCESS,
     ),
+    *alerts_of_celery.ALERTS,
 )
 
 

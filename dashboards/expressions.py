@@ -33,6 +33,7 @@ PLAUSIBLE = {
     "$job": ".+",
     "$instance": ".*",
     "$task": ".+",
+    "$engine": ".*",
 }
 """A value for every variable that occurs in an expression."""
 

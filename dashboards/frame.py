@@ -102,13 +102,18 @@ def variables(*, every_task: bool) -> list[Any]:
     ]
     job = _values("job", "Job", queries.JOBS, "Prometheus job; the service name of logs and traces is the same.")
     instance = _values("instance", "Instance", queries.INSTANCES, "One process, some, or the fleet.")
-    task = _values("task", "Task", queries.TASKS, "What was handed to add_task.")
-    # Loki refuses a selector that matches the empty string; an instance, however, may be unknown in a pipeline
+    engine = _values("engine", "Engine", queries.ENGINES, "Who runs the tasks: Starlette, Celery, or both.")
+    task = _values(
+        "task", "Task", queries.TASKS, "What was handed to add_task, or the name of a task of Celery's."
+    )
+    # Loki refuses a selector that matches the empty string; an instance, however, may be unknown in a pipeline,
+    # and an older Afterword names no engine
     job.include_all(True).all_value(".+").current(ALL)
     instance.include_all(True).all_value(".*").current(ALL)
+    engine.include_all(True).all_value(".*").current(ALL)
     if every_task:
         task.include_all(True).all_value(".+").current(ALL)
-    every: list[Any] = [*sources, job, instance, task]
+    every: list[Any] = [*sources, job, instance, engine, task]
     for variable in every:  # the SDK writes an interval's settings on every variable
         variable._internal.auto = variable._internal.auto_min = variable._internal.auto_count = None
     return every

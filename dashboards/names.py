@@ -8,9 +8,9 @@ from __future__ import annotations
 from afterword import Outcome
 from afterword._common import semconv
 from afterword._common.cardinality import OTHER
-from afterword._common.model import CELERY
+from afterword._common.model import CELERY, STARLETTE, Reason
 
-__all__ = ["CELERY", "OTHER", "Outcome"]
+__all__ = ["CELERY", "OTHER", "STARLETTE", "Outcome", "Reason"]
 
 
 def _counter(metric: semconv.Metric) -> str:
@@ -24,28 +24,40 @@ METRICS = tuple(value for value in vars(semconv).values() if isinstance(value, s
 """Every metric of the library."""
 WITHOUT_TASK = frozenset(m.prometheus for m in METRICS if semconv.TASK_NAME not in m.attributes)
 """The metrics that do not know tasks by name."""
+WITHOUT_ENGINE = frozenset(m.prometheus for m in METRICS if semconv.TASK_ENGINE not in m.attributes)
+"""The metrics that are of the process, of its requests, or of a queue."""
 
 SCHEDULED = _counter(semconv.SCHEDULED)
+STARTED = _counter(semconv.STARTED)
 ENDED = _counter(semconv.ENDED)
 FAILURES = _counter(semconv.FAILURES)
+RETURNED = _counter(semconv.RETURNED)
 LOST = _counter(semconv.LOST)
 DURATION = semconv.DURATION.prometheus
 WAIT = semconv.WAIT.prometheus
+HELD = semconv.HELD.prometheus
+PUBLISH = semconv.PUBLISH_DURATION.prometheus
 THREAD_WAIT = semconv.THREAD_WAIT.prometheus
 PENDING = semconv.PENDING.prometheus
 RUNNING = semconv.RUNNING.prometheus
 OLDEST = semconv.OLDEST_AGE.prometheus
+QUEUE_MESSAGES = semconv.QUEUE_MESSAGES.prometheus
+QUEUE_OLDEST = semconv.QUEUE_OLDEST_AGE.prometheus
 THREADS_BUSY = semconv.THREADS_BUSY.prometheus
 THREADS_LIMIT = semconv.THREADS_LIMIT.prometheus
 THREADS_WAITING = semconv.THREADS_WAITING.prometheus
 REQUEST_ERRORS = _counter(semconv.REQUEST_ERRORS)
+CLOCK_SKEWED = _counter(semconv.CLOCK_SKEWED)
 OBSERVER_ERRORS = _counter(semconv.OBSERVER_ERRORS)
 INFO = semconv.INFO.prometheus
 
 # --- labels -----------------------------------------------------------------------------------------------------
 
 TASK, OUTCOME, ENGINE = semconv.ENDED.labels
+(_, REASON, _) = semconv.RETURNED.labels
 (STATE, _) = semconv.OLDEST_AGE.labels
+QUEUE = semconv.QUEUE_MESSAGES.labels
+"""The labels of a queue: its broker and its name."""
 METHOD, ROUTE, STATUS, ERROR = semconv.REQUEST_ERRORS.labels
 (OBSERVER,) = semconv.OBSERVER_ERRORS.labels
 (VERSION,) = semconv.INFO.labels
@@ -59,9 +71,13 @@ STATE_RUNNING = semconv.STATE_RUNNING
 EVENT_FAMILY, _, OUTCOME_LOST = semconv.EVENT_LOST.rpartition(".")
 """The events of tasks are a family, one for each outcome; what a dead process held is one outcome more here."""
 NEVER_RAN = (Outcome.SKIPPED, Outcome.DROPPED, Outcome.ABANDONED)
+RETURNED_WORD = semconv.EVENT_RETURNED.rpartition(".")[2]
 UNDONE = (*NEVER_RAN, OUTCOME_LOST)
 NOT_SUCCEEDED = tuple(outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED)
 UNHAPPY = (*NOT_SUCCEEDED, OUTCOME_LOST)
+BEGUN_UNHAPPY = (Outcome.FAILED, Outcome.CANCELLED)
+WORKER_LOST_ERRORS = ("billiard.exceptions.WorkerLostError", "SystemExit")
+"""The errors of the tasks that failed with the reason ``worker_lost``: a reason is no label of a failure."""
 
 # --- log lines --------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from . import causes, names, panels, promql, queries, requests, sections
+from . import causes, names, panels, promql, queries, queues, requests, sections
 from .frame import frame, link
 from .layout import Grid
 from .names import Outcome
@@ -53,6 +53,7 @@ def build() -> Dashboard:
     grid.row("Flow")
     grid.line(9, sections.throughput(), sections.in_flight())
     grid.line(9, sections.ratios(uid), undone_by_task())
+    queues.section(grid, uid, queues.nowhere())
     grid.row("Time")
     grid.line(
         9, sections.duration(by_task=False), sections.wait(by_task=False), sections.thread_wait(by_task=False)
@@ -67,7 +68,7 @@ def build() -> Dashboard:
     grid.line(9, requests.errors(), requests.by_error())
     grid.line(9, requests.log_lines(), ids={0: causes.REQUEST_LINES_PANEL})
     grid.row("Afterword itself")
-    grid.line(6, observer_errors(), versions())
+    grid.line(6, observer_errors(), queues.clocks(), versions())
     return dashboard
 
 

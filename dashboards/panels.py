@@ -93,7 +93,9 @@ def lines(
     unit: str,
     stacked: bool = False,
     links: tuple[Link, ...] = (),
+    least: float | None = 0,
     top: float | None = None,
+    none: str = "none in this time range",
 ) -> Any:
     """Return lines over time."""
     legend = (
@@ -106,8 +108,7 @@ def lines(
     panel = (
         timeseries.Panel()
         .unit(unit)
-        .no_value("none in this time range")
-        .min(0)
+        .no_value(none)
         .legend(legend)
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
         .line_width(1)
@@ -120,6 +121,8 @@ def lines(
         .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .data_links(_as_built(links))
     )
+    if least is not None:
+        panel = panel.min(least)
     if top is not None:
         panel = panel.max(top)
     return _finish(panel, title, description, queries)

@@ -174,7 +174,9 @@ class Link:
         return {"title": self.title, "url": self.url, "targetBlank": False}
 
 
-FLEET = "${prometheus:queryparam}&${loki:queryparam}&${tempo:queryparam}&${job:queryparam}&${instance:queryparam}"
+FLEET = "&".join(
+    f"${{{name}:queryparam}}" for name in ("prometheus", "loki", "tempo", "job", "instance", "engine")
+)
 
 
 def to_task(task: str, title: str = "This task", panel: int | None = None) -> Link:

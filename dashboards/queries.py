@@ -1,8 +1,8 @@
 """Every expression of the dashboards, in one place.
 
 All of them aggregate, since an OpenTelemetry pipeline may add labels of its own, and all of them read the
-variables ``$job``, ``$instance`` and, where a metric knows its task, ``$task``: one process or a fleet, one task
-or all.
+variables ``$job``, ``$instance`` and, where a metric knows them, ``$task`` and ``$engine``: one process or a
+fleet, one task or all, BackgroundTasks, Celery's or both.
 
 *Never ran* is what was skipped, dropped or abandoned; *lost* is what a dead process held; both together are called
 *undone* here.
@@ -11,7 +11,7 @@ or all.
 from __future__ import annotations
 
 from . import names
-from .names import ENDED, INFO, LOST, OUTCOME, OUTCOME_LOST, PROCESS, SCHEDULED, TASK, Outcome
+from .names import ENDED, ENGINE, INFO, LOST, OUTCOME, OUTCOME_LOST, PROCESS, SCHEDULED, TASK, Outcome
 from .promql import differs, equals, one_of, series, share, total
 
 SUCCEEDED = equals(OUTCOME, Outcome.SUCCEEDED)
@@ -20,12 +20,15 @@ CANCELLED = equals(OUTCOME, Outcome.CANCELLED)
 _NEVER_RAN = one_of(OUTCOME, *names.NEVER_RAN)
 _EVERY_OUTCOME = differs(OUTCOME, "")
 _FLEET = ('job=~"$job"', 'instance=~"$instance"')
+_ENGINE = f'{ENGINE}=~"$engine"'
 
 
 def select(metric: str, *matchers: str) -> str:
     """Return the selector of a metric's series, as the variables of the dashboard narrow it."""
-    has_task = metric.removesuffix("_total").removesuffix("_bucket") not in names.WITHOUT_TASK
-    return series(metric, *_FLEET, *([f'{TASK}=~"$task"'] if has_task else []), *matchers)
+    family = metric.removesuffix("_total").removesuffix("_bucket")
+    task = [] if family in names.WITHOUT_TASK else [f'{TASK}=~"$task"']
+    engine = [] if family in names.WITHOUT_ENGINE else [_ENGINE]
+    return series(metric, *_FLEET, *task, *engine, *matchers)
 
 
 # --- per second, over time --------------------------------------------------------------------------------------
@@ -107,6 +110,11 @@ def now(metric: str, *by: str, function: str = "sum") -> str:
     return total(select(metric), *by, function=function)
 
 
+def in_queue(metric: str) -> str:
+    """Return what a gauge says of each queue; several processes may look into the same one."""
+    return now(metric, *names.QUEUE, function="max")
+
+
 def fullest_process() -> str:
     """Return how full the worker threads of the fullest process are."""
     busy, limit = now(names.THREADS_BUSY, *PROCESS), now(names.THREADS_LIMIT, *PROCESS)
@@ -174,7 +182,8 @@ SLOW_SPANS = f"{{ {_SPANS} }} | select({names.SPAN_OUTCOME}, {names.SPAN_WAIT})"
 
 JOBS = f"label_values({INFO}, job)"
 INSTANCES = f"label_values({series(INFO, _FLEET[0])}, instance)"
-TASKS = f"label_values({series(SCHEDULED, *_FLEET)}, {TASK})"
+ENGINES = f"label_values({series(SCHEDULED, *_FLEET)}, {ENGINE})"
+TASKS = f"label_values({series(SCHEDULED, *_FLEET, _ENGINE)}, {TASK})"
 
 
 def _with_lost(outcomes: str, function: str) -> str:

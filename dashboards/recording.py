@@ -11,7 +11,7 @@ from .rules import Recording
 
 COMMENT = """
 Recording rules of Afterword. They aggregate, since an OpenTelemetry pipeline may add labels of its own, and they
-have few series: one for each job and task, or for each job and instance.
+have few series: one for each job, engine and task, or for each job and instance.
 
 increase() takes a counter that appears at 1 for one that has not increased, so the first event of a new name
 would go unseen. Here a series that was not there five minutes ago counts with its whole value.
@@ -22,20 +22,28 @@ would go unseen. Here a series that was not there five minutes ago counts with i
 _ENDED, _THREADS = ENDED.removesuffix("_total"), names.THREADS_BUSY.rpartition("_")[0]
 
 FIRST_COUNTS = f"job_instance:{INFO}:first_values_count"
-ENDS = f"job_task_outcome:{_ENDED}:increase5m"
-ENDS_OF_TASK = f"job_task:{_ENDED}:increase5m"
-FAILED_RATIO = "job_task:background_task_failed:ratio5m"
+FIRST_COUNTS_1H = f"{FIRST_COUNTS}1h"
+ENDS = f"job_engine_task_outcome:{_ENDED}:increase5m"
+ENDS_OF_TASK = f"job_engine_task:{_ENDED}:increase5m"
+FAILED_RATIO = "job_engine_task:background_task_failed:ratio5m"
 WAIT_P95, THREAD_WAIT_P95, DURATION_P95 = (
-    f"job_task:{histogram}:p95_5m" for histogram in (names.WAIT, names.THREAD_WAIT, names.DURATION)
+    f"job_engine_task:{histogram}:p95_5m" for histogram in (names.WAIT, names.THREAD_WAIT, names.DURATION)
 )
-PENDING_SUM, RUNNING_SUM = f"job_task:{PENDING}:sum", f"job_task:{RUNNING}:sum"
+PENDING_SUM, RUNNING_SUM = f"job_engine_task:{PENDING}:sum", f"job_engine_task:{RUNNING}:sum"
 DIFFERENCE = "job_instance_task:background_task_account:difference"
+QUEUE_MESSAGES_MAX = f"job_queue:{names.QUEUE_MESSAGES}:max"
+QUEUE_OLDEST_MAX = f"job_queue:{names.QUEUE_OLDEST}:max"
+NOT_IN_HAND = "engine_task:background_task_account:not_in_hand1h"
+QUEUE_DIFFERENCE = "engine:background_task_account:difference1h"
 THREADS_UTILISATION = f"job_instance:{_THREADS}:utilisation"
 
 # --- the rules --------------------------------------------------------------------------------------------------
 
 BY_PROCESS = ", ".join(names.PROCESS)
-BY_TASK = f"job, {TASK}"
+BY_TASK = f"job, {names.ENGINE}, {TASK}"
+HERE = promql.one_of(names.ENGINE, "", names.STARLETTE)
+"""Tasks that run where they are scheduled; an older Afterword knows no others, and does not say so."""
+CELERY = promql.equals(names.ENGINE, names.CELERY)
 
 
 def first_or_increase(counter: str) -> str:
@@ -50,8 +58,26 @@ def first_or_increase(counter: str) -> str:
 
 
 def _here(metric: str) -> str:
-    """Return a metric of the tasks that run where they are scheduled."""
-    return promql.series(metric, promql.differs(names.ENGINE, names.CELERY))
+    return promql.series(metric, HERE)
+
+
+def _by_task(metric: str, offset: str = "") -> str:
+    return f"sum by ({names.ENGINE}, {TASK}) ({promql.series(metric, CELERY)}{offset})"
+
+
+_NONE = f"0 * {_by_task(SCHEDULED)}"
+
+
+def _grew(metric: str) -> str:
+    """Return how many of Celery's tasks a counter has counted in an hour, be its process there or gone."""
+    counter = promql.series(metric, CELERY)
+    return f"""\
+sum by ({names.ENGINE}, {TASK}) (
+  (last_over_time({counter}[1h]) unless {counter} offset 1h unless resets({counter}[1h]) > 0)
+    and on ({BY_PROCESS}) {FIRST_COUNTS_1H}
+  or
+  increase({counter}[1h])
+)"""
 
 
 def _p95(record: str, histogram: str, comment: str = "") -> Recording:
@@ -84,6 +110,17 @@ RULES = (
         """,
     ),
     Recording(
+        FIRST_COUNTS_1H,
+        f"""
+        group by ({BY_PROCESS}) ({INFO} offset 1h)
+        or
+        group by ({BY_PROCESS}) (last_over_time({INFO}[1h]))
+          unless on ({BY_PROCESS}) last_over_time({INFO}[1d] offset 1h)
+          unless on ({BY_PROCESS}) (time() - last_over_time(process_start_time_seconds[1h]) > 3600) # seconds
+        """,
+        "The same for an hour, in which an instance may also have come and gone.",
+    ),
+    Recording(
         ENDS,
         f"sum by ({BY_TASK}, {OUTCOME}) {first_or_increase(ENDED)}",
         "How many tasks came to each end in the last five minutes, across the instances.",
@@ -92,18 +129,24 @@ RULES = (
         ENDS,
         f"""
         sum by ({BY_TASK}) (
+          ({LOST} unless {LOST} offset 5m)
+            and on ({BY_PROCESS}) (time() - process_start_time_seconds <= 300) # seconds
+          or
           ({LOST} unless last_over_time({LOST}[1d] offset 5m))
+          or
+          clamp_min(({LOST} unless {LOST} offset 5m) - last_over_time({LOST}[1d] offset 5m), 0)
           or
           increase({LOST}[5m])
         )
         """,
         """
-        Those that were found in a dead process did not end; here they are one outcome more. Their series appears
-        when something has died, so often after a gap: what the last day has not seen counts, whatever was scraped.
+        Those that were found in a dead process did not end; here they are one outcome more. They are found when
+        something has died, so often after a gap in the scrapes: what a new process says counts, what the last day
+        has not seen, and by how much it has grown since it was last seen.
         """,
         labels={OUTCOME: OUTCOME_LOST},
     ),
-    Recording(ENDS_OF_TASK, promql.total(ENDS, "job", TASK)),
+    Recording(ENDS_OF_TASK, promql.total(ENDS, "job", names.ENGINE, TASK)),
     Recording(
         FAILED_RATIO,
         f"""
@@ -117,8 +160,8 @@ RULES = (
     _p95(WAIT_P95, names.WAIT, "The 95th percentiles of the three times."),
     _p95(THREAD_WAIT_P95, names.THREAD_WAIT),
     _p95(DURATION_P95, names.DURATION),
-    Recording(PENDING_SUM, promql.total(PENDING, "job", TASK), "What is in flight."),
-    Recording(RUNNING_SUM, promql.total(RUNNING, "job", TASK)),
+    Recording(PENDING_SUM, promql.total(PENDING, "job", names.ENGINE, TASK), "What is in flight."),
+    Recording(RUNNING_SUM, promql.total(RUNNING, "job", names.ENGINE, TASK)),
     Recording(
         DIFFERENCE,
         f"""
@@ -130,9 +173,56 @@ RULES = (
           )
         """,
         """
-        The law: what is scheduled waits, runs, has ended or was lost. This is what is left over, so it is 0. Of
-        what a queue carries to other processes, no single one has the whole account.
+        The law of one process: what is scheduled waits, runs, has ended or was lost. This is what is left over, so
+        it is 0. Of what a queue carries to other processes, no single one has the whole account, so this is
+        Starlette's tasks alone.
         """,
+    ),
+    Recording(
+        QUEUE_MESSAGES_MAX,
+        promql.total(names.QUEUE_MESSAGES, "job", *names.QUEUE, function="max"),
+        "What nobody has received: several processes may look into the same queue, and none at one moment.",
+    ),
+    Recording(QUEUE_OLDEST_MAX, promql.total(names.QUEUE_OLDEST, "job", *names.QUEUE, function="max")),
+    Recording(
+        NOT_IN_HAND,
+        f"""\
+{_grew(SCHEDULED)}
+- {_grew(ENDED)}
+- {_grew(LOST)}
+- ({_by_task(PENDING)} or {_NONE})
+- ({_by_task(RUNNING)} or {_NONE})
++ ({_by_task(PENDING, " offset 1h")} or {_NONE})
++ ({_by_task(RUNNING, " offset 1h")} or {_NONE})
+""",
+        """
+        Of Celery's tasks, how many more were published in the last hour than workers have taken in hand or brought
+        to an end: they are in a queue, or nowhere. Below 0, the queue was longer an hour ago.
+        """,
+    ),
+    Recording(
+        QUEUE_DIFFERENCE,
+        f"""
+        sum({NOT_IN_HAND})
+        - (sum(max by ({", ".join(names.QUEUE)}) ({names.QUEUE_MESSAGES})) or vector(0))
+        + (sum(max by ({", ".join(names.QUEUE)}) ({names.QUEUE_MESSAGES} offset 1h)) or vector(0))
+        """,
+        """
+        The law over all processes: scheduled = in the queues + held + running + outcomes + lost. Each by how much
+        it grew in an hour, since the counters of a process that is gone go with it. This is what is left over:
+        about 0 where every process that publishes or runs tasks is scraped.
+
+        It cannot be exactly 0: increase() extrapolates to the ends of the hour, a queue is looked into every 15
+        seconds, and what a process counts after its last scrape is never seen. So no alert is made of it, and it
+        says little while much moves. What goes missing shows for an hour, and then no more.
+
+        Above 0, something is in none of these places: a worker without a journal was killed, a queue was purged or
+        let its messages expire, a worker is not scraped, or nobody has looked into a queue since who published to
+        it was restarted. What the broker keeps aside for a worker that is gone (Redis: for visibility_timeout) is
+        missing until it comes back. Below 0, who publishes is not scraped, or a queue has another program's
+        messages. Of two queues with one name, on two brokers, only the longer one counts.
+        """,
+        labels={names.ENGINE: names.CELERY},
     ),
     Recording(
         THREADS_UTILISATION,

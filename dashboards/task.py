@@ -6,7 +6,7 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from . import causes, names, panels, promql, queries, sections
+from . import causes, names, panels, promql, queries, queues, sections
 from .frame import frame, link
 from .layout import Grid
 from .parts import OVERVIEW_UID, TASK_UID, Buckets, Metric, legend, moment, steps, to_panel
@@ -34,6 +34,7 @@ def build() -> Dashboard:
     grid.line(10, heat(), sections.throughput(), widths=(14, 10))
     grid.row("Flow")
     grid.line(9, sections.in_flight(), sections.ratios(_UID), by_instance())
+    queues.section(grid, _UID)
     grid.row("Time")
     grid.line(9, sections.duration(by_task=True), sections.wait(by_task=True), sections.thread_wait(by_task=True))
     grid.line(9, by_outcome(), sections.threads(), slowest_instances())

@@ -176,6 +176,10 @@ def add_tasks(app: Celery, folder: Path) -> None:
     def naps() -> None:
         time.sleep(0.03)
 
+    @task("dawdles")
+    def dawdles() -> None:
+        time.sleep(0.4)
+
     @task("waits_late", acks_late=True)
     def waits_late(gate: str) -> None:
         wait_for(gate)

@@ -113,10 +113,12 @@ class Stage:
 
     # --- workers ------------------------------------------------------------------------------------------------
 
-    def worker(self, pool: str = "prefork", *options: str, queue: str = "shop", **environment: str) -> Worker:
-        """Start a worker, and wait until it is ready."""
+    def worker(
+        self, pool: str = "prefork", *options: str, queue: str = "shop", port: int = 0, **environment: str
+    ) -> Worker:
+        """Start a worker, and wait until it is ready; without a port, its metrics are at one that is free."""
         name = f"w{len(self.workers)}"
-        port = free_port()
+        port = port or free_port()
         log = self.folder / f"{name}.log"
         more = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         if not any(option.startswith("-c") for option in options):

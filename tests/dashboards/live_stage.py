@@ -16,6 +16,7 @@ from examples.shop.mailserver import Mailroom
 from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 
+from .live_bureau import IMPATIENT, bureau
 from .live_mail import Beside, IllMailroom, beside
 from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, uvicorn
 from .prometheus_rules import write_shortened
@@ -69,6 +70,9 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         targets = {job: [one.address] for job, one in opened.items()}
         targets["neglected"].append(f"127.0.0.1:{bare.server_port}")
         targets["filtered"] = targets["careless"]
+        office = stack.enter_context(bureau(directory / "celery"))
+        first, second = (office.worker(SHOP_SETTINGS=IMPATIENT) for _ in range(2))
+        targets["celery"] = [office.publisher.address, *(f"127.0.0.1:{one.port}" for one in (first, second))]
         for one in opened.values():
             wait_until(one.is_open, 60, one.log.read_text)
         rules = write_shortened(directory, FACTOR, LEAST)
@@ -78,10 +82,12 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         prometheus = stack.enter_context(Prometheus(directory, config))
         stack.enter_context(watch(prometheus))
         # for longer than a range of the rules, so that what comes now is news
-        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 9, 60)
+        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 12, 60)
         database = sqlite3.connect(directory / "starved" / "shop.sqlite3", check_same_thread=False)
         stack.enter_context(_busy(stack.enter_context(closing(database))))
         _trouble(opened, aside)
+        office.trouble_itself()
+        stack.enter_context(office.publishing())
         wait_until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 60)
         opened["workers"].kill_workers()
         wait_until(lambda: _count(prometheus, "workers", "background_task_lost_total") > 4, NOTICED)
@@ -89,6 +95,9 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         opened["workers"].deploy()
         wait_until(lambda: _count(prometheus, "mail-down", "background_task_started_total") > 30, 60)
         dying.go_down()
+        office.run_twice()
+        office.kill(first)
+        office.worker(first.port, queue="shop,slow")
         yield
 
 

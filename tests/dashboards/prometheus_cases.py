@@ -4,10 +4,12 @@
 (``0+9x60``: from 0, 9 more in each of 60 minutes).
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dashboards import names
-from dashboards.names import OUTCOME, STATE, TASK, Outcome
+from dashboards.names import CELERY, ENGINE, OUTCOME, QUEUE, REASON, STARLETTE, STATE, TASK, Outcome, Reason
 from dashboards.prometheus.server import RULES
 from dashboards.promql import equals
 from dashboards.promql import series as select
@@ -23,24 +25,34 @@ def series(metric: str, *, job: str = "shop", instance: str = "a:80", **labels: 
     return select(metric, *(equals(label, value) for label, value in given.items()))
 
 
-def of_task(metric: str, task: str = MAIL, **labels: str) -> str:
+def of_task(metric: str, task: str = MAIL, engine: str = STARLETTE, **labels: str) -> str:
     """Return a series of a task."""
-    return series(metric, **{TASK: task}, **labels)
+    return series(metric, **{TASK: task, ENGINE: engine}, **labels)
 
 
-def ended(outcome: Outcome, task: str = MAIL) -> str:
+def ended(outcome: Outcome, task: str = MAIL, engine: str = STARLETTE, **labels: str) -> str:
     """Return how many runs came to an outcome."""
-    return of_task(names.ENDED, task, **{OUTCOME: outcome})
+    return of_task(names.ENDED, task, engine, **{OUTCOME: outcome}, **labels)
 
 
-def waited(bound: str) -> str:
+def waited(bound: str, engine: str = STARLETTE) -> str:
     """Return how many runs waited so many seconds at most."""
-    return of_task(f"{names.WAIT}_bucket", le=bound)
+    return of_task(f"{names.WAIT}_bucket", engine=engine, le=bound)
 
 
-def oldest(state: str) -> str:
+def oldest(state: str, engine: str = STARLETTE) -> str:
     """Return the age of the oldest run in a state."""
-    return series(names.OLDEST, **{STATE: state})
+    return series(names.OLDEST, **{STATE: state, ENGINE: engine})
+
+
+def returned(reason: Reason, task: str = MAIL) -> str:
+    """Return how many attempts of Celery's task did not end it."""
+    return of_task(names.RETURNED, task, CELERY, **{REASON: reason})
+
+
+def queue(metric: str, name: str = "statements", system: str = "redis", **labels: str) -> str:
+    """Return a series of a queue, as one that publishes sees it."""
+    return series(metric, **dict(zip(QUEUE, (system, name), strict=True)), **labels)
 
 
 INFO = series(names.INFO, **{names.VERSION: "1"})
@@ -51,16 +63,19 @@ Moments = dict[int, list[Fired]]
 
 
 class Case(NamedTuple):
-    """One unit test: series with their values, and by alert what has fired when."""
+    """One unit test: series with their values, by alert what has fired when, and by expression its values."""
 
     name: str
     series: dict[str, str]
-    expected: dict[str, Moments]
+    expected: Mapping[str, Moments] = MappingProxyType({})
+    recorded: Mapping[str, dict[int, dict[str, float]]] = MappingProxyType({})
+    """For an expression of what is recorded, at which minute it has which series, with which values."""
 
 
 def fired(value: str = "", **fields: str) -> Fired:
     """Return an alert that fired, for the usual task and process unless told otherwise."""
-    return {"value": value, "task": MAIL, "instance": "a:80", "observer": "Board", **fields}
+    usual = {"task": MAIL, "engine": STARLETTE, "instance": "a:80", "observer": "Board"}
+    return {"value": value, **usual, "queue": "statements", "system": "redis", **fields}
 
 
 def quiet(*minutes: int) -> Moments:
@@ -88,5 +103,14 @@ def _test(case: Case) -> dict[str, Any]:
             {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": [expected(alert, one) for one in found]}
             for alert, moments in case.expected.items()
             for minute, found in moments.items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": expression,
+                "eval_time": f"{minute}m",
+                "exp_samples": [{"labels": labels, "value": value} for labels, value in samples.items()],
+            }
+            for expression, moments in case.recorded.items()
+            for minute, samples in moments.items()
         ],
     }

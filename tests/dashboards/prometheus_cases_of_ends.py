@@ -83,6 +83,19 @@ CASES = (
         },
     ),
     Case(
+        "lost, firing: of several workers, whose numbers outlive them, after a gap",
+        {
+            INFO: "1x10 stale _x20 1x80",
+            of_task(LOST): "2x10 stale _x20 5x80",
+        },
+        {
+            "AfterwordTaskLost": {
+                32: [fired("3")],
+                40: [],
+            },
+        },
+    ),
+    Case(
         "never ran and lost, quiet: everything ran",
         {
             ended(Outcome.SKIPPED): "0x120",

@@ -27,6 +27,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "<": operator.lt,
+    "<=": operator.le,
     "==": operator.eq,
 }
 _COMPUTE: dict[str, Callable[[float, float], float]] = {
@@ -57,7 +58,8 @@ class Oracle:
         for (job, instance), text in scrapes.items():
             for family in text_string_to_metric_families(text):
                 for sample in family.samples:
-                    labels = {**sample.labels, "job": job, "instance": instance}
+                    said = {label: value for label, value in sample.labels.items() if value}
+                    labels = {**said, "job": job, "instance": instance}
                     self._samples[sample.name][frozenset(labels.items())] = sample.value
         for rule in records:
             fixed = rule.get("labels", {})
@@ -186,6 +188,10 @@ def _call(function: str, arguments: list[Any]) -> Any:
             return dict.fromkeys(vector, 0.0)
         case "time", []:
             return time.time()
+        case "clamp_min", [vector, number]:
+            return {labels: max(value, number) for labels, value in vector.items()}
+        case "vector", [number]:
+            return {frozenset(): number}
         case "topk", [number, vector]:
             largest = sorted(vector, key=lambda labels: vector[labels], reverse=True)[: int(number)]
             return {labels: vector[labels] for labels in largest}

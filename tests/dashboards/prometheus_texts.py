@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from dashboards.names import OBSERVER, OUTCOME, OUTCOME_LOST, TASK, Outcome
+from dashboards.names import ENGINE, OBSERVER, OUTCOME, OUTCOME_LOST, QUEUE, TASK, Outcome
 
 Fired = dict[str, str]
 """What is filled into the texts of an alert that fired."""
@@ -19,13 +19,16 @@ class Text(NamedTuple):
     dashboard: str
 
 
+_TASK = {TASK: "{task}", ENGINE: "{engine}"}
+_QUEUE = dict(zip(QUEUE, ("{system}", "{queue}"), strict=True))
 _OF_TASK = "afterword-task?var-job=shop&var-task={task}"
+_OF_JOB = "afterword-overview?var-job=shop"
 _OF_PROCESS = "afterword-overview?var-job=shop&var-instance={host}"
 
 TEXTS = {
     "AfterwordTaskNeverRan": Text(
         "warning",
-        {TASK: "{task}", OUTCOME: "{outcome}"},
+        {**_TASK, OUTCOME: "{outcome}"},
         "{task} was {outcome}",
         "{value} run(s) of {task} in shop were {outcome} in the last 5 minutes: they were scheduled, and their "
         "work was not done.",
@@ -33,7 +36,7 @@ TEXTS = {
     ),
     "AfterwordTaskLost": Text(
         "warning",
-        {TASK: "{task}", OUTCOME: OUTCOME_LOST},
+        {**_TASK, OUTCOME: OUTCOME_LOST},
         "{task} was lost with its process",
         "{value} run(s) of {task} in shop were pending or running in a process that died in the last 5 minutes; "
         "whether their work is done, nobody knows.",
@@ -41,21 +44,21 @@ TEXTS = {
     ),
     "AfterwordTaskFailureRatioHigh": Text(
         "warning",
-        {TASK: "{task}"},
+        _TASK,
         "{task} fails in {value} of its runs",
         "{value} of the runs of {task} in shop that ended in the last 5 minutes had failed.",
         _OF_TASK,
     ),
     "AfterwordTaskStoppedSucceeding": Text(
         "critical",
-        {TASK: "{task}"},
+        _TASK,
         "{task} does not succeed any more",
         "{value} run(s) of {task} in shop ended in the last hour, and none of them succeeded.",
         _OF_TASK,
     ),
     "AfterwordTaskCancelled": Text(
         "warning",
-        {TASK: "{task}", OUTCOME: Outcome.CANCELLED},
+        {**_TASK, OUTCOME: Outcome.CANCELLED},
         "{task} was cut off while it ran",
         "{value} run(s) of {task} in shop were cancelled in the last 5 minutes, mostly by a deploy; their work "
         "is half done.",
@@ -63,14 +66,14 @@ TEXTS = {
     ),
     "AfterwordTaskWaitHigh": Text(
         "warning",
-        {TASK: "{task}"},
+        _TASK,
         "{task} starts late",
         "One run in twenty of {task} in shop starts more than {value} after it was scheduled.",
         _OF_TASK,
     ),
     "AfterwordBacklogGrowing": Text(
         "warning",
-        {TASK: "{task}"},
+        _TASK,
         "The backlog of {task} grows",
         "{value} run(s) of {task} in shop are scheduled and have not begun, and there are more and more of them.",
         _OF_TASK,
@@ -85,7 +88,7 @@ TEXTS = {
     ),
     "AfterwordTaskStuck": Text(
         "warning",
-        {"instance": "{instance}"},
+        {"instance": "{instance}", ENGINE: "{engine}"},
         "A task in {instance} does not end",
         "The oldest running task in {instance} of shop has been running for {value}.",
         _OF_PROCESS,
@@ -121,6 +124,54 @@ TEXTS = {
         "{observer} raised {value} errors in {instance} of shop in the last 5 minutes; what it was told of is "
         "missing where it reports to.",
         _OF_PROCESS,
+    ),
+    "AfterwordQueueNotConsumed": Text(
+        "critical",
+        _QUEUE,
+        "Nothing leaves the queue {queue}",
+        "{value} message(s) wait in the queue {queue} ({system}), to which shop publishes, and for ten minutes it "
+        "has never become shorter: no worker consumes it, or all who do are busy.",
+        _OF_JOB,
+    ),
+    "AfterwordQueueGrowing": Text(
+        "warning",
+        _QUEUE,
+        "The queue {queue} grows",
+        "{value} messages wait in the queue {queue} ({system}), to which shop publishes, and there are more and "
+        "more of them: its workers do not keep up.",
+        _OF_JOB,
+    ),
+    "AfterwordTaskRanTwice": Text(
+        "warning",
+        _TASK,
+        "{task} ran more than once",
+        "{value} attempt(s) of {task} in shop ended in the last 5 minutes when their message had been given to "
+        "another worker: the same task ran again, or runs again now.",
+        _OF_TASK,
+    ),
+    "AfterwordTaskUnregistered": Text(
+        "critical",
+        {**_TASK, OUTCOME: Outcome.ABANDONED},
+        "No worker of shop can call {task}",
+        "{value} message(s) for {task} came to a worker of shop in the last 5 minutes that has no such task, or "
+        "cannot read them. They are gone: Celery throws them away.",
+        _OF_TASK,
+    ),
+    "AfterwordWorkerLost": Text(
+        "warning",
+        _TASK,
+        "A process died while it ran {task}",
+        "{value} attempt(s) of {task} in shop ended in the last 5 minutes with the process that ran them: a child "
+        "of a worker was killed, ran out of memory, or exited.",
+        _OF_TASK,
+    ),
+    "AfterwordQueuedTaskLost": Text(
+        "warning",
+        {**_TASK, OUTCOME: OUTCOME_LOST},
+        "{task} was lost with its worker",
+        "{value} run(s) of {task} in shop had begun in a worker that died, and their messages were acknowledged: "
+        "nothing runs them again. The next worker found them in the journal in the last 5 minutes.",
+        _OF_TASK,
     ),
 }
 

@@ -89,12 +89,14 @@ def test_aggregates(expression):
 
 @each
 def test_narrowed_by_the_variables(expression):
-    """Every selector is narrowed by the job and the instance, and by the task where there is one."""
+    """Every selector is narrowed by the job and the instance, and by the task and the engine where it has them."""
     for metric, matchers in re.findall(r"((?:background_task|afterword)_\w+)\{([^}]*)\}", expression.expr):
         if not expression.panel.startswith("variable"):
             assert 'job=~"$job", instance=~"$instance"' in matchers
-            without_task = metric.startswith("afterword") or "oldest_age" in metric or "resets" in expression.expr
+            of_a_process = metric.startswith(("afterword", "background_task_queue")) or "resets" in expression.expr
+            without_task = of_a_process or "oldest_age" in metric or "publish" in metric
             assert without_task or 'background_task_name=~"$task"' in matchers
+            assert of_a_process or 'background_task_engine=~"$engine"' in matchers
 
 
 @each

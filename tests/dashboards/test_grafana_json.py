@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import Any
 
 import pytest
 
-from dashboards import expressions
+from dashboards import expressions, queues
 
 DASHBOARDS = {dashboard["uid"]: dashboard for dashboard in expressions.load()}
 EVERY_PANEL = [
@@ -64,11 +64,12 @@ def test_red_number_is_at_the_top_left(uid):
 
 @each_dashboard
 def test_variables(uid):
-    """The data sources, the job, the instance and the task can be chosen, all but the sources several at once."""
+    """The data sources can be chosen; and the job, instance, engine and task, several at once."""
     variables = {variable["name"]: variable for variable in DASHBOARDS[uid]["templating"]["list"]}
-    assert list(variables) == ["prometheus", "loki", "tempo", "job", "instance", "task"]
+    assert list(variables) == ["prometheus", "loki", "tempo", "job", "instance", "engine", "task"]
     assert all(variables[kind]["query"] == kind for kind in ("prometheus", "loki", "tempo"))
-    assert all(variables[name]["multi"] for name in ("job", "instance", "task"))
+    assert all(variables[name]["multi"] for name in ("job", "instance", "engine", "task"))
+    assert variables["engine"]["allValue"] == ".*", "what names no engine is shown, too"
 
 
 @each_panel
@@ -150,3 +151,15 @@ def test_outcome_annotations(uid):
     """What failed, was cancelled, never ran or was lost is marked on the graphs, and so are restarts."""
     found = {annotation["name"] for annotation in DASHBOARDS[uid]["annotations"]["list"]}
     assert {"never ran or lost", "failed", "cancelled", "process started"} <= found
+
+
+@each_dashboard
+def test_without_celery(uid):
+    """The panels of Celery are in a section of their own, and each says that it may be empty."""
+    panels = list(expressions.panels(DASHBOARDS[uid]))
+    start = next(number for number, panel in enumerate(panels) if panel["title"] == queues.TITLE)
+    section = list(takewhile(lambda panel: panel["type"] != "row", panels[start + 1 :]))
+    assert {"In the queue", "Oldest in the queue", "Returned", "Worker lost"} <= {one["title"] for one in section}
+    for panel in section:
+        assert "**If there is no Celery:**" in panel["description"]
+        assert panel["fieldConfig"]["defaults"]["noValue"]

@@ -1,18 +1,23 @@
-"""Every metric that the dashboards ask for exists in the registry of a running application."""
+"""Every metric that the dashboards ask for exists in the registry of applications, FastAPI's and Celery's."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+from pathlib import Path
 
 import httpx
 import pytest
+from celery import Celery
 from fastapi import BackgroundTasks, FastAPI, HTTPException
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from afterword import TaskObserver, TaskRun, instrument, uninstrument
+from dashboards import names
 from dashboards.expressions import expressions
+from tests.celery.brokers import redis_server
+from tests.support.waiting import wait_until
 
 OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 SELECTOR = re.compile(r"\b((?:background_task|afterword)_\w+)\{([^}]*)\}")
@@ -36,8 +41,19 @@ async def fail() -> None:
     raise RuntimeError("as it must")
 
 
+def publish(tmp_path: Path, registry: CollectorRegistry) -> None:
+    """Publish a task of Celery's that nobody receives, and wait until somebody has looked into its queue."""
+    with redis_server(tmp_path) as redis:
+        celery = Celery("shop", broker=redis.url, set_as_current=False)
+        instrument(celery, registry=registry, traces=False, logs=False)
+        celery.task(work, name="work", shared=False).apply_async()
+        wait_until(lambda: f"{names.QUEUE_MESSAGES}{{".encode() in generate_latest(registry))
+        uninstrument(celery)
+        celery.close()
+
+
 @pytest.fixture
-def samples() -> dict[str, set[str]]:
+def samples(tmp_path: Path) -> dict[str, set[str]]:
     """Return the names of all series of an application that has had its troubles, each with its labels."""
     registry = CollectorRegistry()
     app = FastAPI()
@@ -59,6 +75,7 @@ def samples() -> dict[str, set[str]]:
                 await client.get(f"/{what}")
             return (await client.get("/metrics", headers=OPEN_METRICS)).text
 
+    publish(tmp_path, registry)
     try:
         text = asyncio.run(visit())
     finally:

@@ -13,10 +13,11 @@ from dashboards.prometheus.server import Prometheus
 from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 
+from .live_bureau import CELERY_WARNS
 from .live_stage import stage
 from .prometheus_rules import alerts
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), *CELERY_WARNS]
 
 _PATIENCE = 130.0
 TASKS = "examples.shop.tasks."
@@ -35,6 +36,12 @@ SITUATIONS = {
     ("filtered", "AfterwordAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
     ("workers", "AfterwordTaskCancelled"): "a deploy replaces the workers while mails are sent",
     ("workers", "AfterwordTaskLost"): "workers are killed with their tasks",
+    ("celery", "AfterwordQueueNotConsumed"): "a task is published to a queue that no worker consumes",
+    ("celery", "AfterwordQueueGrowing"): "more is published to a queue than its worker takes",
+    ("celery", "AfterwordTaskRanTwice"): "two workers have the same task, which is acknowledged too late",
+    ("celery", "AfterwordTaskUnregistered"): "a task is published that no worker has",
+    ("celery", "AfterwordWorkerLost"): "a child of a worker is killed by its task",
+    ("celery", "AfterwordQueuedTaskLost"): "a whole worker is killed with its task",
 }
 CONSEQUENCES = {
     ("workers", "AfterwordTaskNeverRan"),
@@ -141,3 +148,15 @@ def test_links_lead_to_the_dashboard_of_what_fired(watch: Watch):
             if "instance" in labels:
                 wanted["var-instance"] = [labels["instance"]]
             assert values == wanted
+
+
+def test_what_celery_is_in_trouble_with_is_named(watch: Watch):
+    """An alert of Celery's names its engine and task, or its queue and broker."""
+    for (job, alert), fired in watch.fired.items():
+        labels = [one["labels"] for one in fired]
+        if (job, alert) == ("celery", "AfterwordQueueNotConsumed"):
+            assert ("redis", "nobody") in {
+                (one["messaging_system"], one["messaging_destination_name"]) for one in labels
+            }
+        elif job == "celery" and not alert.startswith("AfterwordQueueG"):
+            assert {one["background_task_engine"] for one in labels} == {"celery"}, alert

@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 
 import pytest
+from billiard.exceptions import WorkerLostError
 
 from afterword import Outcome, Reason
-from dashboards import names, recording
+from afterword._celery import judgement
+from afterword._common.model import full_name
+from dashboards import expressions, names, recording
 from dashboards.names import semconv
 
 HERE = Path(names.__file__).parent
 SOURCES = sorted([*HERE.rglob("*.py"), *HERE.rglob("*.libsonnet")])
 MODULES = [path for path in SOURCES if path.suffix == ".py"]
-PAGES = [HERE / "RUNBOOK.md", HERE / "README.md"]
+RUNBOOK = HERE / "RUNBOOK.md"
+PAGES = [RUNBOOK, HERE / "README.md"]
 
 
 def of_the_library() -> set[str]:
@@ -103,6 +107,18 @@ OTHERS = {
     "anyio.to_thread.current_default_thread_limiter().total_tokens = 100",
     *("PROMETHEUS_MULTIPROC_DIR", "metric_relabel_configs"),
     *("--timeout-graceful-shutdown", "terminationGracePeriodSeconds"),
+    *(
+        "celery -A shop inspect active_queues",
+        "-Q",
+        "-c",
+        "task_routes",
+        "queue=",
+        "include=",
+        "autodiscover_tasks",
+    ),
+    *("acks_late", "reject_on_worker_lost", "time_limit", "worker_max_memory_per_child", "AFTERWORD_JOURNAL"),
+    "AFTERWORD_WORKER_METRICS_PORT",
+    *("visibility_timeout", "broker_transport_options", "SystemExit", "sys.exit", "SIGKILL"),
 }
 """What the pages name that is no name on the wire: of the API, of files, of other programs."""
 
@@ -125,8 +141,25 @@ def test_pages_name_what_exists(path: Path):
         *(rule.record for rule in recording.RULES),
     }
     known |= {f".{outcome}" for outcome in (*Outcome, names.OUTCOME_LOST)}
-    known |= {"count", "by"}
+    known |= {"count", "by", names.STARLETTE, names.CELERY, *names.PROCESS}
     assert {word for code in named(path) - OTHERS for word in re.findall(r"[\w.:]+", code)} <= known
+
+
+TITLES = {panel["title"] for dashboard in expressions.load() for panel in expressions.panels(dashboard)}
+MARKS = {mark["name"] for dashboard in expressions.load() for mark in dashboard["annotations"]["list"]}
+
+
+def test_the_runbook_names_panels_that_exist():
+    """What is printed in italics is the title of a panel or a section, or a mark on the graphs."""
+    prose = re.sub(r"^```.*?^```|`[^`]*`", "", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    italics = {" ".join(found.split()) for found in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", prose)}
+    assert {"In the queue", "process started"} <= italics <= TITLES | MARKS
+
+
+def test_the_errors_of_a_lost_worker_are_the_librarys():
+    """A failure has its error as a label and not its reason: these errors are those of a process that is gone."""
+    assert {WorkerLostError, SystemExit} <= set(judgement.LOST)
+    assert set(names.WORKER_LOST_ERRORS) == {full_name(WorkerLostError), full_name(SystemExit)}
 
 
 def test_pages_name_the_others():

@@ -14,7 +14,13 @@ from dashboards import names
 from dashboards.expressions import load as dashboards
 from dashboards.prometheus.server import HERE, RULES, configuration
 
-from . import prometheus_cases_of_ends, prometheus_cases_of_numbers, prometheus_cases_of_waits
+from . import (
+    prometheus_cases_of_celery,
+    prometheus_cases_of_ends,
+    prometheus_cases_of_numbers,
+    prometheus_cases_of_the_law,
+    prometheus_cases_of_waits,
+)
 from .prometheus_cases import document
 from .prometheus_rules import RUNBOOK, alerts, load, shorten
 
@@ -23,6 +29,8 @@ CASES = (
     *prometheus_cases_of_ends.CASES,
     *prometheus_cases_of_waits.CASES,
     *prometheus_cases_of_numbers.CASES,
+    *prometheus_cases_of_celery.CASES,
+    *prometheus_cases_of_the_law.CASES,
 )
 
 
@@ -94,7 +102,9 @@ def test_every_metric_that_the_rules_name_exists():
     recorded = {rule["record"] for path in RULES for rule in load(path) if "record" in rule}
     for path in RULES:
         for rule in load(path):
-            named = set(re.findall(r"\b(?:background_task|afterword|process|job)_[a-z0-9_:]*\b", rule["expr"]))
+            named = set(
+                re.findall(r"\b[a-z_:]*(?:background_task|afterword|process|job)_[a-z0-9_:]*", rule["expr"])
+            )
             labels = {label for metric in names.METRICS for label in metric.labels}
             assert named - labels <= ours | recorded | {"process_start_time_seconds"}
 

@@ -1,0 +1,33 @@
+"""What an alert says of what fired it: its labels, its value, and the dashboard that shows it."""
+
+from __future__ import annotations
+
+from . import names
+from .names import TASK
+from .parts import OVERVIEW_UID, TASK_UID
+
+GRAFANA = "http://localhost:3000"
+
+
+def said(label: str, pipe: str = "") -> str:
+    """Return the template of a label's value."""
+    return f"{{{{ $labels.{label}{pipe} }}}}"
+
+
+def dashboard(uid: str, **variables: str) -> str:
+    """Return a link to a dashboard with these variables chosen."""
+    chosen = "&".join(f"var-{name}={value}" for name, value in variables.items())
+    return f"{GRAFANA}/d/{uid}?{chosen}"
+
+
+JOB, INSTANCE, THIS_TASK = said("job"), said("instance"), said(TASK)
+BROKER, QUEUE = map(said, names.QUEUE)
+NUMBER = '{{ $value | printf "%.0f" }}'
+PERCENT = "{{ $value | humanizePercentage }}"
+TIME = "{{ $value | humanizeDuration }}"
+
+THERE = {name: said(name, " | urlquery") for name in names.PROCESS}
+OF_JOB = dashboard(OVERVIEW_UID, job=THERE["job"])
+OF_PROCESS = dashboard(OVERVIEW_UID, **THERE)
+OF_TASK = dashboard(TASK_UID, job=THERE["job"], task=said(TASK, " | urlquery"))
+OF_TASK_THERE = dashboard(TASK_UID, **THERE, task=said(TASK, " | urlquery"))
