@@ -172,6 +172,14 @@ def add_tasks(app: Celery, folder: Path) -> None:
     def waits(gate: str) -> None:
         wait_for(gate)
 
+    @task("waits_hard", time_limit=0.5)
+    def waits_hard(gate: str) -> None:
+        wait_for(gate)
+
+    @task("replaces_itself", bind=True)
+    def replaces_itself(self: Task, gate: str) -> None:
+        raise self.replace(waits.s(gate))
+
     @task("naps")
     def naps() -> None:
         time.sleep(0.03)

@@ -32,6 +32,7 @@ _COUNTED = {
 }
 _NOW = {"background_task_pending": "held", "background_task_running": "running"}
 SECONDS = 40.0
+_client = httpx.Client(verify=False, trust_env=False, timeout=10)
 
 Numbers = Counter[str]
 
@@ -60,7 +61,7 @@ class Worker:
 
     def scrape(self) -> str:
         """Return its /metrics."""
-        return httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=10).text
+        return _client.get(f"http://127.0.0.1:{self.port}/metrics").text
 
     def numbers(self) -> Numbers:
         families = text_string_to_metric_families(self.scrape())
@@ -97,6 +98,7 @@ class Stage:
         self.provider = shop.tracing(folder)
         self.app = shop.make(folder, redis.url, settings.pop("result_backend", redis.results), **settings)
         self.workers: list[Worker] = []
+        self._started = 0
         self._before: Numbers = Counter()
         self._gone: Numbers = Counter()
         afterword.instrument(self.app, registry=self.registry, tracer_provider=self.provider, metrics_port=None)
@@ -117,7 +119,8 @@ class Stage:
         self, pool: str = "prefork", *options: str, queue: str = "shop", port: int = 0, **environment: str
     ) -> Worker:
         """Start a worker, and wait until it is ready; without a port, its metrics are at one that is free."""
-        name = f"w{len(self.workers)}"
+        name = f"w{self._started}"
+        self._started += 1
         port = port or free_port()
         log = self.folder / f"{name}.log"
         more = ["--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -34,6 +34,7 @@ def test_spans_are_adopted(stage: Stage, contrib: None, when: str, pool: str):
     stage.worker(pool, SHOP_CONTRIB=when)
     result = stage.publish("works")
     stage.tells(result.id, "succeeded")
+    stage.settles("scheduled works", "started works", "ended works succeeded")
     produced, consumed = sorted(stage.spans(), key=lambda span: str(span["kind"]), reverse=True)
     assert (produced["name"], consumed["name"]) == ("publish shop.works", "background_task shop.works")
     assert produced["scope"] == consumed["scope"] == "opentelemetry.instrumentation.celery"

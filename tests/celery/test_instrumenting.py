@@ -81,6 +81,16 @@ def test_two_applications(stage: Stage, tmp_path):
     assert stage.counted() == {}
     stage.publish("works")
     assert stage.counted() == {"scheduled works": 1}
+    registry = CollectorRegistry()
+    afterword.instrument(other, registry=registry, tracer_provider=stage.provider)
+    try:
+        other.tasks["shop.works"].delay()
+    finally:
+        afterword.uninstrument(other)
+    name = {"background_task_name": "shop.works", "background_task_engine": "celery"}
+    assert registry.get_sample_value("background_task_scheduled_total", name) == 1
+    assert stage.counted() == {"scheduled works": 1}
+    other.close()
 
 
 def test_a_request_that_is_built_otherwise(

@@ -11,44 +11,60 @@ from tests.celery.stage import SECONDS, Stage
 from tests.support.waiting import wait_until
 
 
+def revoked(stage: Stage, task_id: str, **options: bool) -> None:
+    """Revoke a task, and wait until the worker knows; one that is busy with a task answers when it is not."""
+    stage.app.control.revoke(task_id, **options)
+    wait_until(lambda: task_id in str(stage.app.control.inspect(timeout=1).revoked()), 60)
+
+
 @pytest.mark.parametrize("pool", ["prefork", "gevent"])
-def test_terminated(stage: Stage, pool: str):
-    """A task that is terminated while it runs is cancelled: revoked, once."""
-    stage.worker(pool)
-    result = stage.publish("waits", "gate")
-    stage.wait_begun("gate")
-    stage.app.control.revoke(result.id, terminate=True)
-    stage.settles("scheduled waits", "started waits", "ended waits cancelled")
-    stage.tells(result.id, "cancelled revoked")
-
-
-@pytest.mark.parametrize("pool", ["threads", "solo"])
-def test_terminated_where_celery_cannot(stage: Stage, pool: str):
-    """Where a pool cannot terminate, the task goes on, and its account with it."""
-    stage.worker(pool)
-    result = stage.publish("waits", "gate")
-    stage.wait_begun("gate")
-    stage.app.control.revoke(result.id, terminate=True)
-    stage.open("gate")
-    stage.settles("scheduled waits", "started waits", "ended waits succeeded")
-    stage.tells(result.id, "succeeded")
-
-
-def test_revoked_before_it_began(stage: Stage):
-    """A task that is revoked before it begins is dropped: revoked."""
-    stage.worker("prefork", "-c1")
+def test_revoked(stage: Stage, pool: str):
+    """A task that is terminated while it runs is cancelled; one that is revoked before it begins is dropped."""
+    stage.worker(pool, "-c1")
     first = stage.publish("waits", "gate")
     stage.wait_begun("gate")
-    second = stage.publish("works")
+    second = stage.publish("works", countdown=3)
     wait_until(lambda: stage.counted()["held works"] == 1)
-    stage.app.control.revoke(second.id)
-    wait_until(lambda: stage.app.control.inspect(timeout=3).revoked(), 60)
+    revoked(stage, second.id)
+    revoked(stage, first.id, terminate=True)
+    stage.settles(
+        *("scheduled waits", "started waits", "ended waits cancelled", "scheduled works", "ended works dropped")
+    )
+    stage.tells(first.id, "cancelled revoked")
+    stage.tells(second.id, "dropped revoked")
+
+
+def test_what_threads_cannot_interrupt(stage: Stage):
+    """A pool of threads can neither terminate a task nor keep its limit: it goes on, and its account with it."""
+    stage.worker("threads", "-c1")
+    first = stage.publish("waits_hard", "gate")
+    stage.wait_begun("gate")
+    second = stage.publish("works", countdown=3)
+    wait_until(lambda: stage.counted()["held works"] == 1)
+    revoked(stage, second.id)
+    stage.app.control.revoke(first.id, terminate=True)
+    since = time.monotonic()
+    wait_until(lambda: time.monotonic() - since > 1)  # the limit is half a second
     stage.open("gate")
     stage.settles(
-        *("scheduled waits", "started waits", "ended waits succeeded", "scheduled works", "ended works dropped")
+        *("scheduled waits_hard", "started waits_hard", "ended waits_hard succeeded"),
+        *("scheduled works", "ended works dropped"),
     )
     stage.tells(first.id, "succeeded")
     stage.tells(second.id, "dropped revoked")
+
+
+def test_what_solo_cannot_interrupt(stage: Stage):
+    """A worker that runs its tasks itself hears of nothing meanwhile: its task goes on, and succeeds."""
+    stage.worker("solo")
+    result = stage.publish("waits_hard", "gate")
+    stage.wait_begun("gate")
+    stage.app.control.revoke(result.id, terminate=True)
+    since = time.monotonic()
+    wait_until(lambda: time.monotonic() - since > 1)
+    stage.open("gate")
+    stage.settles("scheduled waits_hard", "started waits_hard", "ended waits_hard succeeded")
+    stage.tells(result.id, "succeeded")
 
 
 def test_soft_time_limit(stage: Stage):
@@ -196,3 +212,24 @@ def test_longer_than_the_visibility_timeout(stage: Stage):
     assert counted["ended waits_apart succeeded"] == 1
     assert counted["returned waits_apart taken_away"] == counted["started waits_apart"] - 1 >= 1
     stage.tells(result.id, *["taken_away"] * (counted["started waits_apart"] - 1), "succeeded")
+
+
+def test_a_countdown_that_redis_does_not_wait_for(stage: Stage):
+    """Each copy that Redis hands out during a long countdown runs, and counts: nobody could say which is it."""
+    settings = "transport = dict(visibility_timeout=1, unacked_restore_interval=1, unacked_restore_throttle=1)"
+    for _ in range(2):
+        stage.worker("prefork", "-c1", SHOP_SETTINGS=settings)
+    result = stage.publish("works", countdown=5)
+
+    def is_over() -> bool:
+        now = stage.counted()
+        return now["started works"] > 1 and not any(key.startswith(("held", "running")) for key in now)
+
+    wait_until(is_over, SECONDS, stage.report)
+    counted = stage.counted()
+    assert counted == {
+        "scheduled works": 1,
+        "started works": counted["started works"],
+        "ended works succeeded": counted["started works"],
+    }
+    stage.tells(result.id, *["succeeded"] * counted["started works"])

@@ -60,3 +60,21 @@ def test_a_journal_in_one_process(stage: Stage, tmp_path: Path, pool: str):
     stage.worker(pool, AFTERWORD_JOURNAL=journal)
     stage.settles("scheduled waits", "lost waits")
     assert stage.told(result.id) == ["lost"]
+
+
+def test_a_task_that_replaced_itself_is_lost(stage: Stage, tmp_path: Path):
+    """What replaces a task has its id, and is a run of its own: it is lost, though the first one has succeeded."""
+    journal = str(tmp_path / "journal")
+    worker = stage.worker("prefork", "-c1", AFTERWORD_JOURNAL=journal)
+    result = stage.publish("replaces_itself", "gate")
+    stage.wait_begun("gate")
+    wait_until(
+        lambda: stage.counted()["running waits"] == 1 and stage.counted()["ended replaces_itself succeeded"]
+    )
+    stage.tells(result.id, "succeeded replaced")
+    assert stage.counted()["scheduled waits"] == 1  # by the worker: its counters go with it
+    worker.kill()
+    stage.workers.remove(worker)
+    stage.worker("prefork", "-c1", AFTERWORD_JOURNAL=journal)
+    stage.settles("scheduled replaces_itself", "lost waits")
+    assert sorted(stage.told(result.id)) == ["lost", "succeeded replaced"]

@@ -62,7 +62,7 @@ def postrun(sender: Any = None, task: Any = None, retval: Any = None, state: Any
 
 def _begin(known: CeleryInstrumentation, task: Any) -> None:
     request = task.request
-    said = _said(request)
+    said = vars(request)  # Celery keeps what the message said as attributes of the request's context
     run = known.run_of(task.app, task.name, said)
     attempt = _Attempt(known, run, bool(request.is_eager))
     _open[id(request)] = attempt
@@ -76,7 +76,7 @@ def _begin(known: CeleryInstrumentation, task: Any) -> None:
         _eagerly(attempt, "publish")
         _eagerly(attempt, "begin")
     else:
-        run._around = tellers.remote_context(said)
+        run._around = headers.remote_context(said)
         if run.attempt == 1 and run.scheduled_at and not (request.delivery_info or {}).get("redelivered"):
             run.wait = max(0.0, time() - max(run.scheduled_at, redelivery.due(request.eta)))
     attempt.bound = _bind(headers.bound_by(said))
@@ -87,13 +87,10 @@ def _begin(known: CeleryInstrumentation, task: Any) -> None:
     attempt.token = enter_run(run)
 
 
-def _said(request: Any) -> dict[str, Any]:
-    """Return what the message said, which Celery keeps as attributes of the request's context."""
-    return {key: value for key, value in vars(request).items() if value is not None}
-
-
 def _bind(variables: dict[str, Any]) -> Any:
     """Bind what was bound where the task was published, without what is bound here already."""
+    if not variables:
+        return None
     here = {variable.name.removeprefix("structlog_") for variable, _ in bound_variables()}
     missing = {key: value for key, value in variables.items() if key not in here}
     return structlog.contextvars.bind_contextvars(**missing) if missing else None

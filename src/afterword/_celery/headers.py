@@ -9,6 +9,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
+from opentelemetry.context import Context
+from opentelemetry.propagate import extract
+from opentelemetry.propagators.textmap import Getter
+
 from .._common import semconv
 from .._common.context import bound_variables
 from .._common.http_request import http_method
@@ -23,6 +27,7 @@ FROM: Final = "afterword_from"
 _BOUND: Final = "bound"
 _MOST_VARIABLES: Final = 20
 _MOST_CHARACTERS: Final = 2000
+_LONGEST: Final = 8192
 _PREFIX: Final = "structlog_"
 _KEYS: Final = (semconv.KEY_METHOD, semconv.KEY_ROUTE, semconv.KEY_REQUEST_ID)
 
@@ -86,10 +91,23 @@ def bound_by(headers: Headers) -> dict[str, Any]:
     return found
 
 
-def carrier(headers: Headers) -> dict[str, str]:
-    """Return the headers that a propagator may read: texts of a sensible length."""
-    return {
-        key: value
-        for key, value in headers.items()
-        if isinstance(key, str) and isinstance(value, str) and len(value) <= 8192
-    }
+class _Texts(Getter[Headers]):
+    """What a propagator may read: texts of a sensible length. Nothing is copied: there are thirty headers."""
+
+    def get(self, carrier: Headers, key: str) -> list[str] | None:
+        """Return a header."""
+        value = carrier.get(key)
+        return [value] if isinstance(value, str) and len(value) <= _LONGEST else None
+
+    def keys(self, carrier: Headers) -> list[str]:
+        """Return the names of the headers."""
+        return [key for key in carrier if isinstance(key, str)]
+
+
+_texts: Final = _Texts()
+
+
+def remote_context(headers: Headers) -> Context | None:
+    """Return OpenTelemetry's context of where a message was published; ``None`` if it has none."""
+    context = extract(headers, Context(), _texts)
+    return context or None

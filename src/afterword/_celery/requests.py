@@ -148,9 +148,10 @@ def received(request: Any) -> None:
     """Hold what a worker has received."""
     delivery = _delivery(request)
     if delivery is not None and not delivery.run._held and delivery.run.started_at is None:
-        limit = redelivery.visibility_timeout(getattr(request.message, "channel", None))
-        if limit is not None and request.task.acks_late:
-            request.request_dict[attempts.RECEIVED] = delivery.received_at, limit
+        if request.task.acks_late:
+            limit = redelivery.visibility_timeout(getattr(request.message, "channel", None))
+            if limit is not None:
+                request.request_dict[attempts.RECEIVED] = delivery.received_at, limit
         delivery.known.books.receive(delivery.run)
         _watch(request, delivery)
 

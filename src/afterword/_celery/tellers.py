@@ -1,4 +1,4 @@
-"""What a process tells of an attempt besides counting it: its context, and the user's callbacks."""
+"""What a process tells of an attempt besides counting it: its trace, and the user's callbacks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from opentelemetry import context as otel
-from opentelemetry.propagate import extract
 from opentelemetry.trace import get_current_span
 
 from .._common.context import hex_ids
@@ -18,15 +16,9 @@ from . import headers
 from .instrumentation import CeleryInstrumentation
 
 
-def remote_context(said: Mapping[str, Any]) -> otel.Context | None:
-    """Return OpenTelemetry's context of where a message was published; ``None`` if it has none."""
-    context = extract(headers.carrier(said), otel.Context())
-    return context or None
-
-
 def continue_trace(run: TaskRun, said: Mapping[str, Any]) -> None:
     """Put a run into the trace that its message was published in: in that span, until it has one of its own."""
-    run._around = around = remote_context(said)
+    run._around = around = headers.remote_context(said)
     if around is not None:
         run.trace_id, run.span_id, run.sampled = hex_ids(get_current_span(around).get_span_context())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,13 +117,15 @@ def is_whole(data: bytes, begin: int, end: int) -> bool:
     )
 
 
-def ended_among(data: bytes, runs: Collection[str], process: str) -> set[str]:
-    """Return which of these runs have their end in a segment."""
+def ended_among(data: bytes, runs: Mapping[str, Record], process: str) -> set[str]:
+    """Return which of these runs have their end in a segment. What replaces a task of Celery's has the same id."""
     ended: set[str] = set()
     for _, line in whole_lines(data) if runs else ():
         run = line[lines.RUN_AT : line.find(lines.RUN_ENDS, lines.RUN_AT)].decode("ascii", "replace")
-        if run in runs and parse_line(line, process) is not None:
-            ended.add(run)
+        if run in runs:
+            record = parse_line(line, process)
+            if record is not None and record.scheduled_at == runs[run].scheduled_at:
+                ended.add(run)
     return ended
 
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -124,8 +124,8 @@ class _Claim:
             raise files.NotOurs(head)
         if head.machine != MACHINE and head.alive > time.time() - _OTHER_MACHINE_SECONDS:
             return None
-        slots = {} if head.off else self._in_flight(head, data)
-        recovered, ended = self._tell_ended(slots.keys())
+        slots, in_flight = ({}, {}) if head.off else self._in_flight(head, data)
+        recovered, ended = self._tell_ended(in_flight)
         left = [lines.lost_line(slot, head.pid, time.time()) for run, slot in slots.items() if run not in ended]
         lost = self._tell_lost(b"".join(left))
         dead = DeadProcess(process=self.process, pid=head.pid, off=head.off, lost=lost, recovered=recovered)
@@ -137,15 +137,16 @@ class _Claim:
         holding.remove(self._path(layout.live_file(self.process)), self.process)
         return dead
 
-    def _in_flight(self, head: Head, data: bytes) -> dict[str, layout.Slot]:
+    def _in_flight(self, head: Head, data: bytes) -> tuple[dict[str, layout.Slot], dict[str, Record]]:
         slots: dict[str, layout.Slot] = {}
+        records: dict[str, Record] = {}
         for slot in layout.parse_slots(data):
             record = parse_slot(slot, self.process, head.pid, alive=False)
             if record is not None:
-                slots[record.run] = slot
-        return slots
+                slots[record.run], records[record.run] = slot, record
+        return slots, records
 
-    def _tell_ended(self, in_flight: Collection[str]) -> tuple[list[Record], set[str]]:
+    def _tell_ended(self, in_flight: Mapping[str, Record]) -> tuple[list[Record], set[str]]:
         """Tell the ends that were not told; return all of them, and which of those in flight have ended."""
         recovered: list[Record] = []
         ended: set[str] = set()
