@@ -157,6 +157,7 @@ class ObservedRun:
         keys["reason"] = reason
         keys["error_type"] = error_type
         if outcome == "failed":
+            keys["error_text"] = str(exc)
             span.record_exception(exc)
             span.set_status(Status(StatusCode.ERROR, "it raised; see the traceback"))
             log.error("background_task.failed", exc_info=exc, **keys)

@@ -177,3 +177,20 @@ def test_a_request_that_fails_has_the_ids_of_its_request(stage: InProcessStage):
     assert (line["request_id"], {line["trace_id"]}) == ("r-1", traces)
     assert line["exc_info"][0] is KeyError
     assert logging.getLevelName(line["log_level"].upper()) == logging.ERROR
+
+
+def test_what_was_raised_and_answered_is_on_the_line(stage: InProcessStage):
+    """A dropped task's line has the text of what dropped it and the status; a failed one's has its own text."""
+
+    async def refuses(background: BackgroundTasks) -> None:
+        background.add_task(stage.works("mail"))
+        raise HTTPException(409, "sold out" + "!" * 1000)
+
+    ask(stage.app(refuses))
+    [dropped] = stage.lines("background_task.dropped")
+    assert dropped["error_text"].startswith("409: sold out!")
+    assert (len(dropped["error_text"]), dropped["http_status"]) == (500, 409)
+    ask(stage.app_with(stage.fails("report")))
+    [failed] = stage.lines("background_task.failed")
+    assert failed["error_text"] == "boom"
+    assert "http_status" not in failed

@@ -78,7 +78,8 @@ def test_a_run_that_never_started_has_a_span(stage: InProcessStage):
 
     ask(stage.app(endpoint))
     span, [run] = stage.accounts.spans.of("mail"), stage.accounts.recorder.ended_runs
-    added = {"background_task.reason": str, "error.type": str}
+    added = {"background_task.reason": str, "error.type": str, "exception.message": str}
+    added["http.response.status_code"] = int
     assert types_of(span) == {k: v for k, v in (TYPES | added).items() if k != "background_task.wait"}
     assert span.attributes["error.type"] == run.error_type == "KeyError"
     assert span.start_time == pytest.approx(run.scheduled_at * 1e9, abs=1e6)

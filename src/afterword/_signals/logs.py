@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from logging import DEBUG
-from typing import Any
+from typing import Any, Final
 
 from .._common import semconv
 from .._common.context import bound_keys
-from .._common.errors.exceptions import exc_info
+from .._common.errors.exceptions import exc_info, text
 from .._common.errors.validation import findings
 from .._common.log import Emitter, free_of_bound
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .severity import LEVELS, client_error_level, request_level, returned_level
+
+_WITH_TEXT: Final = (Outcome.FAILED, Outcome.DROPPED)
+"""Outcomes whose line has the exception's text as a key: ``OperationalError`` means this once and that once."""
+_MOST_TEXT: Final = 500
 
 
 class Logs(TaskObserver):
@@ -48,10 +52,16 @@ class Logs(TaskObserver):
         if line is None:
             return
         keys = _outcome(run)
+        told = None
+        if run.exception is not None and outcome in _WITH_TEXT:
+            told = exc_info(run.exception)
+            keys[semconv.KEY_ERROR_TEXT] = text(told)[:_MOST_TEXT]
+            if outcome is Outcome.DROPPED and run.request is not None and run.request.status is not None:
+                keys[semconv.KEY_STATUS] = run.request.status
         if bound_keys():
             keys = free_of_bound(keys)
-        if outcome is Outcome.FAILED and run.exception is not None:
-            run._logged = self._emitter.write_traceback(level, event, keys, exc_info(run.exception))
+        if told is not None and outcome is Outcome.FAILED:
+            run._logged = self._emitter.write_traceback(level, event, keys, told)
         else:
             line(event, **keys)
 
@@ -82,6 +92,8 @@ class Logs(TaskObserver):
         keys = free_of_bound(_known(keys))
         if not info.client_error:
             told = exc_info(exc)
+            if semconv.KEY_ERROR_TEXT not in bound_keys():
+                keys[semconv.KEY_ERROR_TEXT] = text(told)[:_MOST_TEXT]
             info._logged = self._emitter.write_traceback(level, semconv.EVENT_REQUEST_FAILED, keys, told)
         else:
             line(semconv.EVENT_REQUEST_FAILED, **keys)

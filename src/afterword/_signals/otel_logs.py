@@ -13,7 +13,7 @@ from opentelemetry._logs import Logger, LoggerProvider, SeverityNumber
 
 from .._common import __version__, semconv
 from .._common.context import context_of
-from .._common.errors.exceptions import exc_info
+from .._common.errors.exceptions import exc_info, text
 from .._common.errors.validation import findings
 from .._common.model import LOST, Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .attributes import exception_attributes
@@ -152,6 +152,8 @@ def _run(run: TaskRun) -> dict[str, Any]:
     }
     if run.outcome is Outcome.FAILED and run.exception is not None:
         attributes |= exception_attributes(exc_info(run.exception))
+    elif run.outcome is Outcome.DROPPED and run.exception is not None:
+        attributes[semconv.EXCEPTION_MESSAGE] = text(exc_info(run.exception))
     return {key: value for key, value in attributes.items() if value is not None}
 
 

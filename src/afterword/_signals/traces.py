@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 
 from .._common import __version__, semconv
 from .._common.context import HexIds, hex_ids
-from .._common.errors.exceptions import exc_info
+from .._common.errors.exceptions import exc_info, text
 from .._common.faults import EXITS
 from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
 from . import missing_sdk
@@ -178,6 +178,8 @@ class Traces(TaskObserver):
             span.set_attribute(semconv.ERROR_TYPE, run.error_type)
         if run.outcome is Outcome.FAILED and run.exception is not None and self._record_exceptions:
             _record(span, run.exception)
+        elif run.outcome is Outcome.DROPPED:
+            _write_answer(span, run)
         span.set_status(Status(StatusCode.ERROR, run.detail))
         if adopted:
             _keep(span)
@@ -193,6 +195,14 @@ def task_attributes(run: TaskRun) -> dict[str, Any]:
     if run.request is not None and run.request.route is not None:
         attributes[semconv.HTTP_ROUTE] = run.request.route
     return attributes
+
+
+def _write_answer(span: Span, run: TaskRun) -> None:
+    """Write what the request raised on a dropped run's span, and what was answered."""
+    if run.exception is not None:
+        span.set_attribute(semconv.EXCEPTION_MESSAGE, text(exc_info(run.exception)))
+    if run.request is not None and run.request.status is not None:
+        span.set_attribute(semconv.HTTP_STATUS, run.request.status)
 
 
 def _record(span: Span, exc: BaseException) -> None:

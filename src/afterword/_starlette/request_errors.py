@@ -233,7 +233,7 @@ def report(request: RequestState, failure: RequestFailure) -> None:
         return
     locate(request)
     known = request.info
-    status = request.status or request.inner_status
+    known.status = status = request.status or request.inner_status
     info = RequestInfo(known.method, known.route, known.request_id, status, failure.trace_id, failure.span_id)
     info.client_error = is_client_error(status)
     info.dropped = _drops_tasks(request, failure)
