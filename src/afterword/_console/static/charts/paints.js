@@ -12,6 +12,7 @@ const STROKES = {
   bars: "M1.5 0V6M4.5 0V6",
   grid: "M0 1.5H6M0 4.5H6",
   dots: "M1 1.5h1.4M4 4.5h1.4",
+  ticks: "M1.5 0V3M4.5 3V6",
 };
 
 /** An invisible drawing that holds them. */

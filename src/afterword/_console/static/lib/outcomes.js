@@ -13,8 +13,9 @@ export const LOOKS = {
   failed: { letter: "F", pattern: "rising", meaning: "the function raised" },
   cancelled: { letter: "C", pattern: "bars", meaning: "it was cancelled while it ran" },
   skipped: { letter: "K", pattern: "dots", meaning: "never ran: an earlier task of its batch failed" },
-  dropped: { letter: "D", pattern: "falling", meaning: "never ran: its request failed" },
+  dropped: { letter: "D", pattern: "falling", meaning: "never ran: its request failed, or it was given up" },
   abandoned: { letter: "A", pattern: "grid", meaning: "never ran: nothing would ever have called it" },
+  returned: { letter: "B", pattern: "ticks", meaning: "an attempt of Celery’s that did not end its task, which goes on" },
   lost: { letter: "L", pattern: "cross", meaning: "its process died" },
   running: { letter: "R", pattern: "plain", meaning: "runs now" },
   pending: { letter: "P", pattern: "plain", meaning: "waits" },
@@ -31,7 +32,7 @@ export const WRONG = /** @type {ReadonlyArray<Ending>} */ (ENDINGS.slice(1));
 
 /**
  * How a run ended, or what it is doing.
- * @param {{outcome?: Ending, state?: State}} run
+ * @param {{outcome?: State, state?: State}} run
  * @returns {State}
  */
 export function stateOf(run) {

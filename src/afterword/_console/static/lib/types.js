@@ -2,13 +2,17 @@
  * What the JSON API answers, and what a view is. Types only; `tsc --checkJs` reads them.
  *
  * @typedef {"succeeded" | "failed" | "cancelled" | "skipped" | "dropped" | "abandoned" | "lost"} Ending
- * @typedef {Ending | "pending" | "running"} State
+ * @typedef {Ending | "returned" | "pending" | "running"} State "returned" is an attempt that did not end its task
  * @typedef {Partial<Record<State, number>>} Counts
  *
  * @typedef {object} Run
  * @property {string} task_run
  * @property {string} task
- * @property {Ending} [outcome] how it ended; none while it is in flight
+ * @property {"starlette" | "celery"} [engine] what runs it
+ * @property {number} [attempt] which one of Celery's it is, from 1
+ * @property {string} [worker] the name of Celery's worker
+ * @property {string} [queue] the queue that Celery had it from
+ * @property {Ending | "returned"} [outcome] how it ended; none while it is in flight
  * @property {State} [state] of one in flight; what a lost one was doing
  * @property {boolean} [alive] whether the process of one in flight lives
  * @property {string} [reason]
@@ -38,7 +42,8 @@
  * @typedef {object} Cause
  * @property {number} count
  * @property {string} task
- * @property {Ending} outcome
+ * @property {"starlette" | "celery"} [engine] what runs it
+ * @property {Ending | "returned"} outcome
  * @property {string} [reason]
  * @property {string} [http_method]
  * @property {string} [http_route]
@@ -70,6 +75,7 @@
  *
  * @typedef {object} Task
  * @property {string} task
+ * @property {"starlette" | "celery"} [engine] what runs it
  * @property {Counts} counts
  * @property {number} total
  * @property {number} per_minute

@@ -5,7 +5,7 @@ import { ageOf, heard, since as ago } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
 import { age, plural } from "../lib/format.js";
 import { filters, textField } from "./filters.js";
-import { badge, taskName, empty, requestCode, runLink } from "./parts.js";
+import { badge, breakable, engineMark, taskName, empty, requestCode, runLink } from "./parts.js";
 
 /** @typedef {import("../lib/types.js").ProcessNow} ProcessNow */
 /** @typedef {import("../lib/types.js").Run} Run */
@@ -63,6 +63,7 @@ function processSection(process) {
       null,
       name,
       " ",
+      process.runs[0]?.worker ? h("span", { class: "meta" }, h("code", null, breakable(process.runs[0].worker)), " ") : null,
       h("span", { class: "meta" }, isDead ? ["lost", process.seen_at ? [": last seen ", ago(process.seen_at)] : ""] : plural(process.runs.length, "task")),
     ),
     shown.length ? h("ol", { class: "flight" }, shown.map((run) => item(run, isDead))) : h("p", { class: "meta" }, "Idle."),
@@ -81,7 +82,7 @@ function item(run, isDead) {
     { class: "flight-item", "data-key": run.task_run },
     h("span", { class: "flight-age number" }, isDead ? (run.age_s === undefined ? "–" : age(run.age_s)) : ageOf(begun)),
     badge(isDead ? "lost" : (run.state ?? "pending")),
-    runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${run.task_run.slice(0, 8)}` }),
+    h("span", { class: "flight-task" }, runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${run.task_run.slice(0, 8)}` }), engineMark(run)),
     requestCode(run),
   );
 }

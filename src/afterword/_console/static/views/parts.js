@@ -9,6 +9,9 @@ import { address } from "../lib/router.js";
 /** @typedef {import("../lib/types.js").Run} Run */
 /** @typedef {import("../lib/types.js").State} State */
 
+/** @type {Readonly<Record<string, string>>} */
+export const ENGINES = { starlette: "Starlette", celery: "Celery" };
+
 /**
  * A letter on an outcome's colour.
  * @param {State} state
@@ -123,6 +126,14 @@ export function nameParts(name) {
 export function taskName(name) {
   const [last = "", before] = nameParts(name).reverse();
   return h("span", { title: name }, before === undefined ? null : h("span", { class: "module" }, before, ".", h("wbr")), h("b", null, breakable(last)));
+}
+
+/**
+ * A mark of what runs a task, where that is not the request's own process.
+ * @param {{engine?: string}} of
+ */
+export function engineMark({ engine }) {
+  return engine === undefined || engine === "starlette" ? null : [" ", h("span", { class: "engine" }, ENGINES[engine] ?? engine)];
 }
 
 /**

@@ -7,13 +7,13 @@ import { h } from "../lib/dom.js";
 import { precise, short, span } from "../lib/format.js";
 import { LOOKS, stateOf } from "../lib/outcomes.js";
 import { address } from "../lib/router.js";
-import { badge, breakable, taskName, empty, parted, prose, requestCode, sentence } from "./parts.js";
+import { ENGINES, badge, breakable, engineMark, taskName, empty, parted, prose, reasonOf, requestCode, sentence } from "./parts.js";
 import { batch } from "./timeline.js";
 import { traceback } from "./traceback.js";
 
 /** @typedef {import("../lib/types.js").Run} Run */
 /** @typedef {import("../lib/dom.js").Child} Child */
-/** @typedef {{run: Run, others?: Run[] | null, trace_url?: string} | {missing: string}} OneRun */
+/** @typedef {{run: Run, others?: Run[] | null, attempts?: Run[], trace_url?: string} | {missing: string}} OneRun */
 
 /** @type {import("../lib/types.js").View<OneRun>} */
 export const run = {
@@ -37,14 +37,14 @@ export const run = {
       "article",
       { class: "one-run" },
       head(run, context.id),
-      h("div", { class: "run-main" }, why(run), others(data), run.error || run.traceback ? failure(run) : null),
+      h("div", { class: "run-main" }, why(run), attempts(data), others(data), run.error || run.traceback ? failure(run) : null),
       h("aside", { class: "run-facts", "aria-label": "Facts" }, facts(run, data.trace_url)),
     );
   },
 
   apply(data, change) {
     if ("missing" in data) return null;
-    const shown = new Set([data.run, ...(data.others ?? [])].filter(({ outcome }) => outcome === undefined).map(({ task_run }) => task_run));
+    const shown = new Set([data.run, ...(data.others ?? [])].filter(({ outcome }) => outcome === undefined || outcome === "returned").map(({ task_run }) => task_run));
     const isOfThis = (/** @type {Run} */ run) => run.parent_span_id !== undefined && run.parent_span_id === data.run.parent_span_id;
     return change.ended.some((one) => shown.has(one.task_run) || isOfThis(one)) || (shown.size && change.ended_total > change.ended.length) ? null : data;
   },
@@ -60,7 +60,7 @@ function head(run, id) {
     "header",
     { class: "run-head" },
     h("p", { class: "crumbs" }, h("a", { href: address("runs") }, "Runs"), " / ", h("a", { href: address("runs", { task: run.task }) }, run.task), " / ", h("code", null, short(id))),
-    h("h1", { id: "title", tabindex: "-1" }, taskName(run.task), " ", h("span", { class: "ended" }, badge(state))),
+    h("h1", { id: "title", tabindex: "-1" }, taskName(run.task), engineMark(run), " ", h("span", { class: "ended" }, badge(state))),
     h("p", { class: "lead" }, requestCode(run) ?? "Outside a request", ", ", ago(run.ended_at ?? run.scheduled_at), run.started_at === undefined && run.outcome !== undefined ? ". It never ran." : run.duration_s === undefined ? "." : `. It ran ${span(run.duration_s)}.`),
   );
 }
@@ -79,9 +79,47 @@ function why(run) {
   );
 }
 
+/**
+ * What Celery has tried, the first attempt first; nothing where there was but one.
+ * @param {{run: Run, attempts?: Run[]}} data
+ */
+function attempts({ run, attempts = [] }) {
+  if (attempts.length === 0) return null;
+  const all = run.started_at === undefined && run.outcome === undefined ? attempts : [...attempts, run];
+  const heads = ["Attempt", "Ended", "How", "Why", "Ran", "Worker"];
+  return h(
+    "section",
+    { "aria-label": "Attempts" },
+    h("h2", null, "Attempts"),
+    h(
+      "table",
+      { class: "attempts", role: "table" },
+      h("caption", { class: "unseen" }, "Attempts, the first one first"),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, heads.map((text) => h("th", { role: "columnheader", scope: "col" }, text)))),
+      h("tbody", { role: "rowgroup" }, all.map(attemptRow)),
+    ),
+  );
+}
+
+/** @param {Run} one */
+function attemptRow(one) {
+  const cell = (/** @type {string} */ kind, /** @type {Child} */ value, /** @type {string} */ label = "") => h("td", { role: "cell", class: `of-${kind}`, "data-label": label || null }, value);
+  return h(
+    "tr",
+    { role: "row", "data-key": `${one.outcome} ${one.ended_at}` },
+    cell("number", one.attempt === undefined ? "–" : String(one.attempt), "attempt"),
+    cell("when", one.ended_at === undefined ? "" : precise(one.ended_at)),
+    cell("outcome", badge(stateOf(one))),
+    cell("why", reasonOf(one)),
+    cell("ran", span(one.duration_s), "ran"),
+    cell("worker", one.worker ? h("code", null, breakable(one.worker)) : ""),
+  );
+}
+
 /** @param {{run: Run, others?: Run[] | null}} data */
 function others({ run, others }) {
   const all = [run, ...(others ?? [])].sort((one, other) => (one.scheduled_at < other.scheduled_at ? -1 : 1));
+  if (isQueued(run) && !run.http_method) return null; // published by beat, a script, or another task
   const told = others === null || others === undefined ? "Which others its request scheduled is not known: it has neither a trace nor a request id." : others.length ? null : "Its request scheduled no other task.";
   return h("section", { "aria-label": "Its request" }, h("h2", null, "Its request’s tasks"), batch(all, run.task_run), told ? h("p", { class: "meta" }, told) : null);
 }
@@ -107,6 +145,10 @@ function facts(run, traceUrl) {
   /** @type {[string, Child, string?][]} */
   const known = [
     ["run", h("code", null, run.task_run), run.task_run],
+    ["engine", isQueued(run) ? (ENGINES[run.engine ?? ""] ?? run.engine) : ""],
+    ["attempt", isQueued(run) && run.attempt !== undefined ? String(run.attempt) : ""],
+    ["worker", run.worker && h("code", null, breakable(run.worker))],
+    ["queue", run.queue && h("code", null, breakable(run.queue))],
     ["function", run.function && h("code", null, breakable(run.function))],
     ["reason", run.reason && h("a", { href: address("runs", { reason: run.reason }) }, run.reason)],
     ["error", run.error_type && h("a", { href: address("runs", { error_type: run.error_type }) }, breakable(run.error_type))],
@@ -134,6 +176,11 @@ function facts(run, traceUrl) {
 function link(traceUrl) {
   if (traceUrl === undefined || !/^https?:/i.test(traceUrl)) return null;
   return h("a", { class: "button", href: traceUrl, target: "_blank", rel: "noopener noreferrer" }, "Open its trace ↗");
+}
+
+/** @param {Run} run */
+function isQueued({ engine }) {
+  return engine !== undefined && engine !== "starlette";
 }
 
 /** @param {Run} run */

@@ -7,18 +7,19 @@ import { count, lately, millis, request, span } from "../lib/format.js";
 import { ENDINGS } from "../lib/outcomes.js";
 import { address } from "../lib/router.js";
 import { choice, chosenOutcomes, filters, outcomeChoice, textField } from "./filters.js";
-import { badgeOf, taskName, empty, reasonOf, requestCode, runLink } from "./parts.js";
+import { ENGINES, badgeOf, engineMark, taskName, empty, reasonOf, requestCode, runLink } from "./parts.js";
 
 /** @typedef {import("../lib/types.js").Run} Run */
 /** @typedef {import("../lib/types.js").Context} Context */
 /** @typedef {{runs: Run[], next: string | null, held: Run[]}} Runs those held back would push away what is read */
 
-const FILTERS = ["outcome", "state", "task", "route", "reason", "error_type", "trace"];
+const FILTERS = ["outcome", "state", "engine", "task", "route", "reason", "error_type", "trace"];
 const STATES = /** @type {const} */ ([
   ["", "ended"],
   ["pending", "pending"],
   ["running", "running"],
 ]);
+const CHOICES = /** @type {const} */ ([["", "any"], ...Object.entries(ENGINES)]);
 const PAGE = 50;
 const MOST = 500;
 
@@ -41,8 +42,9 @@ export const runs = {
       filters(
         context,
         [...FILTERS, "cursor"],
-        outcomeChoice(context, ENDINGS),
+        outcomeChoice(context, chosenOutcomes(context).has("returned") ? [...ENDINGS, "returned"] : ENDINGS),
         choice(context, "state", "State", STATES),
+        context.params.engine || data.runs.some(({ engine }) => engine === "celery") ? choice(context, "engine", "Engine", CHOICES) : null,
         textField(context, "task", "Task", data.runs.map(({ task }) => task)),
         textField(context, "route", "Route", data.runs.map(({ http_route }) => http_route)),
         textField(context, "reason", "Reason", reasons),
@@ -66,14 +68,22 @@ export const runs = {
   apply(data, change, context) {
     if (context.params.cursor !== undefined) return data; // an older page does not change
     if (context.params.state || change.ended_total > change.ended.length) return null;
-    const known = new Set([...data.runs, ...data.held].map(({ task_run }) => task_run));
-    const news = change.ended.filter((run) => !known.has(run.task_run) && isWanted(run, context));
+    const known = new Set([...data.runs, ...data.held].map(keyOf));
+    const news = change.ended.filter((run) => !known.has(keyOf(run)) && isWanted(run, context));
     const newestFirst = news.sort((one, other) => millis(other.ended_at) - millis(one.ended_at));
     if (newestFirst.length === 0) return data;
     if (isBeingRead()) return { ...data, held: [...newestFirst, ...data.held].slice(0, MOST) };
     return { ...data, runs: [...newestFirst, ...data.held, ...data.runs].slice(0, MOST), held: [] };
   },
 };
+
+/**
+ * What tells a row from the others: a task of Celery's may have more than one end under its id.
+ * @param {Run} run
+ */
+function keyOf(run) {
+  return run.engine === "celery" ? `${run.task_run} ${run.ended_at ?? ""}` : run.task_run;
+}
 
 /** Whether something new at the top would push away what somebody looks at. */
 function isBeingRead() {
@@ -86,12 +96,13 @@ function isBeingRead() {
  * @param {Context} context
  */
 function isWanted(run, context) {
-  const { task, route, reason, error_type, trace } = context.params;
+  const { task, engine, route, reason, error_type, trace } = context.params;
   const outcomes = chosenOutcomes(context);
   const same = (/** @type {string | undefined} */ wanted, /** @type {string | undefined} */ value) => !wanted || wanted === value;
   return (
     (outcomes.size === 0 || outcomes.has(run.outcome ?? "")) &&
     same(task, run.task) &&
+    same(engine, run.engine) &&
     same(route, run.http_route) &&
     same(reason, run.reason) &&
     same(error_type, run.error_type) &&
@@ -123,9 +134,9 @@ function row(run) {
   const waited = (run.wait_s ?? 0) + (run.thread_wait_s ?? 0);
   return h(
     "tr",
-    { role: "row", "data-key": run.task_run },
+    { role: "row", "data-key": keyOf(run) },
     cell("when", at(time)),
-    h("th", { role: "rowheader", scope: "row", class: "of-task" }, runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${run.task_run.slice(0, 8)}` })),
+    h("th", { role: "rowheader", scope: "row", class: "of-task" }, runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${run.task_run.slice(0, 8)}` }), engineMark(run)),
     cell("outcome", badgeOf(run)),
     cell("why", reasonOf(run)),
     cell("request", request(run) ? requestCode(run) : null),

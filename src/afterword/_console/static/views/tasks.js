@@ -9,7 +9,7 @@ import { ENDINGS, WRONG, total } from "../lib/outcomes.js";
 import { address } from "../lib/router.js";
 import { steady } from "../lib/steady.js";
 import { filters, textField } from "./filters.js";
-import { breakable, empty, legend, nameParts } from "./parts.js";
+import { breakable, empty, engineMark, legend, nameParts } from "./parts.js";
 
 /** @typedef {import("../lib/types.js").Task} Task */
 /** @typedef {import("../lib/types.js").Context} Context */
@@ -157,6 +157,7 @@ function row(task, context) {
       "th",
       { role: "rowheader", scope: "row", class: "of-task" },
       h("a", { href: address("timeline", { since, task: task.task }), title: "Its requests on the timeline" }, name(task.task)),
+      engineMark(task),
     ),
     h(
       "td",

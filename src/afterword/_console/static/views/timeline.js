@@ -8,7 +8,7 @@ import { lately, moment, plural, span } from "../lib/format.js";
 import { stateOf } from "../lib/outcomes.js";
 import { steady } from "../lib/steady.js";
 import { choice, filters, textField } from "./filters.js";
-import { empty, legend, reasonOf, requestCode, runLink, swatch, taskName } from "./parts.js";
+import { engineMark, empty, legend, reasonOf, requestCode, runLink, swatch, taskName } from "./parts.js";
 
 /** @typedef {import("../lib/types.js").RequestRuns} RequestRuns */
 /** @typedef {import("../lib/types.js").Run} Run */
@@ -175,7 +175,7 @@ function runRow(run, domain) {
     run.duration_s !== undefined && `ran\u00a0${span(run.duration_s)}`,
   ];
   const times = known.filter(Boolean).join(" · ") || reasonOf(run);
-  const label = [swatch(stateOf(run)), runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${stateOf(run)}` })];
+  const label = [swatch(stateOf(run)), runLink(run.task_run, taskName(run.task), { "aria-label": `${run.task}, ${stateOf(run)}` }), engineMark(run)];
   return lane(run.task_run, label, runLane(run, domain), times);
 }
 

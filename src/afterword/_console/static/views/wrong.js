@@ -8,7 +8,7 @@ import { count, lately, plural, short } from "../lib/format.js";
 import { ENDINGS, LOOKS, WRONG, total } from "../lib/outcomes.js";
 import { address } from "../lib/router.js";
 import { steady } from "../lib/steady.js";
-import { badge, taskName, empty, parted, prose, requestCode, runLink, sentence } from "./parts.js";
+import { badge, engineMark, taskName, empty, parted, prose, requestCode, runLink, sentence } from "./parts.js";
 import { checksCard, processesCard, sourceCard, wordsCard } from "./health.js";
 
 /** @typedef {import("../lib/types.js").Summary} Summary */
@@ -162,6 +162,7 @@ function causeItem(cause, context) {
         "p",
         { class: "cause-what" },
         h("a", { href: address("runs", same) }, taskName(cause.task)),
+        engineMark(cause),
         " ",
         badge(cause.outcome),
         ` ${count(cause.count)} × `,
