@@ -65,12 +65,13 @@ class CeleryDemo(Demo):
         await asyncio.sleep(seconds / 3)
         month = Traffic(self.shop.url, cycle(statements()))
         await month.run(_SECONDS, _RATE)
-        self.surprises += month.surprises
         victim = await self._at_work()
         await victim.kill()
         self.workers.remove(victim)
         self.say(f"{victim.name} is killed while it writes a statement (kill -9), and another one started.")
         self.workers.append(await self._start(victim.name))
+        await month.run(_SECONDS, _RATE)
+        self.surprises += month.surprises
 
     async def _at_work(self) -> WorkerProcess:
         """Return a worker that is writing a statement and does not ask for messages.

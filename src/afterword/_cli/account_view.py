@@ -52,7 +52,7 @@ def run(output: Output, arguments: argparse.Namespace) -> int:
 def show(output: Output, accounts: Collection[Account], wrong: Collection[Account], prefix: str = "") -> None:
     """Write the account: one table where the terminal is wide enough, else two. Names lose their prefix."""
     task = (Column(semconv.KEY_TASK), lambda one: formats.one_line(one.name.removeprefix(prefix)))
-    law = (Column("law\nholds", right=True), lambda one: ("NO", "bold red") if one in wrong else ("yes", "green"))
+    law = (Column("law\nholds", right=True), lambda one: _holds(one, wrong))
     title = "The account of every background task"
     counts = _counts(accounts)
     wide = _WIDE + _COLUMN * (len(counts) - _FEWEST)
@@ -68,10 +68,14 @@ def show(output: Output, accounts: Collection[Account], wrong: Collection[Accoun
 def verdict(output: Output, accounts: Collection[Account], wrong: Collection[Account], url: str) -> None:
     """Write whether the law holds, and where it does not."""
     where = formats.one_line(url, 1000)
+    whole = [account for account in accounts if account.is_whole]
     if not wrong:
         law = " + ".join([*_before(accounts), STATE_PENDING, STATE_RUNNING, "the six outcomes", LOST])
-        tasks = "the one task" if len(accounts) == 1 else f"all {len(accounts)} tasks"
-        output.line(("✓", "green"), f" The law holds for {tasks} on {where}: scheduled = {law}.")
+        tasks = "the one task" if len(whole) == 1 else f"all {len(whole)} tasks"
+        if whole:
+            output.line(("✓", "green"), f" The law holds for {tasks} on {where}: scheduled = {law}.")
+        if len(whole) < len(accounts):
+            output.line(f"For what Celery runs, it is one of the sum over all processes, of which {where} is one.")
         return
     output.line(("✗ The law is broken", "bold red"), f" for {len(wrong)} of {len(accounts)} tasks on {where}:")
     for account in wrong:
@@ -117,6 +121,12 @@ def _times() -> list[tuple[Column, _Cells]]:
     ]
 
 
+def _holds(account: Account, wrong: Collection[Account]) -> Cell:
+    if not account.is_whole:
+        return "·", FAINT
+    return ("NO", "bold red") if account in wrong else ("yes", "green")
+
+
 def _number(value: int, style: str = "") -> Cell:
     return (str(value), style) if value else ("·", FAINT)
 
@@ -144,6 +154,6 @@ def _keys(account: Account, holds: bool) -> dict[str, Any]:
         **{str(outcome): account.ended[outcome] for outcome in Outcome},
         LOST: account.lost,
         **({} if account.engine == STARLETTE else {"returned": account.returned.total()}),
-        "law_holds": holds,
+        "law_holds": holds if account.is_whole else None,
         **{f"{name}_p{q}": histogram.quantile(q / 100) for name, histogram in times.items() for q in (50, 95)},
     }

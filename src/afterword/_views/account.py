@@ -84,12 +84,14 @@ class Account:
         return self.pending + self.running
 
     @property
-    def missing(self) -> int:
-        """Scheduled runs that are neither queued nor in flight nor ended nor lost: none, by the law.
+    def is_whole(self) -> bool:
+        """Whether the law can be checked: one process has not all of what a queue carries to others."""
+        return self.engine == STARLETTE or self.queued is not None
 
-        Of what a queue carries to other processes, nobody has the whole account who does not know the queue.
-        """
-        if self.engine != STARLETTE and self.queued is None:
+    @property
+    def missing(self) -> int:
+        """Scheduled runs that are neither queued nor in flight nor ended nor lost: none, by the law."""
+        if not self.is_whole:
             return 0
         return self.scheduled - (self.queued or 0) - self.in_flight - self.ended.total() - self.lost
 
