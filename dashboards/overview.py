@@ -133,8 +133,9 @@ def undone_by_task() -> Any:
         "Never ran or lost, by task",
         "Tasks whose work was not done, per second. **When a line rises:** click it for the task's log lines. "
         f"`{Outcome.SKIPPED}`: mend the task before it; `{Outcome.DROPPED}`: "
-        f"`@task(run_on_request_error=True)`; `{Outcome.ABANDONED}`: attach it to the response that is really "
-        f"sent; `{names.OUTCOME_LOST}`: find out why its process died.",
+        f"`@task(run_on_request_error=True)`, for Celery see whether it expired or the broker was away; "
+        f"`{Outcome.ABANDONED}`: attach it to the response that is really sent, for Celery let the worker import "
+        f"it; `{names.OUTCOME_LOST}`: find out why its process died.",
         Metric(
             queries.undone_per_second(_NAME, names.OUTCOME) + " > 0",
             legend(_NAME, names.OUTCOME),

@@ -36,8 +36,8 @@ def scheduled_number() -> Any:
     """Return how many tasks are scheduled."""
     return panels.number(
         "Scheduled",
-        "Calls of `add_task`, and tasks made by hand, per second. **When it drops to nothing:** requests no "
-        "longer reach the code that schedules, or the scrape fails.",
+        "Calls of `add_task`, tasks made by hand, and tasks published to Celery, per second, where that is done. "
+        "**When it drops to nothing:** requests no longer reach the code that schedules, or the scrape fails.",
         Metric(queries.per_second(names.SCHEDULED), "scheduled"),
         unit="ops",
     )
@@ -48,7 +48,8 @@ def succeeded_number() -> Any:
     return panels.number(
         "Succeeded",
         "Tasks whose function returned, per second. **When it is below Scheduled:** the difference failed, "
-        "never ran, was lost, or still waits; the numbers next to this one say which.",
+        "never ran, was lost, or still waits; the numbers next to this one say which. Celery's tasks succeed in a "
+        "worker, so select its job, too.",
         Metric(queries.per_second(names.ENDED, queries.SUCCEEDED), Outcome.SUCCEEDED),
         unit="ops",
         thresholds=steps(GREEN),
@@ -131,9 +132,9 @@ def in_flight() -> Any:
     """Return what waits and what runs."""
     return panels.lines(
         "Pending and running",
-        "Tasks that are scheduled but not begun, and tasks that run. **When pending grows without end:** "
-        "responses do not complete, or worker threads are taken; compare with *Worker threads*. **When running "
-        "grows:** a task hangs or has become slow.",
+        "Tasks that are scheduled but not begun, and tasks that run; of Celery's, those in a worker's hands. "
+        "**When pending grows without end:** responses do not complete, or worker threads are taken; compare with "
+        "*Worker threads*. **When running grows:** a task hangs or has become slow.",
         Metric(queries.now(names.PENDING), names.STATE_PENDING),
         Metric(queries.now(names.RUNNING), names.STATE_RUNNING),
         unit="short",
@@ -175,9 +176,10 @@ def wait(*, by_task: bool) -> Any:
     """Return the wait until tasks start."""
     return percentiles(
         "Wait",
-        "Time from `add_task` to the start: the rest of the request, its response, and the tasks before. **When "
-        "it grows:** a slow response or stream holds its tasks up, or an earlier task of the batch is slow. A "
-        "dot is an exemplar: it leads to the trace of one task.",
+        "Time from `add_task` to the start: the rest of the request, its response, and the tasks before. For "
+        "Celery, from the publish, or the end of the countdown, to the first attempt. **When it grows:** a slow "
+        "response or stream holds its tasks up, or an earlier task of the batch is slow; for Celery, there are "
+        "too few workers. A dot is an exemplar: it leads to the trace of one task.",
         names.WAIT,
         by_task=by_task,
     )
