@@ -53,6 +53,14 @@ sum by ({BY_TASK}) (
 )"""
 
 
+def _longer_lags(seconds: int) -> str:
+    """Return how often the loops of a process were late by more than so many seconds."""
+    bound = promql.one_of("le", str(seconds), f"{seconds}.0")  # OpenTelemetry leaves the zero out
+    lags = promql.total(f"increase({names.LOOP_LAG}_count[5m])", *names.PROCESS)
+    shorter = promql.total(f"increase({promql.series(names.LOOP_LAG + '_bucket', bound)}[5m])", *names.PROCESS)
+    return f"({lags} - {shorter})"
+
+
 ALERTS = (
     Alert(
         "AfterwordTaskNeverRan",
@@ -170,6 +178,22 @@ ALERTS = (
         """,
         dashboard=OF_PROCESS,
         lasting="5m",
+    ),
+    Alert(
+        "AfterwordEventLoopBlocked",
+        f"""
+        {_longer_lags(1)} > 2
+        or
+        {_longer_lags(10)} > 0
+        """,
+        severity="warning",
+        summary=f"The event loop of {INSTANCE} is held up",
+        description=f"""
+        In the last 5 minutes the event loop of {INSTANCE} of {JOB} was held up {NUMBER} time(s), for more than a
+        second three times or for more than ten once: no request and no async task of it went on meanwhile. Lines
+        {names.EVENT_BLOCKED} say by which task, or where.
+        """,
+        dashboard=OF_PROCESS,
     ),
     Alert(
         "AfterwordTaskStuck",

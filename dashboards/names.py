@@ -46,6 +46,7 @@ QUEUE_OLDEST = semconv.QUEUE_OLDEST_AGE.prometheus
 THREADS_BUSY = semconv.THREADS_BUSY.prometheus
 THREADS_LIMIT = semconv.THREADS_LIMIT.prometheus
 THREADS_WAITING = semconv.THREADS_WAITING.prometheus
+LOOP_LAG = semconv.LOOP_LAG.prometheus
 REQUEST_ERRORS = _counter(semconv.REQUEST_ERRORS)
 CLOCK_SKEWED = _counter(semconv.CLOCK_SKEWED)
 OBSERVER_ERRORS = _counter(semconv.OBSERVER_ERRORS)
@@ -71,6 +72,7 @@ STATE_RUNNING = semconv.STATE_RUNNING
 EVENT_FAMILY, _, OUTCOME_LOST = semconv.EVENT_LOST.rpartition(".")
 """The events of tasks are a family, one for each outcome; what a dead process held is one outcome more here."""
 NEVER_RAN = (Outcome.SKIPPED, Outcome.DROPPED, Outcome.ABANDONED)
+EVENT_BLOCKED = semconv.EVENT_BLOCKED
 RETURNED_WORD = semconv.EVENT_RETURNED.rpartition(".")[2]
 UNDONE = (*NEVER_RAN, OUTCOME_LOST)
 NOT_SUCCEEDED = tuple(outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED)

@@ -58,7 +58,7 @@ def build() -> Dashboard:
     grid.line(
         9, sections.duration(by_task=False), sections.wait(by_task=False), sections.thread_wait(by_task=False)
     )
-    grid.line(9, sections.threads(), fullest(), slowest())
+    grid.line(9, sections.threads(), fullest(), sections.loop_lag(), slowest())
     grid.row("Causes")
     grid.line(9, failing(), causes.exceptions(20), top_undone(), widths=(7, 10, 7))
     grid.line(10, causes.undone_lines(), ids={0: causes.UNDONE_LINES_PANEL})

@@ -222,3 +222,17 @@ def threads() -> Any:
     )
     panel = panel.override_by_name("waiting", [fixed(RED)]).override_by_name("busy", [fixed(GREEN)])
     return panel.override_by_name("limit", [fixed("text"), *dashed()])
+
+
+def loop_lag() -> Any:
+    """Return how late the event loops are."""
+    instance = names.PROCESS[1]
+    panel = panels.lines(
+        "Event loop lag",
+        "How late the event loop of each process was at the worst, to the next bound of its buckets. **When it is "
+        f"above a second:** something async does not await; lines `{names.EVENT_BLOCKED}` say which task, or where.",
+        Metric(queries.quantile(1, names.LOOP_LAG, instance), legend(instance)),
+        unit="s",
+        none="no loop is watched",
+    )
+    return panels.logarithmic(panel)

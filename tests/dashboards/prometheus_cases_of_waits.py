@@ -5,6 +5,12 @@ from dashboards.names import PENDING
 
 from .prometheus_cases import AUDIT, Case, fired, of_task, oldest, quiet, series, waited
 
+
+def lag_of(bound: str) -> str:
+    """Return how often the loop was late by so many seconds at most."""
+    return series(f"{names.LOOP_LAG}_bucket", le=bound)
+
+
 CASES = (
     Case(
         "wait, firing: one run in ten waits for 10 to 30 seconds",
@@ -87,6 +93,49 @@ CASES = (
         },
         {
             "AfterwordWorkerThreadsExhausted": quiet(6, 12, 20),
+        },
+    ),
+    Case(
+        "event loop, firing: held up for more than a second each minute",
+        {
+            lag_of("+Inf"): "0+120x60",
+            lag_of("1.0"): "0+119x60",
+            lag_of("10.0"): "0+120x60",
+            series(f"{names.LOOP_LAG}_count"): "0+120x60",
+        },
+        {
+            "AfterwordEventLoopBlocked": {
+                1: [],
+                20: [fired("5")],
+            },
+        },
+    ),
+    Case(
+        "event loop, firing: one long time, in a gap of the scrapes that it made itself",
+        {
+            lag_of("+Inf"): "0+120x10 _x2 1201+120x40",
+            lag_of("1.0"): "0+120x10 _x2 1200+120x40",
+            lag_of("10.0"): "0+120x10 _x2 1200+120x40",
+            series(f"{names.LOOP_LAG}_count"): "0+120x10 _x2 1201+120x40",
+        },
+        {
+            "AfterwordEventLoopBlocked": {
+                10: [],
+                14: [fired("1")],
+                25: [],
+            },
+        },
+    ),
+    Case(
+        "event loop, quiet: a little late at times, two short times, and a restart",
+        {
+            lag_of("+Inf"): "0+120x20 0+120x40",
+            lag_of("1.0"): "0+120x10 1198+120x9 0+120x40",
+            lag_of("10.0"): "0+120x20 0+120x40",
+            series(f"{names.LOOP_LAG}_count"): "0+120x20 0+120x40",
+        },
+        {
+            "AfterwordEventLoopBlocked": quiet(5, 12, 19, 22, 25, 40),
         },
     ),
     Case(

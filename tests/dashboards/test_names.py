@@ -103,7 +103,7 @@ OTHERS = {
     ),
     *("@task(run_on_request_error=True)", '@task(name="export")', "AFTERWORD_MAX_TASK_NAMES"),
     *("Prometheus", "OtelMetrics", "Traces", "Logs"),
-    *("def", "async", "background", "asyncio.timeout(30)"),
+    *("def", "async", "await", "background", "asyncio.timeout(30)", "asyncio.to_thread"),
     "anyio.to_thread.current_default_thread_limiter().total_tokens = 100",
     *("PROMETHEUS_MULTIPROC_DIR", "metric_relabel_configs"),
     *("--timeout-graceful-shutdown", "terminationGracePeriodSeconds"),

@@ -98,7 +98,9 @@ def test_links_name_dashboards_and_variables_that_exist(alert: str):
 
 def test_every_metric_that_the_rules_name_exists():
     """The rules read our own metrics, `up` and the age of the process; and nothing is misspelt."""
-    ours = {metric.prometheus + suffix for metric in names.METRICS for suffix in ("", "_total", "_bucket")}
+    ours = {
+        metric.prometheus + suffix for metric in names.METRICS for suffix in ("", "_total", "_bucket", "_count")
+    }
     recorded = {rule["record"] for path in RULES for rule in load(path) if "record" in rule}
     for path in RULES:
         for rule in load(path):
