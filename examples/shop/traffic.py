@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import httpx
 
-from .visitors import Visit, plan
+from .visitors import Visit, plan, statements
 
 CONCURRENCY = 16
 
@@ -87,12 +87,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=10, help="requests a second (default: %(default)s)")
     parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help="at most so many at a time")
     parser.add_argument("--healthy", action="store_true", help="only visits whose tasks all succeed")
+    parser.add_argument("--statements", action="store_true", help="statements, too, the work of Celery's workers")
     parser.add_argument("--only", metavar="TEXT", help="only visits whose name contains this")
     return parser.parse_args()
 
 
 async def _main(arguments: argparse.Namespace) -> int:
-    visits = plan(healthy=arguments.healthy, only=arguments.only)
+    more = statements() if arguments.statements else ()
+    visits = plan(healthy=arguments.healthy, only=arguments.only, more=more)
     traffic = Traffic(arguments.base_url, visits, concurrency=arguments.concurrency)
     await traffic.run(arguments.seconds, arguments.rate)
     answers = ", ".join(f"{status}: {count}" for status, count in sorted(traffic.answers.items()))

@@ -66,7 +66,9 @@ def test_hosts_are_services():
     hosts = set(re.findall(r"http://([a-z]+):", text)) - {"localhost"}
     assert hosts <= SERVICES.keys()
     (scrape,) = load("prometheus.yml")["scrape_configs"]
-    assert scrape["static_configs"] == [{"targets": ["shop:8000"]}]
+    assert scrape["static_configs"] == [{"targets": ["shop:8000", "shop:9464"]}]
+    assert SERVICES["worker"]["network_mode"] == "service:shop"
+    assert SERVICES["worker"]["environment"]["AFTERWORD_WORKER_METRICS_PORT"] == "9464"
 
 
 def test_one_name_for_all_signals():
