@@ -230,7 +230,7 @@ def loop_lag() -> Any:
     panel = panels.lines(
         "Event loop lag",
         "How late the event loop of each process was at the worst, to the next bound of its buckets. **When it is "
-        f"above a second:** something async does not await; lines `{names.EVENT_BLOCKED}` say which task, or where.",
+        f"above a second:** something async does not await; lines `{names.EVENT_BLOCKED}` say what, or where.",
         Metric(queries.quantile(1, names.LOOP_LAG, instance), legend(instance)),
         unit="s",
         none="no loop is watched",
