@@ -1,0 +1,29 @@
+"""The page on Celery names every reason that its engine gives, and no other."""
+
+import re
+
+from afterword._common.model import Reason
+from afterword._signals.tallies.queues import RETURNED
+from tests.readme.test_readme import table
+from tests.support import ROOT
+
+PAGE = "docs/celery.md"
+
+
+def words(rows: list[list[str]], column: int) -> list[str]:
+    """Return what stands in backticks in a column."""
+    return [word for row in rows for word in re.findall(r"`(\w+)`", row[column])]
+
+
+def test_each_reason_of_a_returned_attempt_is_told():
+    """The table of attempts has the reasons that are counted, each once."""
+    assert sorted(words(table(PAGE, "reason"), 0)) == sorted(RETURNED)
+
+
+def test_each_reason_of_the_engine_is_told():
+    """Every reason that Celery's engine gives stands in one of the tables, and every reason there is given."""
+    sources = (path.read_text() for path in (ROOT / "src" / "afterword" / "_celery").glob("*.py"))
+    given = {str(Reason[name]) for text in sources for name in re.findall(r"\bReason\.([A-Z_]+)", text)}
+    given |= {str(Reason.PUBLISH_FAILED), str(Reason.EARLIER_TASK_FAILED)}  # by the ledger, for the engine
+    told = {*words(table(PAGE, "what happens"), 2), *words(table(PAGE, "reason"), 0)}
+    assert told == given - {str(Reason.UNKNOWN)}
