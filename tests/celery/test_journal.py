@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,9 @@ def test_a_workers_journal(stage: Stage, tmp_path: Path):
         assert one["parent_trace_id"] == one["trace_id"] == stage.spans(one["task_run"])[0]["trace"]
     assert [one["attempt"] for one in told("retries")] == [1, 2, 3]
     assert [one["attempt"] for one in told("requeues")] == [1, 1]
+    traceback = told("fails")[0]["traceback"]
+    assert re.match(r'Traceback \(most recent call last\):\n  File ".*/shop\.py", line \d+, in fails\n', traceback)
+    assert traceback.endswith('    raise ValueError("no such order")\nValueError: no such order\n')
     advice = {(each["outcome"], each["reason"]): each["detail"] for each in causes.view(reader)["causes"]}
     assert "raise its time_limit" in advice["failed", "time_limit"]
     assert "acks_late with reject_on_worker_lost" in advice["failed", "worker_lost"]

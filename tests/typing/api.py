@@ -141,6 +141,7 @@ processor: Callable[[Any, str, dict[str, Any]], Any] = add_context
 def use(account: testing.Account) -> None:
     assert_type(account["send_mail"], testing.TaskAccount)
     assert_type(account[send_mail].succeeded, testing.Count)
+    assert_type(account[send_mail].published, testing.Count)
     assert_type(account.runs, list[TaskRun])
     assert_type(account.request_errors, list[testing.RequestError])
     assert_type(account.wait(timeout=1), bool)

@@ -87,6 +87,7 @@ def observed(base: type, known: CeleryInstrumentation) -> type:
             try:
                 return super().on_failure(exc_info, *args, **kwargs)
             finally:
+                safely("the traceback of a task", tellers.give_places, exc, exc_info)
                 safely("the end of a task", _failed, self, exc)
 
         def on_timeout(self, soft: Any, timeout: Any) -> Any:

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from celery.exceptions import TaskPredicate
 from opentelemetry.trace import get_current_span
 
 from .._common.context import hex_ids
+from .._common.errors.tracebacks import without_values
 from .._common.model import TaskRun
 from . import headers
 from .instrumentation import CeleryInstrumentation
@@ -21,6 +23,12 @@ def continue_trace(run: TaskRun, said: Mapping[str, Any]) -> None:
     run._around = around = headers.remote_context(said)
     if around is not None:
         run.trace_id, run.span_id, run.sampled = hex_ids(get_current_span(around).get_span_context())
+
+
+def give_places(exc: Any, told: Any) -> None:
+    """Give an exception the traceback that has come with it from a child, for the journal and for callbacks."""
+    if isinstance(exc, Exception) and not isinstance(exc, TaskPredicate) and exc.__traceback__ is None:
+        exc.__traceback__ = without_values(getattr(told, "tb", None))
 
 
 def call_back(known: CeleryInstrumentation, run: TaskRun, exc: BaseException | None) -> None:

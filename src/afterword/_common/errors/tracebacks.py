@@ -21,6 +21,8 @@ _PLUMBING: Final = frozenset(
         __name__.partition(".")[0],  # this package
         "anyio",
         "asyncio",
+        "billiard",
+        "celery",
         "concurrent",
         "contextlib",
         "ddtrace",
@@ -77,7 +79,10 @@ def bounded(outermost: TracebackType | None) -> TracebackType | None:
 
 
 def without_values(outermost: TracebackType | None) -> TracebackType | None:
-    """Return a traceback of the same places, whose frames have no variables that a renderer could print."""
+    """Return a traceback of the same places, whose frames have no variables that a renderer could print.
+
+    It may be something like one that has come from another process, as billiard sends it.
+    """
     kept: TracebackType | None = None
     for link in reversed(_links(outermost)):
         kept = TracebackType(
@@ -92,8 +97,8 @@ def _place_of(link: TracebackType) -> FrameType:
     code = _nowhere.__code__.replace(
         co_filename=there.co_filename,
         co_name=there.co_name,
-        co_qualname=there.co_qualname,
-        co_firstlineno=there.co_firstlineno,
+        co_qualname=getattr(there, "co_qualname", there.co_name),  # billiard's last one of many has none
+        co_firstlineno=getattr(there, "co_firstlineno", 1),
     )
     frame: FrameType = FunctionType(code, {"__name__": link.tb_frame.f_globals.get("__name__")})().gi_frame
     return frame
