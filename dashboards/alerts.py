@@ -56,8 +56,8 @@ sum by ({BY_TASK}) (
 def _longer_lags(seconds: int) -> str:
     """Return how often the loops of a process were late by more than so many seconds."""
     bound = promql.one_of("le", str(seconds), f"{seconds}.0")  # OpenTelemetry leaves the zero out
-    lags = promql.total(f"increase({names.LOOP_LAG}_count[5m])", *names.PROCESS)
-    shorter = promql.total(f"increase({promql.series(names.LOOP_LAG + '_bucket', bound)}[5m])", *names.PROCESS)
+    lags = promql.total(f"increase({names.LOOP_LAG}_count[10m])", *names.PROCESS)
+    shorter = promql.total(f"increase({promql.series(names.LOOP_LAG + '_bucket', bound)}[10m])", *names.PROCESS)
     return f"({lags} - {shorter})"
 
 
@@ -189,7 +189,7 @@ ALERTS = (
         severity="warning",
         summary=f"The event loop of {INSTANCE} is held up",
         description=f"""
-        In the last 5 minutes the event loop of {INSTANCE} of {JOB} was held up {NUMBER} time(s), for more than a
+        In the last 10 minutes the event loop of {INSTANCE} of {JOB} was held up {NUMBER} time(s), for more than a
         second three times or for more than ten once: no request and no async task of it went on meanwhile. Lines
         {names.EVENT_BLOCKED} say by which task, or where.
         """,

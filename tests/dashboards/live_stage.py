@@ -43,6 +43,9 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         def neglected(port: int) -> list[str]:
             return uvicorn(port, "tests.dashboards.live_neglected:app")
 
+        def blocked(port: int) -> list[str]:
+            return uvicorn(port, "tests.dashboards.live_blocked:app")
+
         def workers(port: int) -> list[str]:
             return uvicorn(port, "tests.dashboards.live_leisurely:app", *TWO_WORKERS)
 
@@ -55,6 +58,7 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
             "starved": shop(directory / "starved", good.port, SHOP_THREADS="1"),
             "careless": shop(directory / "careless", good.port),
             "neglected": shop(directory / "neglected", good.port, neglected, AFTERWORD_MAX_TASK_NAMES="3"),
+            "blocked": shop(directory / "blocked", good.port, blocked),
             "workers": shop(
                 directory / "workers",
                 silent.port,
@@ -82,10 +86,11 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         prometheus = stack.enter_context(Prometheus(directory, config))
         stack.enter_context(watch(prometheus))
         # for longer than a range of the rules, so that what comes now is news
-        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 12, 60)
+        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 13, 60)
         database = sqlite3.connect(directory / "starved" / "shop.sqlite3", check_same_thread=False)
         stack.enter_context(_busy(stack.enter_context(closing(database))))
         _trouble(opened, aside)
+        stack.enter_context(_pictures(opened["blocked"]))
         office.trouble_itself()
         stack.enter_context(office.publishing())
         wait_until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 60)
@@ -112,6 +117,18 @@ def _trouble(shops: dict[str, Shop], aside: Beside) -> None:
     # exactly one of each: the first event of a name
     assert shops["careless"].post("/orders/2/refund") == 500
     assert shops["careless"].post("/orders/1/return") == 202
+
+
+@contextmanager
+def _pictures(shop: Shop) -> Iterator[None]:
+    """Let somebody send pictures, one after the other."""
+
+    def send(over: threading.Event) -> None:
+        shop.post("/pictures")
+        over.wait(2.8)  # more than a second of which the loop is held up; in the rest it is scraped
+
+    with repeating(send):
+        yield
 
 
 def _count(prometheus: Prometheus, job: str, metric: str) -> float:

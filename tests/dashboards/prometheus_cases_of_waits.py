@@ -106,7 +106,7 @@ CASES = (
         {
             "AfterwordEventLoopBlocked": {
                 1: [],
-                20: [fired("5")],
+                20: [fired("10")],
             },
         },
     ),
@@ -122,7 +122,7 @@ CASES = (
             "AfterwordEventLoopBlocked": {
                 10: [],
                 14: [fired("1")],
-                25: [],
+                30: [],
             },
         },
     ),

@@ -90,7 +90,7 @@ TEXTS = {
         "warning",
         {"instance": "{instance}"},
         "The event loop of {instance} is held up",
-        "In the last 5 minutes the event loop of {instance} of shop was held up {value} time(s), for more than a "
+        "In the last 10 minutes the event loop of {instance} of shop was held up {value} time(s), for more than a "
         "second three times or for more than ten once: no request and no async task of it went on meanwhile. "
         "Lines event_loop.blocked say by which task, or where.",
         _OF_PROCESS,

@@ -30,6 +30,7 @@ SITUATIONS = {
     ("mail-ill", "AfterwordBacklogGrowing"): "the mail server holds some connections for ever",
     ("mail-ill", "AfterwordTaskStuck"): "the mail server holds some connections for ever",
     ("starved", "AfterwordWorkerThreadsExhausted"): "another program holds the database",
+    ("blocked", "AfterwordEventLoopBlocked"): "an async task does not await what it computes",
     ("neglected", "AfterwordTooManyTaskNames"): "there are more tasks than the process may name",
     ("neglected", "AfterwordObserverErrors"): "an observer of the user's raises",
     ("neglected", "AfterwordMetricsMissing"): "an instance of the job serves metrics, but not ours",
