@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from afterword._views import runs
+from afterword._views.reader import JournalReader
 from tests.celery.stage import Stage
 from tests.support.waiting import wait_until
 
@@ -32,7 +35,7 @@ def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
 
 
 def test_what_comes_again_is_not_lost(stage: Stage, tmp_path: Path):
-    """A task that is acknowledged late comes again when its worker was killed, so it is not lost."""
+    """A task that is acknowledged late comes again when its worker was killed: an attempt was lost, no task."""
     journal = str(tmp_path / "journal")
     settings = "transport = dict(visibility_timeout=2, unacked_restore_interval=1, unacked_restore_throttle=1)"
     worker = stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
@@ -45,6 +48,8 @@ def test_what_comes_again_is_not_lost(stage: Stage, tmp_path: Path):
     stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
     stage.settles("scheduled waits_late", "started waits_late", "ended waits_late succeeded")
     stage.tells(result.id, "succeeded")
+    told: Any = runs.one(JournalReader(journal), result.id)
+    assert [(one["outcome"], one["reason"]) for one in told["attempts"]] == [("returned", "worker_lost")]
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent"])

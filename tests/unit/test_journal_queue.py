@@ -141,6 +141,33 @@ def test_a_lost_attempt(directory: Path, reader: JournalReader):
     later.close()
 
 
+def test_what_comes_again_is_never_lost(directory: Path, reader: JournalReader):
+    """A task that is acknowledged late is in flight while its worker lives; then that was an attempt, once."""
+    journal = journal_at(str(directory))
+    books = queue_ledger_of(journal)
+    run = attempt_of(late=True)
+    books.begin(run)
+    [record] = in_flight_of(directory)
+    assert (record.run, record.state) == (run.id, "running")
+    journal.close()
+    assert in_flight_of(directory) == []
+    assert causes.view(reader)["causes"] == []
+    later, heard = journal_at(str(directory)), Heard()
+    later.join(heard)
+    later.recover()
+    assert heard.records == []
+    assert [dead.lost for dead in heard.dead] == [[]]
+    again = queue_ledger_of(later)
+    succeeded(again, run.id, late=True)
+    told: Any = runs.one(reader, run.id)
+    [attempt] = told["attempts"]
+    assert (attempt["outcome"], attempt["reason"], attempt["worker"]) == (RETURNED, "worker_lost", WORKER)
+    assert attempt["detail"].endswith("died while it ran; its message comes again")
+    assert told["run"]["outcome"] == "succeeded"
+    books.close(run, Outcome.CANCELLED)
+    later.close()
+
+
 def test_texts_are_bounded(books: QueueLedger, directory: Path):
     """Names of any length fit into a slot; an id that does not is not noted, and harms nobody else's."""
     first, long, huge = attempt_of(), attempt_of(), attempt_of(run_id="ü" * 600)

@@ -58,8 +58,9 @@ def attempts_of(reader: Reader, record: Record) -> list[Record]:
         return []
     found = reader.ended(Filter(run=record.run, engine=CELERY, attempts=True))
     shown = record.outcome, record.ended_at
-    last = itertools.islice((other for other in found if (other.outcome, other.ended_at) != shown), MOST_ATTEMPTS)
-    return sorted(last, key=lambda other: other.started_at or other.ended_at or 0.0)
+    others = (other for other in found if (other.outcome, other.ended_at) != shown)
+    last = {(other.outcome, other.started_at): other for other in itertools.islice(others, MOST_ATTEMPTS)}
+    return sorted(last.values(), key=lambda other: other.started_at or other.ended_at or 0.0)
 
 
 def others_of(reader: Reader, record: Record) -> list[Record] | None:

@@ -264,7 +264,9 @@ def in_flight(directory: str, wanted: Filter = Filter()) -> list[Record]:
             here = {
                 record.run: record
                 for slot in slots
-                if (record := parse_slot(slot, process, head.pid, alive)) is not None and wanted.wants(record)
+                if (record := parse_slot(slot, process, head.pid, alive)) is not None
+                and wanted.wants(record)
+                and not (record.comes_again and alive is False)  # the broker has it again
             }
             _leave_out_ended(directory, process, found.segments.get(process, []), here)
             for record in here.values():

@@ -14,7 +14,7 @@ from typing import Final
 from ..._common import semconv
 from ..._common.errors.exceptions import exc_info, stacktrace, text
 from ..._common.faults import EXITS
-from ..._common.model import LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
+from ..._common.model import LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, Reason, TaskRun
 from ..._common.text import clean, clean_name, middle_cut
 from .layout import Slot
 
@@ -25,6 +25,7 @@ ENGINE: Final = "engine"
 ATTEMPT: Final = semconv.KEY_ATTEMPT
 WORKER: Final = "worker"
 QUEUE: Final = "queue"
+COMES_AGAIN: Final = "comes_again"
 PARENT: Final = "parent"
 SAMPLED: Final = "sampled"
 STATE: Final = semconv.KEY_STATE
@@ -81,6 +82,7 @@ _AND_ENDED: Final = f',"{ENDED}":'
 _AND_OUTCOME: Final = f',"{OUTCOME}":"'
 _SUCCEEDED: Final = f'{_AND_OUTCOME}{Outcome.SUCCEEDED}"}}\n'
 
+INTERRUPTED: Final = "the worker, process {pid}, died while it ran; its message comes again"
 _UNTOLD_BEGINS: Final = f'{{"{TOLD}":0'
 _TOLD_BEGINS: Final = f'{{"{TOLD}":1'
 RETURNED_ENDS: Final = f'{_AND_OUTCOME}{RETURNED}"}}\n'.encode()
@@ -134,6 +136,8 @@ def engine_part(run: TaskRun, *, short: bool = False) -> str:
     if run.engine == STARLETTE:
         return ""
     known = f',"{ENGINE}":{_quoted(run.engine)}'
+    if run._comes_again:
+        known += f',"{COMES_AGAIN}":true'
     if run.attempt is not None:
         known += f',"{ATTEMPT}":{run.attempt}'
     for key, value in () if short else ((WORKER, run._worker), (QUEUE, run._destination)):
@@ -207,6 +211,16 @@ def _exception(exc: BaseException, *, with_traceback: bool) -> dict[str, str]:
     except BaseException:  # noqa: BLE001  an exception that nobody can print is no reason to lose the line
         return {}
     return known
+
+
+def interrupted_line(slot: Slot, pid: int, found_at: float) -> bytes:
+    """Return the line of an attempt that died with its process, and whose message comes again: nobody tells it."""
+    first = slot.text.replace(_UNTOLD_BEGINS.encode(), _TOLD_BEGINS.encode(), 1)
+    why = {semconv.KEY_REASON: str(Reason.WORKER_LOST), semconv.KEY_DETAIL: INTERRUPTED.format(pid=pid)}
+    written = "".join(f',"{key}":{_quoted(value)}' for key, value in why.items())
+    began = floor(slot.started_at * _MICROSECONDS)
+    written += f"{_AND_STARTED}{began}{_AND_ENDED}{floor(found_at * _MICROSECONDS)}"
+    return first + written.encode() + RETURNED_ENDS
 
 
 def lost_line(slot: Slot, pid: int, found_at: float) -> bytes:

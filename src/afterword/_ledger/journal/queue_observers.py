@@ -1,7 +1,7 @@
-"""What a worker of a queue notes: only what nobody runs again if the worker dies.
+"""What a worker of a queue notes: what it has begun, and each attempt that did not end its task.
 
-That is what it has begun and whose message it has acknowledged already. A message that is acknowledged late comes
-again, and what it has only received is still the broker's.
+If it dies, what it had begun and had acknowledged already is lost. A message that is acknowledged late comes
+again, which is noted with it, and what was only received is still the broker's.
 """
 
 from __future__ import annotations
@@ -44,9 +44,7 @@ class QueueBegun(TaskObserver):
         self._journal = journal
 
     def started(self, run: TaskRun) -> None:
-        """Write the run into a free slot, unless its message comes again."""
-        if run._comes_again:
-            return
+        """Write the run into a free slot."""
         try:
             writer = self._journal.writer
             if (writer is None and (writer := self._journal.open()) is None) or writer.off:

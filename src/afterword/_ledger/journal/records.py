@@ -28,6 +28,7 @@ class Record:
         attempt: which attempt of Celery's it is, from 1.
         worker: the node name of Celery's worker.
         queue: the queue that Celery had it from.
+        comes_again: whether somebody runs it again if its process dies, so that it is never lost.
         function: the function's full name.
         method: the HTTP method of its request.
         route: the route's template.
@@ -68,6 +69,7 @@ class Record:
     attempt: int | None = None
     worker: str | None = None
     queue: str | None = None
+    comes_again: bool = False
     function: str | None = None
     method: str | None = None
     route: str | None = None
@@ -188,6 +190,7 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         attempt=_number(keys, lines.ATTEMPT),
         worker=_text(keys, lines.WORKER),
         queue=_text(keys, lines.QUEUE),
+        comes_again=keys.get(lines.COMES_AGAIN) is True,
         function=_text(keys, lines.FUNCTION),
         method=_text(keys, semconv.KEY_METHOD),
         route=_text(keys, semconv.KEY_ROUTE),

@@ -126,7 +126,13 @@ class _Claim:
             return None
         slots, in_flight = ({}, {}) if head.off else self._in_flight(head, data)
         recovered, ended = self._tell_ended(in_flight)
-        left = [lines.lost_line(slot, head.pid, time.time()) for run, slot in slots.items() if run not in ended]
+        left = [
+            (lines.interrupted_line if in_flight[run].comes_again else lines.lost_line)(
+                slot, head.pid, time.time()
+            )
+            for run, slot in slots.items()
+            if run not in ended
+        ]
         lost = self._tell_lost(b"".join(left))
         dead = DeadProcess(process=self.process, pid=head.pid, off=head.off, lost=lost, recovered=recovered)
         if not head.counted:
