@@ -11,7 +11,7 @@ from tests.support.asgi import ask, with_header
 
 
 def test_a_request_and_two_workers(stage: Stage):
-    """What a request publishes runs in two workers, also if the request fails; spans and lines there know it."""
+    """What a request publishes runs in two workers, also if it fails; spans and lines know it, those of later steps, too."""
     app = FastAPI()
     tracer = trace.get_tracer("web", tracer_provider=stage.provider)
 
@@ -24,6 +24,8 @@ def test_a_request_and_two_workers(stage: Stage):
             tasks.add_task(audit)
             stage.publish("retries", 1, queue="first")
             stage.publish("fails", queue="second")
+            step = stage.signature("works").set(queue="first")
+            (step | step).apply_async()
         if number == 2:
             raise HTTPException(409)
 
@@ -38,9 +40,10 @@ def test_a_request_and_two_workers(stage: Stage):
     stage.settles(
         *("2 scheduled retries", "4 started retries", "2 returned retries retry", "2 ended retries succeeded"),
         *("2 scheduled fails", "2 started fails", "2 ended fails failed"),
+        *("4 scheduled works", "4 started works", "4 ended works succeeded"),
     )
     ends = [str(line["event"]).removeprefix("background_task.") for line in stage.lines()]
-    assert sorted(ends) == ["dropped", *["failed"] * 2, *["returned"] * 2, *["succeeded"] * 3]
+    assert sorted(ends) == ["dropped", *["failed"] * 2, *["returned"] * 2, *["succeeded"] * 7]
     told = {(line["http_method"], line["http_route"], line["request_id"]) for line in stage.lines()}
     assert told == {("POST", "/orders/{number}", f"r-{number}") for number in (1, 2)}
     requests = {span["trace"] for span in stage.spans() if span["name"] == "request"}

@@ -12,6 +12,7 @@ from celery import signals
 from opentelemetry import context as otel
 from opentelemetry.propagate import inject
 
+from .._common.context import current
 from .._common.model import TaskRun
 from .._ledger.runs import inside_observer
 from . import headers, interop, pipe, redelivery
@@ -39,6 +40,9 @@ class Publication:
         run = known.run_of(self.app, name, said)
         run._destination = destination if isinstance(destination, str) and destination else None
         run.request = known.current_request()
+        outer = current()
+        if run.request is None and outer is not None:  # a step of a chain belongs to the request of the one before
+            run.request = outer.request
         self.run = run
         if _is_new(self.app, said):
             pipe.count(known, pipe.PUBLISH, run)
