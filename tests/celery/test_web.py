@@ -11,7 +11,7 @@ from tests.support.asgi import ask, with_header
 
 
 def test_a_request_and_two_workers(stage: Stage):
-    """What a request publishes runs in two workers, even if it fails; all spans and lines there know the request."""
+    """What a request publishes runs in two workers, even if it fails; all spans and lines know the request."""
     app = FastAPI()
     tracer = trace.get_tracer("web", tracer_provider=stage.provider)
 
