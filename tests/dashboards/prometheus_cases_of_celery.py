@@ -66,6 +66,8 @@ CASES = (
             queue(QUEUE_OLDEST, "mails"): "0+60x7",
             queue(QUEUE_MESSAGES, "steady"): "7x60",
             queue(QUEUE_OLDEST, "steady"): "0+12x60",
+            queue(QUEUE_MESSAGES, "busy", "rabbitmq"): " ".join(["5x3 4x3"] * 8),
+            queue(QUEUE_MESSAGES, "rare", "rabbitmq"): "0x18 1x8 0x34",
             queue(QUEUE_MESSAGES, "idle"): "0x60",
             queue(QUEUE_OLDEST, "idle"): "0x60",
         },
