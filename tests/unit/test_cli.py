@@ -426,3 +426,14 @@ def test_the_engine_is_a_column_where_there_are_two(journal: Journal, ledger: Le
     assert (attempt["task_run"], attempt["attempt"]) == (run_id, 1)
     [cause] = afterword("causes", journal.directory).objects
     assert (cause["outcome"], cause["reason"], cause["engine"]) == ("returned", "retry", "celery")
+
+
+def test_now_names_the_worker(journal: Journal):
+    """What a worker of Celery's runs is in flight under the worker's name."""
+    books, run = queue_ledger_of(journal), attempt_of(late=True)
+    books.begin(run)
+    answer = afterword("now", journal.directory, terminal=True).out
+    assert f"process {os.getpid()} (celery@shop-1), alive: 1 in flight" in answer
+    [told] = afterword("now", journal.directory).objects
+    assert (told["task_run"], told["engine"], told["worker"]) == (run.id, "celery", "celery@shop-1")
+    books.close(run, Outcome.SUCCEEDED)

@@ -51,7 +51,8 @@ def _title(runs: list[Record]) -> str:
             life = f"dead, last seen {formats.moment(first.seen_at)}"
         case None:
             life = "perhaps alive"
-    return f"process {first.pid}, {life}: {len(runs)} in flight"
+    worker = f" ({formats.one_line(first.worker)})" if first.worker else ""
+    return f"process {first.pid}{worker}, {life}: {len(runs)} in flight"
 
 
 def _cells(record: Record, now: float) -> list[Cell]:
