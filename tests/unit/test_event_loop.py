@@ -157,18 +157,33 @@ def test_a_loop_is_watched_from_the_lifespan_on(stage: InProcessStage):
 
 def test_nobody_is_watched_after_the_end(stage: InProcessStage):
     """Once an application is no longer instrumented, its timer does not come back, and the thread ends."""
-    app = stage.app(metrics_path=SCRAPE)
+    app, before = stage.app(metrics_path=SCRAPE), set(threading.enumerate())
 
     async def main() -> None:
         await call(app, SCRAPE)
         await until_it_ticks()
-        before = {thread.name for thread in threading.enumerate()}
-        assert "afterword-loops" in before
+        assert "afterword-loops" in names_of(set(threading.enumerate()) - before)
         afterword.uninstrument(app)
         await wait_until_async(lambda: not lag._watches)
 
     asyncio.run(main())
-    wait_until(lambda: all(thread.name != "afterword-loops" for thread in threading.enumerate()))
+    wait_until(lambda: "afterword-loops" not in names_of(set(threading.enumerate()) - before))
+
+
+def test_the_thread_ends_with_its_loops(stage: InProcessStage):
+    """When a loop is closed, nobody looks after it, though its application goes on being instrumented."""
+    app, before = stage.app(metrics_path=SCRAPE), set(threading.enumerate())
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(call(app, SCRAPE))
+    assert "afterword-loops" in names_of(set(threading.enumerate()) - before)
+    loop.close()
+    wait_until(lambda: "afterword-loops" not in names_of(set(threading.enumerate()) - before))
+    assert loop.is_closed()  # and kept until now
+
+
+def names_of(threads: set[threading.Thread]) -> set[str]:
+    """Return the names of threads."""
+    return {thread.name for thread in threads}
 
 
 @pytest.mark.parametrize("options", [{"metrics": False, "logs": False}], ids=["silence"])

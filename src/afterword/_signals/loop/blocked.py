@@ -55,6 +55,10 @@ class Watched(Protocol):
         """Return for how long the loop has been held up by now, in seconds."""
         ...
 
+    def is_over(self) -> bool:
+        """Return whether the loop is closed: its timer will not come back."""
+        ...
+
 
 class Blockages:
     """What was seen of one loop while it was held up."""
@@ -158,6 +162,8 @@ class _Thread:
     def _look(self) -> bool:
         """Look at all loops; return whether there was one. Between two looks nothing here keeps a loop's watch."""
         with self._lock:
+            for loop in [loop for loop in self._loops if loop.is_over()]:
+                del self._loops[loop]
             loops = list(self._loops.items())
             if not loops:
                 self._is_on = False

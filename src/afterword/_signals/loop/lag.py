@@ -56,6 +56,11 @@ class Watch:
         """Return for how long the loop has been held up by now, in seconds."""
         return time.monotonic() - self.due
 
+    def is_over(self) -> bool:
+        """Return whether the loop is closed: its timer will not come back."""
+        loop = self._loop()
+        return loop is None or loop.is_closed()
+
     def _tick(self) -> None:
         loop = self._loop()
         if loop is None or all(user.closed for user in self.users):

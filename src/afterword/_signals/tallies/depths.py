@@ -92,7 +92,14 @@ class DepthCollector(Collector):
 
 
 def write(book: Book) -> None:
-    """Write them for the other processes; of several that publish, the greatest number is told."""
+    """Write them for the other processes; of several that publish, the greatest number is told.
+
+    A gauge in a file stays: where the broker does not answer, it is 0, so that nobody is woken by what is long past.
+    """
+    told = {(system, queue) for system, queue, _, _ in current()}
+    for system, queue in [one for one in _found if one not in told]:
+        book.gauge(semconv.QUEUE_MESSAGES, system, queue).set(0)
+        book.gauge(semconv.QUEUE_OLDEST_AGE, system, queue).set(0)
     for system, queue, messages, age in current():
         book.gauge(semconv.QUEUE_MESSAGES, system, queue).set(messages)
         if age is not None:
