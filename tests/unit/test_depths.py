@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from afterword._common import semconv
-from afterword._signals.multiprocess.numbers import Book
+from afterword._signals.multiprocess.numbers import book_at
 from afterword._signals.tallies import depths
 
 
@@ -31,7 +31,7 @@ def told(directory: Path, metric: semconv.Metric) -> float | None:
 def test_what_was_found_long_ago_is_no_backlog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A queue is as full as it was found, until the broker has not answered for a minute."""
     monkeypatch.setattr(depths, "_found", {})
-    book = Book(str(tmp_path))
+    book = book_at(str(tmp_path))
     book.open()
     depths.note([Depth("redis", "mails", 7, 30.0)])
     depths.write(book)

@@ -94,7 +94,7 @@ class DepthCollector(Collector):
 def write(book: Book) -> None:
     """Write them for the other processes; of several that publish, the greatest number is told.
 
-    A gauge in a file stays: where the broker does not answer, it is 0, so that nobody is woken by what is long past.
+    A gauge in a file stays. Where the broker does not answer it is 0: nobody is woken by what is long past.
     """
     told = {(system, queue) for system, queue, _, _ in current()}
     for system, queue in [one for one in _found if one not in told]:
