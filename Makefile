@@ -58,7 +58,7 @@ test-celery: debian $(NEWEST)/test.stamp
 test-oldest: $(OLDEST)/test.stamp
 	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache \
 		--ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
-		--ignore=tests/fire --ignore=tests/celery/test_demo.py --ignore=tests/workers/test_lost_under_load.py --ignore=tests/workers/test_journal_kills.py \
+		--ignore=tests/fire --ignore=tests/celery --ignore=tests/workers/test_lost_under_load.py --ignore=tests/workers/test_journal_kills.py \
 		--ignore-glob='tests/unit/test_journal_*' --ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*' \
 		$(PYTEST_ARGS)
 

@@ -142,15 +142,18 @@ def counting(process: Process, work: Any) -> int:
     total = 0
     for pid in pids:
         label = f"{time.monotonic_ns()}"
+        before = set(process.folder.glob("out.*"))
         _control(pid, f"--dump={label}")
         _control(pid, "--instr=off")
-        total += _read_of(process.folder, pid)
+        # a child's file has its parent's number, as it was forked
+        wait_until(lambda: set(process.folder.glob("out.*")) - before, 60)  # noqa: B023
+        total += _read_of(set(process.folder.glob("out.*")) - before)
     return total
 
 
-def _read_of(folder: Path, pid: int) -> int:
+def _read_of(found: set[Path]) -> int:
     with tempfile.TemporaryDirectory() as alone:
-        newest = max(folder.glob(f"out.{pid}*"), key=lambda path: path.stat().st_mtime_ns)
+        newest = max(found, key=lambda path: path.stat().st_mtime_ns)
         Path(alone, "out").write_bytes(newest.read_bytes())
         return _read(Path(alone), "")[0]
 

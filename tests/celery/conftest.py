@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.celery import shop
-from tests.celery.brokers import HAS_REDIS, Redis, redis_server
+from tests.celery.brokers import HAS_REDIS, RabbitMQ, Redis, redis_server
 from tests.celery.stage import Stage
 from tests.support.accounts import restored_structlog
 
@@ -37,9 +37,10 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 
 @contextlib.contextmanager
-def one_stage(folder: Path, redis: Redis, **settings: Any) -> Iterator[Stage]:
+def one_stage(folder: Path, redis: Redis | RabbitMQ, **settings: Any) -> Iterator[Stage]:
     """Set a stage on an empty Redis, and end it."""
-    redis.client.flushall()
+    if isinstance(redis, Redis):
+        redis.client.flushall()
     with restored_structlog():
         shop.logging_to(folder)
         stage = Stage(folder, redis, **settings)

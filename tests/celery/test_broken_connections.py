@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import kombu.exceptions
@@ -12,7 +13,7 @@ import redis as redis_client
 import afterword
 from tests.celery import shop
 from tests.celery.brokers import Redis, free_port, redis_server
-from tests.celery.stage import Stage
+from tests.celery.stage import SECONDS, Stage
 from tests.support.accounts import restored_structlog
 from tests.support.waiting import wait_until
 
@@ -98,3 +99,24 @@ def test_a_result_that_cannot_be_stored_any_more(stage: Stage, tmp_path: Path, p
         stage.open("gate")
         stage.settles("scheduled waits", "started waits", "ended waits failed")
         stage.tells(result.id, "failed exception")
+
+
+def test_a_broker_that_comes_later(tmp_path: Path):
+    """A worker that is started before its broker waits for it, as ever, and then accounts for what it runs."""
+    redis = Nowhere(tmp_path)
+    redis.port = free_port()
+    with restored_structlog(), ThreadPoolExecutor(1) as beside:
+        shop.logging_to(tmp_path)
+        stage = Stage(tmp_path, redis)
+        try:
+            starting = beside.submit(stage.worker, "prefork", "-c1")
+            log = tmp_path / "w0.log"
+            wait_until(lambda: log.exists() and b"Cannot connect" in log.read_bytes(), SECONDS)
+            redis.start()
+            starting.result()
+            result = stage.publish("works")
+            stage.settles("scheduled works", "started works", "ended works succeeded")
+            stage.tells(result.id, "succeeded")
+        finally:
+            stage.close()
+            redis.stop()

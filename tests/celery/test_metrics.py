@@ -96,3 +96,18 @@ def test_a_law_of_the_worker(stage: Stage):
     numbers = worker.numbers()
     started = sum(value for key, value in numbers.items() if key.startswith("started"))
     assert started == sum(value for key, value in numbers.items() if key.startswith(("ended", "returned")))
+
+
+def test_a_full_directory(stage: Stage, tmp_path: Path):
+    """Without room in PROMETHEUS_MULTIPROC_DIR, tasks run and are told; one error says what is missing."""
+    directory = tmp_path / "multiprocess"
+    directory.mkdir()
+    small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))"
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(directory), "SHOP_SETTINGS": f"{small}; del resource"}
+    stage.worker("prefork", "-c1", SHOP_BARE_READY="yes", **environment)
+    result = stage.publish("works", 3)
+    assert result.get(timeout=30) == 3
+    stage.tells(result.id, "succeeded")
+    said = [line["detail"] for line in stage.read("lines.jsonl") if line["level"] == "error"]
+    assert [detail for detail in said if "no Prometheus series" in detail] == said
+    assert len(said) == 1

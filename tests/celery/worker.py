@@ -16,7 +16,10 @@ settings: dict[str, Any] = {}
 exec(os.environ.get("SHOP_SETTINGS", ""), {}, settings)
 
 shop.logging_to(folder)
-provider = shop.tracing(folder)
+provider: Any = shop.tracing(folder)
+if "OTEL_EXPORTER_OTLP_ENDPOINT" in os.environ:
+    afterword.configure()
+    provider = None  # the global one
 if "before" in os.environ.get("SHOP_CONTRIB", ""):
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -23,6 +24,7 @@ _SYSTEMS: Final = {"rediss": "redis", "sentinel": "redis", "sqs": "aws_sqs", "ka
 
 _NO_QUOTES: Final = str.maketrans("", "", '"\\\\')
 """An id is Celery's, or what a user chose; it has to fit into a line of JSON as it is."""
+_USUAL_ID: Final = re.compile(r"[0-9a-f-]{32,36}")
 
 
 class WatchesQueues(Protocol):
@@ -42,7 +44,7 @@ class CeleryInstrumentation(Instrumentation):
     spans and the lines, and is told in the process where a task runs.
     """
 
-    __slots__ = ("_functions", "_system", "current_request", "number", "teller", "watch")
+    __slots__ = ("_functions", "_system", "books", "current_request", "number", "teller", "watch")
 
     def __init__(
         self,
@@ -52,6 +54,8 @@ class CeleryInstrumentation(Instrumentation):
         current_request: Callable[[], RequestInfo | None],
     ) -> None:
         super().__init__(settings, ledger)
+        self.books = ledger
+        """The ledger that counts."""
         self.teller = QueueLedger(tellers, failed=ledger.record_internal_error)
         self.current_request = current_request
         """Returns the request that this code belongs to, if the process serves any."""
@@ -61,13 +65,6 @@ class CeleryInstrumentation(Instrumentation):
         """Who looks into the queues that this process publishes to."""
         self._functions: dict[str, tuple[str, str]] = {}
         self._system: str | None = None
-
-    @property
-    def books(self) -> QueueLedger:
-        """The ledger that counts."""
-        ledger = self.ledger
-        assert isinstance(ledger, QueueLedger)  # noqa: S101  it was made of one
-        return ledger
 
     def run_of(self, app: Any, name: Any, said: headers.Headers) -> TaskRun:
         """Return a new run, as its message says it."""
@@ -82,7 +79,7 @@ class CeleryInstrumentation(Instrumentation):
         run = TaskRun(known[0], known[1], headers.request_of(said), 0, is_async=False)
         run.engine = CELERY
         task_id = said.get("id")
-        run.id = clean_name(task_id).translate(_NO_QUOTES) if isinstance(task_id, str) else ""
+        run.id = _id(task_id) if isinstance(task_id, str) else ""
         retries = said.get("retries")
         run.attempt = 1 + (retries if isinstance(retries, int) and retries > 0 else 0)
         run._system = self.system(app)
@@ -103,6 +100,12 @@ class CeleryInstrumentation(Instrumentation):
                 scheme = ""
             self._system = _SYSTEMS.get(scheme, "rabbitmq" if "amqp" in scheme else scheme or "other")
         return self._system
+
+
+def _id(text: str) -> str:
+    if _USUAL_ID.fullmatch(text):
+        return text
+    return clean_name(text).translate(_NO_QUOTES)
 
 
 def _function(app: Any, name: str) -> str:

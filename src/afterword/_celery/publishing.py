@@ -102,7 +102,6 @@ def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable
         interop.come_last(signals.before_task_publish, before_publish)
         publication = Publication(known, self, args[0] if args else kwargs.get("name"))
         token = _publishing.set(publication)
-        around = otel.attach(publication.around)  # to be undone: contrib leaves its span open if the send fails
         try:
             result = original(self, *args, **kwargs)
         except BaseException as exc:
@@ -112,8 +111,9 @@ def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable
             known.failsafe("a publish", publication.sent)
             return result
         finally:
-            otel.detach(around)
             _publishing.reset(token)
+            if otel.get_current() is not publication.around:  # contrib leaves its span open if the send fails
+                otel.attach(publication.around)
 
     return send_task
 

@@ -169,12 +169,14 @@ class QueueTraces(Traces, QueueObserver):
 
 def _attributes(run: TaskRun, operation: str) -> dict[str, Any]:
     """Return the attributes of a span, with OpenTelemetry's of messaging."""
-    attributes = task_attributes(run) | {
-        semconv.MESSAGING_OPERATION_TYPE: operation,
-        semconv.MESSAGING_OPERATION_NAME: operation,
-        semconv.MESSAGING_SYSTEM: run._system,
-        semconv.MESSAGING_DESTINATION: run._destination,
-        semconv.MESSAGING_MESSAGE_ID: run.id or None,
-        semconv.TASK_ATTEMPT: run.attempt,
-    }
-    return {key: value for key, value in attributes.items() if value is not None}
+    attributes = task_attributes(run)
+    attributes[semconv.MESSAGING_OPERATION_TYPE] = attributes[semconv.MESSAGING_OPERATION_NAME] = operation
+    if run._system is not None:
+        attributes[semconv.MESSAGING_SYSTEM] = run._system
+    if run._destination is not None:
+        attributes[semconv.MESSAGING_DESTINATION] = run._destination
+    if run.id:
+        attributes[semconv.MESSAGING_MESSAGE_ID] = run.id
+    if run.attempt is not None:
+        attributes[semconv.TASK_ATTEMPT] = run.attempt
+    return attributes
