@@ -3,7 +3,8 @@
 ``python -m tests.benchmarks.celery_cost`` starts a Redis of its own, publishers and workers in processes of their
 own, bare and instrumented with all signals, and lets them work by turns. It measures CPU time, of a worker that of
 its main process and its child. Tasks do nothing and store no result, and workers log nothing but warnings, so that
-what is added is seen best. ``--instructions`` counts with callgrind in place of measuring time.
+what is added is seen best. ``--instructions`` counts with callgrind in place of measuring time, and a worker that
+runs its tasks itself.
 """
 
 from __future__ import annotations
@@ -164,7 +165,8 @@ def measure(rounds: int, number: int, *, counted: bool) -> None:
     with tempfile.TemporaryDirectory() as path, redis_server(Path(path)) as server:
         folder, client = Path(path), server.client
         publisher = ["tests.benchmarks.celery_cost", "publish"]
-        worker = ["celery", "-A", "tests.benchmarks.celery_cost", "worker", "-P", "prefork", "-c1"]
+        worker = ["celery", "-A", "tests.benchmarks.celery_cost", "worker", "-c1"]
+        worker += ["-P", "solo" if counted else "prefork"]  # callgrind counts no child
         worker += ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "WARNING"]
         with processes(server.url, folder, publisher, counted=False) as publishers:
             rows["publish, on Redis"] = by_turns(publishers, rounds, lambda each: each.publish(number))

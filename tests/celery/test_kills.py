@@ -5,7 +5,7 @@
 A message that Redis has sent to a worker which is killed before it reads it is nowhere any more: kombu takes it
 out of the list first, and notes it as unacknowledged afterwards. No worker has heard of such a task, so no account
 can have it; it stays scheduled without an end. RabbitMQ keeps it. A worker that is killed between noting that a
-task has begun and acknowledging its message leaves one that is told as lost, and runs again. Both are counted here.
+task has begun and acknowledging its message leaves one that is told as lost, and runs again. Both are counted.
 """
 
 from __future__ import annotations
