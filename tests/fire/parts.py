@@ -161,7 +161,7 @@ def _registry(scene: Scene, app: Any) -> None:
 
 def _meter(scene: Scene, app: Any) -> None:
     [observer] = [each for each in _observers(app) if isinstance(each, OtelMetrics)]
-    for name in ("_wait", "_duration"):
+    for name in ("wait", "duration"):
         scene.strike(getattr(observer, name), "record")
     scene.strike(observer._request_errors, "add")
 
@@ -201,7 +201,7 @@ def _record_processor(scene: Scene) -> None:
 
 def _gauge_callback(scene: Scene) -> None:
     """Let somebody read the numbers in the middle of each transition."""
-    scene.monkeypatch.setattr(instrument, "oldest_age", scene.fault.strikes(instrument.oldest_age))
+    scene.monkeypatch.setattr(instrument, "oldest_ages", scene.fault.strikes(instrument.oldest_ages))
     reader = scene.stage.accounts.meter.reader
 
     def read(*_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,17 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore::{name}")
     for name in ("PendingDeprecationWarning", "DeprecationWarning", "ResourceWarning")
 ]
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """Give the process its logging back: a worker, also one in a thread, sets up the root logger anew."""
+    root = logging.getLogger()
+    level, handlers = root.level, root.handlers[:]
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    logging.captureWarnings(False)
 
 
 @pytest.fixture
