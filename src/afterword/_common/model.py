@@ -56,7 +56,9 @@ class RequestInfo:
 
     __slots__ = (
         "_answered_at",
+        "_answered_text",
         "_began_at",
+        "_line_text",
         "_logged",
         "client_error",
         "dropped",
@@ -101,6 +103,9 @@ class RequestInfo:
         # when it began and when its answer was sent, in seconds since the epoch
         self._began_at: float | None = None
         self._answered_at: float | None = None
+        # what the journal writes of it, put together once for all of its tasks
+        self._line_text: tuple[str | None, str | None, str] | None = None
+        self._answered_text: str | None = None
 
     def __str__(self) -> str:
         return f"{self.method or 'WebSocket'} {self.route or '(no route)'}"

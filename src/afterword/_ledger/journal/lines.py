@@ -14,7 +14,17 @@ from typing import Final
 from ..._common import semconv
 from ..._common.errors.exceptions import exc_info, stacktrace, text
 from ..._common.faults import EXITS
-from ..._common.model import LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome, Reason, TaskRun
+from ..._common.model import (
+    LOST,
+    RETURNED,
+    STARLETTE,
+    STATE_PENDING,
+    STATE_RUNNING,
+    Outcome,
+    Reason,
+    RequestInfo,
+    TaskRun,
+)
 from ..._common.text import clean, clean_name, middle_cut
 from .layout import Slot
 
@@ -98,21 +108,31 @@ def first_part(run: TaskRun, *, short: bool = False) -> str:
 
     It is for a slot, too, which it always fits if it is ``short``.
     """
-    request = run.request
+    request, scheduled = run.request, floor(run.scheduled_at * _MICROSECONDS)
     kind: Kind
-    began = ""
     if request is None:
-        kind, request_id = (run.name, run.function, None, None), None
+        kind, known = (run.name, run.function, None, None), _parent(run)
     else:
-        kind, request_id = (run.name, run.function, request.method, request.route), request.request_id
-        if request._began_at is not None:
-            began = f"{_AND_BEGAN}{floor(request._began_at * _MICROSECONDS)}"
-    fixed, trace = _fixed.get(kind) or _remember(kind), run.trace_id
-    scheduled = floor(run.scheduled_at * _MICROSECONDS)
-    parent = "" if trace is None else f"{_AND_PARENT}{trace}-{run.span_id}{_FLAGS[run.sampled]}"
-    if request_id is None or short:
-        return f'{_BEGINS}{run.id}"{fixed}{scheduled}{began}{parent}'
-    return f'{_BEGINS}{run.id}"{fixed}{scheduled}{began}{parent}{_AND_REQUEST_ID}{_quoted(request_id)}'
+        kind, cached = (run.name, run.function, request.method, request.route), request._line_text
+        if short:
+            known = _of_request(run, request, short=True)
+        elif cached is not None and cached[0] is run.trace_id and cached[1] is run.span_id:  # as of most, at once
+            known = cached[2]
+        else:
+            known = _of_request(run, request)
+            request._line_text = run.trace_id, run.span_id, known
+    return f'{_BEGINS}{run.id}"{_fixed.get(kind) or _remember(kind)}{scheduled}{known}'
+
+
+def _parent(run: TaskRun) -> str:
+    return "" if run.trace_id is None else f"{_AND_PARENT}{run.trace_id}-{run.span_id}{_FLAGS[run.sampled]}"
+
+
+def _of_request(run: TaskRun, request: RequestInfo, *, short: bool = False) -> str:
+    """Return what is the same for all runs of a request that are scheduled in one span."""
+    began = "" if request._began_at is None else f"{_AND_BEGAN}{floor(request._began_at * _MICROSECONDS)}"
+    request_id = "" if request.request_id is None or short else f"{_AND_REQUEST_ID}{_quoted(request.request_id)}"
+    return f"{began}{_parent(run)}{request_id}"
 
 
 def _remember(kind: Kind) -> str:
@@ -160,7 +180,10 @@ def line(first: str, run: TaskRun) -> bytes:
     succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
     request = run.request
     if request is not None and request._answered_at is not None:
-        first = f"{first}{_AND_ANSWERED}{floor(request._answered_at * _MICROSECONDS)}"
+        if (answered := request._answered_text) is None:
+            answered = f"{_AND_ANSWERED}{floor(request._answered_at * _MICROSECONDS)}"
+            request._answered_text = answered
+        first += answered
     if succeeded and trace is not None and started_at is not None:  # most of them, at once
         span, started = f"{run.span_id}{_AND_SAMPLED[run.sampled]}", floor(started_at * _MICROSECONDS)
         text = f"{first}{_AND_TRACE}{trace}{_AND_SPAN}{span}{_AND_STARTED}{started}{_AND_ENDED}{ended}{_SUCCEEDED}"
