@@ -199,7 +199,7 @@ def test_longer_than_the_visibility_timeout(stage: Stage):
     wait_until(lambda: time.monotonic() - since > 2)  # so that both have had it for longer than Redis waits
     stage.open("gate1")
     wait_until(lambda: stage.told(result.id), SECONDS, stage.report)
-    for number in range(2, 10):  # two copies, or more if the machine is slow
+    for number in range(2, 60):  # two copies, or more if the machine is slow
         stage.open(f"gate{number}")
 
     def is_over() -> bool:
@@ -209,9 +209,12 @@ def test_longer_than_the_visibility_timeout(stage: Stage):
 
     wait_until(is_over, SECONDS, stage.report)
     counted = stage.counted()
-    assert counted["ended waits_apart succeeded"] == 1
-    assert counted["returned waits_apart taken_away"] == counted["started waits_apart"] - 1 >= 1
-    stage.tells(result.id, *["taken_away"] * (counted["started waits_apart"] - 1), "succeeded")
+    ended, started = counted["ended waits_apart succeeded"], counted["started waits_apart"]
+    assert counted["returned waits_apart taken_away"] == started - ended
+    if ended == 2:  # Redis gave it away between our question and the acknowledgement: not promised
+        return
+    assert (ended, started > 1) == (1, True)
+    stage.tells(result.id, *["taken_away"] * (started - 1), "succeeded")
 
 
 def test_a_countdown_that_redis_does_not_wait_for(stage: Stage):

@@ -148,7 +148,7 @@ def _is_taken_away(attempt: _Attempt, task: Any) -> bool:
     if attempt.eager or not task.acks_late or not isinstance(said, list | tuple) or len(said) != 2:
         return False
     received_at, limit = said
-    if time() - received_at <= limit:
+    if not redelivery.may_be_taken(received_at, limit):
         return False
     with task.app.connection_for_write() as connection:
         return not redelivery.is_there(connection.default_channel, request.properties["delivery_tag"])
