@@ -55,3 +55,25 @@ def stage(tmp_path: Path, redis: Redis) -> Iterator[Stage]:
     """Provide a stage of its own; workers are started as needed."""
     with one_stage(tmp_path, redis) as stage:
         yield stage
+
+
+def shared_by(*pools: str) -> Any:
+    """Return the fixture of a module whose tests share one worker of each of these pools."""
+
+    @pytest.fixture(scope="module", params=pools)
+    def shared(
+        request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis: Redis
+    ) -> Iterator[Stage]:
+        """Provide a stage whose worker all tests of a pool share."""
+        with one_stage(tmp_path_factory.mktemp(request.param), redis) as stage:
+            stage.worker(request.param)
+            yield stage
+
+    return shared
+
+
+@pytest.fixture
+def play(shared: Stage) -> Stage:
+    """Provide the shared stage of a module, with an account that begins here."""
+    shared.mark()
+    return shared

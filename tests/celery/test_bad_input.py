@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from time import time
 from typing import Any
 
 import pytest
 
-from tests.celery.brokers import Redis
-from tests.celery.conftest import one_stage
+from tests.celery.conftest import shared_by
 from tests.celery.stage import Stage
 
-
-@pytest.fixture(scope="module", params=["prefork", "threads", "gevent"])
-def shared(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, redis: Redis
-) -> Iterator[Stage]:
-    """Provide a stage whose worker all tests of a pool share."""
-    with one_stage(tmp_path_factory.mktemp(request.param), redis) as stage:
-        stage.worker(request.param)
-        yield stage
-
-
-@pytest.fixture
-def play(shared: Stage) -> Stage:
-    """Provide the shared stage, with an account that begins here."""
-    shared.mark()
-    return shared
+shared = shared_by("prefork", "threads", "gevent")
 
 
 JSON, PICKLE = "application/json", "application/x-python-serialize"

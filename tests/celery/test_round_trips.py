@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from time import time
 
 import afterword
+from afterword._celery import redelivery
 from tests.celery.stage import Stage
 from tests.support.waiting import wait_until
 
@@ -40,3 +42,14 @@ def test_an_ordinary_task_asks_the_broker_nothing(stage: Stage):
     bare = played(stage, SHOP_BARE="yes")
     assert bare["lpush"] >= TASKS  # what a publish is, so that they are counted at all
     assert {name: (calls, bare[name]) for name, calls in ours.items() if calls - bare[name] > TASKS / 2} == {}
+
+
+def test_redis_is_asked_from_half_of_its_patience_on():
+    """Redis noted a message before the worker received it, so it may have given it away somewhat earlier."""
+    assert not redelivery.may_be_taken(time() - 400, 1000, {"redelivered": None})
+    assert redelivery.may_be_taken(time() - 600, 1000, {})
+
+
+def test_redis_is_always_asked_about_a_copy():
+    """The first copy may end, and be acknowledged, when the second one has just been received."""
+    assert redelivery.may_be_taken(time(), 1000, {"redelivered": True})

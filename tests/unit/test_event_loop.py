@@ -233,3 +233,19 @@ def test_several_processes_count_in_their_files(tmp_path: Path, monkeypatch):
     MultiProcessCollector(registry, str(tmp_path))
     assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_sum") == 0.4
     assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_bucket", {"le": "0.5"}) == 1.0
+
+
+def test_a_loop_that_nobody_runs_is_not_blocked(stage: InProcessStage):
+    """Between two runs of one loop its thread does something else: no lag, no line, and nothing seen of it."""
+    app = stage.app(metrics_path=SCRAPE)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(call(app, SCRAPE))
+    watch = lag._watches[loop]
+    loop.run_until_complete(until_it_ticks())
+    wait_until(lambda: watch._stood_still)  # and so for longer than is told
+    wait_until(lambda: time.monotonic() - watch.due > 1)
+    loop.run_until_complete(until_it_ticks())
+    loop.close()
+    assert watch._blockages._seen == {}
+    assert over(stage, "0.5") == 0.0
+    assert stage.lines("event_loop.blocked") == []

@@ -102,6 +102,20 @@ def test_a_failure_is_kept_with_its_traceback(journal: Journal, directory: Path)
     assert "in fails" in failed.traceback
 
 
+def test_runs_of_one_request_have_its_times_and_their_own_span(journal: Journal, directory: Path):
+    """What all runs of a request have in common is written with each, and the span that it was scheduled in."""
+    ledger, first = ledger_of(journal), new_run()
+    first.request._began_at, first.request._answered_at = 1000.5, 1001.25
+    for span in ("1" * 16, "1" * 16, "2" * 16):
+        run = new_run()
+        run.request, run.trace_id, run.span_id, run.sampled = first.request, "a" * 32, span, True
+        ended(ledger, run)
+    history = history_of(directory)
+    assert sorted(str(record.parent_span_id) for record in history) == ["1" * 16, "1" * 16, "2" * 16]
+    assert {(record.began_at, record.answered_at) for record in history} == {(1000.5, 1001.25)}
+    assert {record.request_id for record in history} == {"r-1"}
+
+
 def test_a_run_that_never_ran(journal: Journal, directory: Path):
     """A dropped run is told with the error of its request, without that traceback."""
     ledger = ledger_of(journal)

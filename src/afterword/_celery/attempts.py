@@ -81,7 +81,7 @@ def _begin(known: CeleryInstrumentation, task: Any) -> None:
             run.wait = max(0.0, time() - max(run.scheduled_at, redelivery.due(request.eta)))
     attempt.bound = _bind(headers.bound_by(said))
     attempt.outer = otel.attach(otel.get_current())
-    started_at, run.started_at = run.started_at, None
+    started_at, run.started_at = run.started_at, None  # of an eager task, the books have begun it already
     known.teller.begin(run)
     run.started_at = started_at or run.started_at
     attempt.token = enter_run(run)
@@ -148,7 +148,7 @@ def _is_taken_away(attempt: _Attempt, task: Any) -> bool:
     if attempt.eager or not task.acks_late or not isinstance(said, list | tuple) or len(said) != 2:
         return False
     received_at, limit = said
-    if not redelivery.may_be_taken(received_at, limit):
+    if not redelivery.may_be_taken(received_at, limit, request.delivery_info):
         return False
     with task.app.connection_for_write() as connection:
         return not redelivery.is_there(connection.default_channel, request.properties["delivery_tag"])

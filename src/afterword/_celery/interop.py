@@ -36,4 +36,5 @@ def _move(signal: Any, receiver: Any, place: int) -> None:
     others = [each for each in receivers if each[1] is not receiver]
     # in place: Celery's tracers keep the list itself
     receivers[:] = [*others, *ours] if place else [*ours, *others]
-    signal.sender_receivers_cache.clear() if getattr(signal, "use_caching", False) else None
+    if getattr(signal, "use_caching", False):
+        signal.sender_receivers_cache.clear()

@@ -62,7 +62,10 @@ class _Pipe:
                 try:
                     _take(json.loads(line))
                 except BaseException as fault:  # noqa: BLE001  no exit leads out of a thread of ours
-                    log_fault("counting what a child of the worker has done failed", fault)
+                    if once.first("what a child has done"):
+                        log_fault(
+                            "a message of a child of the worker cannot be counted; this is logged once", fault
+                        )
 
 
 _pipe: _Pipe | None = None

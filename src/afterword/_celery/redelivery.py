@@ -1,7 +1,7 @@
 """Whether a delivery still has its message: Redis gives it to another worker when it waits too long for an answer.
 
-Asked only of what is acknowledged late and was held for half of that, so an ordinary task costs no round trip.
-RabbitMQ closes the channel instead.
+Asked only of what is acknowledged late, and is a copy or was held for half of that time, so an ordinary task costs no
+round trip. RabbitMQ closes the channel instead.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ def look(request: Any) -> None:
     if delivery is not None and request.task.acks_late and not request.acknowledged:
         channel: Any = getattr(request.message, "channel", None)
         limit = visibility_timeout(channel)
-        if limit is not None and may_be_taken(delivery.received_at, limit):
+        if limit is not None and may_be_taken(delivery.received_at, limit, request.delivery_info):
             delivery.taken = not is_there(channel, request.message.delivery_tag)
 
 
-def may_be_taken(received_at: float, limit: float) -> bool:
-    """Return whether Redis may have waited for so long. It noted the message before we received it."""
-    return time() - received_at > limit / 2
+def may_be_taken(received_at: float, limit: float, delivery_info: Any) -> bool:
+    """Return whether there may be another copy: of what is one itself, or of what was held for half of the limit.
+
+    Redis noted the message before it was received here. Of a copy, the first one may end, and be acknowledged,
+    while this one has just been received.
+    """
+    return time() - received_at > limit / 2 or bool((delivery_info or {}).get("redelivered"))
 
 
 def is_there(channel: Any, tag: Any) -> bool:

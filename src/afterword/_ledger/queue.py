@@ -11,8 +11,8 @@ from time import perf_counter, time
 from typing import Final
 
 from .._common import forks
-from .._common.model import CELERY, Outcome, QueueObserver, Reason, TaskObserver, TaskRun, full_name
-from .runs import Ledger, Listeners, open_runs
+from .._common.model import CELERY, Outcome, Reason, TaskObserver, TaskRun, full_name
+from .runs import Ledger, listeners_of, open_runs
 
 _held: dict[TaskRun, None] = {}
 _active: dict[TaskRun, None] = {}
@@ -49,7 +49,7 @@ class QueueLedger(Ledger):
     def set_observers(self, observers: Sequence[TaskObserver]) -> None:
         """Replace the observers; the new ones are told of everything from now on."""
         super().set_observers(observers)
-        listening = (_listeners(self.observers, transition) for transition in _MORE)
+        listening = (listeners_of(self.observers, transition) for transition in _MORE)
         self._sent, self._published, self._received, self._let_go, self._returned, self._handed_over = listening
 
     def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
@@ -155,11 +155,3 @@ class QueueLedger(Ledger):
     def tell_end(self, run: TaskRun) -> None:
         """Tell an end that was counted elsewhere."""
         self._notify(self._returned if run.outcome is None else self._ended, run)
-
-
-def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:
-    """Return the listeners of a transition that only some observers know."""
-    ignored = getattr(QueueObserver, transition)
-    methods = (getattr(observer, transition, None) for observer in observers)
-    unheard = (ignored, getattr(TaskObserver, transition, None))
-    return tuple(method for method in methods if method and getattr(method, "__func__", None) not in unheard)

@@ -26,6 +26,7 @@ from .._common.model import (
     STATE_PENDING,
     STATE_RUNNING,
     Outcome,
+    QueueObserver,
     Reason,
     RequestInfo,
     TaskObserver,
@@ -111,11 +112,11 @@ def forget() -> None:
 forks.in_child(forget)
 
 
-def _listeners(observers: Sequence[TaskObserver], transition: str) -> Listeners:
-    """Return the listeners of a transition, without observers that do not override it."""
-    ignored = getattr(TaskObserver, transition)
-    methods = (getattr(observer, transition) for observer in observers)
-    return tuple(method for method in methods if getattr(method, "__func__", None) is not ignored)
+def listeners_of(observers: Sequence[TaskObserver], transition: str) -> Listeners:
+    """Return the listeners of a transition, without observers that do not know it or do not override it."""
+    ignored = [getattr(base, transition) for base in (TaskObserver, QueueObserver) if hasattr(base, transition)]
+    methods = (getattr(observer, transition, None) for observer in observers)
+    return tuple(method for method in methods if method and getattr(method, "__func__", None) not in ignored)
 
 
 class Ledger:
@@ -130,7 +131,7 @@ class Ledger:
         self.observers = tuple(observers)
         # replaced, not changed: another thread may be iterating over the old ones
         self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
-            _listeners(self.observers, transition) for transition in _TRANSITIONS
+            listeners_of(self.observers, transition) for transition in _TRANSITIONS
         )
 
     def schedule(self, run: TaskRun, around: Context | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi.params import Depends
-from opentelemetry.metrics import MeterProvider, get_meter_provider
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 from prometheus_client import REGISTRY, CollectorRegistry
 from starlette.applications import Starlette
@@ -29,7 +29,6 @@ from .._ledger.recent import RecentRuns
 from .._ledger.runs import Ledger, oldest_ages, running
 from .._signals.logs import Logs
 from .._signals.loop.lag import watch
-from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import (
     exported_by_opentelemetry,
@@ -47,7 +46,7 @@ from .arguments import checked, refuse
 from .celery_application import CeleryApplication, celery_is_asked_for
 from .environment import DEFAULT_PATH, is_disabled
 from .journal import connect, journal_of
-from .observers import prepared, signal
+from .observers import join_when_set_up, prepared, signal
 from .occupied_path import is_taken
 from .worker_siblings import warn_of_siblings
 
@@ -198,7 +197,8 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
     instrumentation = Instrumentation(settings, Ledger(_observers(settings, journal, recent)))
     if settings.metrics:
         with signal("OpenTelemetry metrics"):
-            _add_otel_metrics(instrumentation)
+            observer = prepared(otel_metrics(settings.meter_provider, oldest_ages))
+            join_when_set_up(instrumentation, observer)
     if settings.metrics or settings.logs:
         instrumentation.on_loop = _watch_loop
     if journal is not None:
@@ -277,15 +277,6 @@ def _observers(settings: Settings, journal: Journal | None, recent: RecentRuns |
 def _watch_loop(instrumentation: Instrumentation) -> None:
     """Watch the event loop that serves an application."""
     watch(instrumentation, running, tells=instrumentation.settings.logs)
-
-
-def _add_otel_metrics(instrumentation: Instrumentation) -> None:
-    """Add the observer of a meter provider; of the global one only when it has been set, perhaps later."""
-    provider = instrumentation.settings.meter_provider
-    observer = prepared(otel_metrics(provider, oldest_ages))
-    instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
-    instrumentation.let_join()
-    instrumentation.asks_at = 0.0  # the first request asks again: the provider may be set by then
 
 
 def _check_app(app: object) -> None:

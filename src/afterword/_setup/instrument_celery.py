@@ -6,7 +6,6 @@ import weakref
 from typing import Any, Final
 
 from celery import signals
-from opentelemetry.metrics import get_meter_provider
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
 from .._celery.instrumentation import CeleryInstrumentation, remember
@@ -20,7 +19,6 @@ from .._ledger.journal.queue_observers import with_journal
 from .._ledger.queue import QueueLedger
 from .._ledger.runs import oldest_ages
 from .._signals.logs import Logs
-from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import exported_by_opentelemetry
 from .._signals.queues.otel_metrics import QueueOtelMetrics
@@ -31,7 +29,7 @@ from .._starlette.http_route import locate
 from .._starlette.state import current_request
 from . import worker_metrics
 from .journal import connect, journal_of
-from .observers import signal
+from .observers import join_when_set_up, signal
 
 _FLUSH_MILLISECONDS: Final = 1000
 _providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
@@ -49,7 +47,8 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
     instrumentation = CeleryInstrumentation(settings, QueueLedger(counting), telling, _current_request)
     if settings.metrics:
         with signal("OpenTelemetry metrics"):
-            _add_otel_metrics(instrumentation)
+            observer = QueueOtelMetrics(otel_metrics(settings.meter_provider, oldest_ages))
+            join_when_set_up(instrumentation, observer)
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
     uninstrument(app)
@@ -105,15 +104,6 @@ def _observers(settings: Settings) -> tuple[list[TaskObserver], list[TaskObserve
         with signal("Prometheus series"):
             counting.append(queue_prometheus(registry, oldest_ages))
     return [*counting, *settings.observers], telling
-
-
-def _add_otel_metrics(instrumentation: Instrumentation) -> None:
-    """Add the observer of a meter provider; of the global one only when it has been set, perhaps later."""
-    provider = instrumentation.settings.meter_provider
-    observer = QueueOtelMetrics(otel_metrics(provider, oldest_ages))
-    instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
-    instrumentation.let_join()
-    instrumentation.asks_at = 0.0  # the first task asks again: the provider may be set by then
 
 
 def _current_request() -> RequestInfo | None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from opentelemetry.metrics import get_meter_provider
+
 from .._common import semconv, task_names
 from .._common.faults import EXITS
 from .._common.log import emit, log_fault
+from .._common.model import TaskObserver
+from .._ledger.instrumentation import Instrumentation
+from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import OtelMetrics
 from .._signals.prometheus import Prometheus, PrometheusFiles, Unavailable
 
@@ -25,6 +30,14 @@ def signal(name: str) -> Iterator[None]:
         raise
     except BaseException as fault:  # noqa: BLE001
         log_fault(f"there are no {name}, since their library fails", fault)
+
+
+def join_when_set_up(instrumentation: Instrumentation, observer: TaskObserver) -> None:
+    """Add the observer of a meter provider; of the global one only when it has been set, perhaps later."""
+    provider = instrumentation.settings.meter_provider
+    instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
+    instrumentation.let_join()
+    instrumentation.asks_at = 0.0  # the first request or task asks again: the provider may be set by then
 
 
 def prepared(observer: Metrics) -> Metrics:

@@ -91,6 +91,8 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    timeout = 10.0  # whoever connects and says nothing does not keep a thread
+
     def do_GET(self) -> None:
         """Answer a scrape."""
         address = urlsplit(self.path)

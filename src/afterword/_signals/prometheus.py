@@ -23,9 +23,9 @@ from .process_gauges import GaugeCollector, GaugeWriter, OldestAges
 from .prometheus_families import HistogramCollector, TallyCollector
 from .registry_collision import describe_collision
 from .tallies.depths import DepthCollector
-from .tallies.publishes import PublishTimes
 from .tallies.queues import QueueTallies, count_dead
-from .tallies.tasks import Histogram, Tallies, TallyingObserver
+from .tallies.tasks import Tallies, TallyingObserver
+from .tallies.times import Times
 from .worker_threads import note_limiter
 
 
@@ -50,8 +50,8 @@ class Series:
     def __init__(self, registry: CollectorRegistry, oldest_ages: OldestAges) -> None:
         self._oldest_ages = oldest_ages
         self._metrics: dict[semconv.Metric, Counter] = {}
-        self.publishes = PublishTimes()
-        self._lags = Histogram()
+        self.publishes = Times()
+        self._lags = Times()
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:
@@ -65,7 +65,6 @@ class Series:
         if book is not None:
             book.open()
             book.gauge(semconv.INFO, __version__).set(1)
-            self._lag_times = book.histogram(semconv.LOOP_LAG)
             self.tasks = ProcessSeries(book)
             self.queue_tasks = QueueProcessSeries(book)
             self.gauges = GaugeWriter(book, self._oldest_ages)
@@ -77,7 +76,7 @@ class Series:
         registry.register(GaugeCollector(self._oldest_ages))
         registry.register(DepthCollector())
         registry.register(HistogramCollector(semconv.PUBLISH_DURATION, self.publishes.copies))
-        registry.register(HistogramCollector(semconv.LOOP_LAG, lambda: [([], self._lags.copy())]))
+        registry.register(HistogramCollector(semconv.LOOP_LAG, self._lags.copies))
         for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
@@ -94,9 +93,9 @@ class Series:
     def lagged(self, seconds: float) -> None:
         """Count how late an event loop of this process was."""
         if self._book is not None:
-            self._lag_times.observe(seconds)
+            self._book.histogram(semconv.LOOP_LAG).observe(seconds)
         else:
-            self._lags.add(seconds)
+            self._lags.observe(seconds)
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost, or make its files agree with its journal."""
@@ -116,7 +115,7 @@ class Series:
         if isinstance(self.queue_tasks, QueueTallies):
             self.queue_tasks.forget()
         self.publishes.forget()
-        self._lags = Histogram()
+        self._lags.forget()
         if self.gauges is not None:
             self.gauges.forget()
 

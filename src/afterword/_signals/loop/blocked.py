@@ -25,6 +25,7 @@ _LOOK_AFTER: Final = 0.4
 """So much overdue, it is looked where the loop stands."""
 _TELL_SECONDS: Final = 60.0
 _MOST_PLACES: Final = 5
+_MOST_SEEN: Final = 100
 
 Running = Callable[[], Iterable[TaskRun]]
 """Returns the runs of this process that are running; the ledger knows."""
@@ -68,27 +69,24 @@ class Blockages:
         self._seen: Counter[Held] = Counter()
         self._longest: tuple[float, Held | None] | None = None
 
-    def look_after(self, loop: Watched) -> None:
-        """Let the thread of this process look where the loop stands when it is overdue."""
-        _thread.look_after(loop, self)
-
     def look(self, loop: Watched) -> None:
         """Note where the loop stands."""
         if loop.overdue() > _LOOK_AFTER:
             held = held_by(sys._current_frames().get(loop.thread), self._running())
-            if held is not None:
+            if held is not None and (held in self._seen or len(self._seen) < _MOST_SEEN):
                 self._seen[held] += 1
 
-    def over(self, loop: Watched, lag: float) -> None:
+    def over(self, lag: float, *, tells: bool) -> None:
         """Tell of a loop that was blocked, once a minute at most: of the longest time, if there were several."""
         seen = self._seen
         if seen:
             self._seen = Counter()
         if lag >= BLOCKED and (self._longest is None or lag > self._longest[0]):
             self._longest = lag, seen.most_common(1)[0][0] if seen else None
-        if self._longest is not None and _thread.may_tell(loop):
+        if self._longest is not None and (not tells or _thread.may_tell()):
             longest, self._longest = self._longest, None
-            emit("warning", semconv.EVENT_BLOCKED, _keys(*longest))
+            if tells:
+                emit("warning", semconv.EVENT_BLOCKED, _keys(*longest))
 
 
 def _keys(lag: float, held: Held | None) -> dict[str, Any]:
@@ -147,10 +145,10 @@ class _Thread:
                 self._is_on = True
                 threading.Thread(target=self._run, name="afterword-loops", daemon=True).start()
 
-    def may_tell(self, loop: Watched) -> bool:
-        """Return whether a loop is looked after, and a minute has passed since anything was told."""
+    def may_tell(self) -> bool:
+        """Return whether a minute has passed since anything was told."""
         now = time.monotonic()
-        if loop not in self._loops or (self._told_at and now - self._told_at < _TELL_SECONDS):
+        if self._told_at and now - self._told_at < _TELL_SECONDS:
             return False
         self._told_at = now
         return True
@@ -175,3 +173,8 @@ class _Thread:
 
 _thread: Final = _Thread()
 forks.in_child(_thread.forget)
+
+
+def look_after(loop: Watched, blockages: Blockages) -> None:
+    """Let the thread of this process look where a loop stands when it is overdue."""
+    _thread.look_after(loop, blockages)

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from ..._common import forks
 from ..._common.faults import contained
-from .blocked import Blockages, Running
+from .blocked import Blockages, Running, look_after
 
 INTERVAL: Final = 0.5
 """Seconds between two looks at the clock."""
@@ -48,12 +48,20 @@ class Watch:
         self.thread = threading.get_ident()
         self.due = time.monotonic() + INTERVAL
         """When the timer comes back, if nothing holds the loop up."""
+        self.tells = False
+        """Whether somebody wants a line for a loop that is blocked."""
         self._loop = weakref.ref(loop)
         self._blockages = blockages
+        self._stood_still = False
         loop.call_later(INTERVAL, self._tick)
+        look_after(self, blockages)
 
     def overdue(self) -> float:
-        """Return for how long the loop has been held up by now, in seconds."""
+        """Return for how long the loop has been held up by now, in seconds; 0 for one that nobody runs."""
+        loop = self._loop()
+        if loop is None or not loop.is_running():
+            self._stood_still = True
+            return 0.0
         return time.monotonic() - self.due
 
     def is_over(self) -> bool:
@@ -67,14 +75,19 @@ class Watch:
             if loop is not None:
                 _watches.pop(loop, None)
             return
-        lag = max(0.0, self.overdue())
-        for listener in list(listeners):
-            with contained():
-                listener.lagged(lag)
         with contained():
-            self._blockages.over(self, lag)
+            self._count(time.monotonic() - self.due)
         self.due = time.monotonic() + INTERVAL
         loop.call_later(INTERVAL, self._tick)
+
+    def _count(self, lag: float) -> None:
+        if self._stood_still:  # between two runs of the loop there was nobody to be held up
+            self._stood_still = False
+            return
+        self._blockages.over(lag, tells=self.tells)
+        for listener in list(listeners):
+            with contained():
+                listener.lagged(max(0.0, lag))
 
 
 def watch(user: User, running: Running, *, tells: bool) -> None:
@@ -89,8 +102,7 @@ def watch(user: User, running: Running, *, tells: bool) -> None:
     if known is None:
         known = _watches[loop] = Watch(loop, Blockages(running))
     known.users.add(user)
-    if tells:
-        known._blockages.look_after(known)
+    known.tells |= tells
 
 
 def _forget() -> None:

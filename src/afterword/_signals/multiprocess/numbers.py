@@ -119,6 +119,7 @@ class Book:
         self._forked = False
         self._files: dict[str, SharedFile] = {}
         self._slots: dict[tuple[Any, ...], Slot] = {}
+        self._histograms: dict[tuple[semconv.Metric, tuple[str, ...]], Times] = {}
         self._told = False
         self._is_journaled = False
 
@@ -204,12 +205,15 @@ class Book:
 
     def histogram(self, metric: semconv.Metric, *values: str) -> Times:
         """Return the places of a histogram; all of them count, or none."""
+        known = self._histograms.get((metric, values))
+        if known is not None:
+            return known
         buckets = [
             self.slot(HISTOGRAM, metric, "_bucket", values, (("le", floatToGoString(bound)),)) for bound in _BOUNDS
         ]
         times = Times(buckets, self.slot(HISTOGRAM, metric, "_sum", values))
         all_or_none(times.slots)
-        return times
+        return self._histograms.setdefault((metric, values), times)
 
     def own_files(self) -> list[str]:
         """Return the paths of this process's files."""

@@ -23,7 +23,7 @@ class QueuePrometheus(CountsErrors, QueueTallyingObserver):
 
     def published(self, run: TaskRun) -> None:
         """Note how long a publish took."""
-        self._series.publishes.observe(run)
+        self._series.publishes.observe(run._publish_time, *labels_of(run), run=run)
 
     def started(self, run: TaskRun) -> None:
         """Count an attempt."""

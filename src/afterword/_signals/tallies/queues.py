@@ -7,7 +7,7 @@ from typing import Any
 from ..._common.cardinality import ERROR_TYPES, TASK_NAMES
 from ..._common.model import CELERY, Outcome, QueueObserver, Reason, TaskRun
 from ..lost import DeadProcess
-from .tasks import Histogram, Tallies, TalliesOf, Tally
+from .tasks import Histogram, ScheduledObserver, TalliesOf, Tally
 
 RETURNED: tuple[str, ...] = (
     *(str(Reason.RETRY), str(Reason.REQUEUED), str(Reason.WORKER_LOST)),
@@ -58,7 +58,7 @@ class QueueTallies(TalliesOf[QueueTally]):
         self.clear()
 
 
-def count_dead(tallies: Tallies, queue_tallies: QueueTallies, dead: DeadProcess) -> None:
+def count_dead(tallies: TalliesOf[Tally], queue_tallies: QueueTallies, dead: DeadProcess) -> None:
     """Count what a dead process has lost, of each engine."""
     for run in dead.lost:
         name = TASK_NAMES.admit(run.task)
@@ -74,21 +74,8 @@ def count_dead(tallies: Tallies, queue_tallies: QueueTallies, dead: DeadProcess)
                 tally.lost += 1
 
 
-class QueueTallyingObserver(QueueObserver):
+class QueueTallyingObserver(ScheduledObserver[QueueTally], QueueObserver):
     """Counts every transition of a queue's tasks, each in one step."""
-
-    def __init__(self, tallies: QueueTallies) -> None:
-        self._tallies = tallies
-
-    def prepare(self, name: str) -> None:
-        """Start all outcomes of a task at 0, so that a rate sees its first failure."""
-        self._tallies[name]  # created on access
-
-    def scheduled(self, run: TaskRun) -> None:
-        """Count a published task."""
-        tally = self._tallies[run.name]
-        with tally.lock:
-            tally.scheduled += 1
 
     def received(self, run: TaskRun) -> None:
         """Count what this worker holds."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
@@ -32,18 +32,13 @@ class Histogram:
         self.exemplars: list[Exemplar | None] = [None] * len(_BOUNDS)
         self.total = 0.0
 
-    def observe(self, value: float, run: TaskRun, now: float | None) -> None:
-        """Add a value that was observed at ``now``, in seconds since the epoch."""
+    def observe(self, value: float, run: TaskRun | None, now: float | None) -> None:
+        """Add a value that was observed at ``now``, in seconds since the epoch; of a run, or of none."""
         bucket = bisect_left(_BOUNDS, value)
         self.counts[bucket] += 1
         self.total += value
-        if run.sampled:
+        if run is not None and run.sampled:
             self.exemplars[bucket] = run.trace_id, run.span_id, value, now  # type: ignore[assignment]
-
-    def add(self, value: float) -> None:
-        """Add a value that belongs to no run."""
-        self.counts[bisect_left(_BOUNDS, value)] += 1
-        self.total += value
 
     def copy(self) -> Histogram:
         """Return an independent copy."""
@@ -157,10 +152,10 @@ class Tallies(TalliesOf[Tally]):
     kind = Tally
 
 
-class TallyingObserver(TaskObserver):
-    """Counts every transition in tallies, each in one step."""
+class ScheduledObserver(TaskObserver, Generic[AnyTally]):
+    """Counts in tallies what is scheduled, as for every engine."""
 
-    def __init__(self, tallies: Tallies) -> None:
+    def __init__(self, tallies: TalliesOf[AnyTally]) -> None:
         self._tallies = tallies
 
     def prepare(self, name: str) -> None:
@@ -172,6 +167,10 @@ class TallyingObserver(TaskObserver):
         tally = self._tallies[run.name]
         with tally.lock:
             tally.scheduled += 1
+
+
+class TallyingObserver(ScheduledObserver[Tally]):
+    """Counts every transition in tallies, each in one step."""
 
     def started(self, run: TaskRun) -> None:
         """Count that a run has started, and how long it waited."""
