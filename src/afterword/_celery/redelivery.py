@@ -1,6 +1,6 @@
 """Whether a delivery still has its message: Redis gives it to another worker when it waits too long for an answer.
 
-Asked only of what is acknowledged late, and is a copy or was held for half of that time, so an ordinary task costs no
+Asked only of what is acknowledged late, and is a copy or was held for half of that time: an ordinary task costs no
 round trip. RabbitMQ closes the channel instead.
 """
 
