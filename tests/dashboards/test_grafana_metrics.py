@@ -73,7 +73,10 @@ def samples(tmp_path: Path) -> dict[str, set[str]]:
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
             for what in ("fine", "refused", "failing"):
                 await client.get(f"/{what}")
-            return (await client.get("/metrics", headers=OPEN_METRICS)).text
+            async with asyncio.timeout(30):  # the loop is looked at by the clock
+                while f"{names.LOOP_LAG}_count" not in (text := (await client.get("/metrics", headers=OPEN_METRICS)).text):
+                    await asyncio.sleep(0.05)
+            return text
 
     publish(tmp_path, registry)
     try:
