@@ -86,6 +86,23 @@ def test_a_connection_that_breaks(stage: Stage):
     stage.tells(second.id, "succeeded")
 
 
+def test_a_connection_that_breaks_under_a_task_that_acknowledges_late(stage: Stage):
+    """Celery cuts off what it could not acknowledge any more: that attempt is returned, and the next one ends."""
+    stage.worker("prefork", "-c1")
+    result = stage.publish("waits_late", "gate")
+    stage.wait_begun("gate")
+    wait_until(lambda: stage.counted()["running waits_late"] == 1)
+    stage.redis.client.client_kill_filter(_type="normal", skipme=True)
+    stage.redis.client.client_kill_filter(_type="pubsub", skipme=True)
+    stage.wait_begun("gate", 2)
+    stage.open("gate")
+    stage.settles(
+        *("scheduled waits_late", "2 started waits_late"),
+        *("returned waits_late requeued", "ended waits_late succeeded"),
+    )
+    stage.tells(result.id, "requeued", "succeeded")
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
 def test_a_result_that_cannot_be_stored_any_more(stage: Stage, tmp_path: Path, pool: str):
     """When the result backend goes away while a task runs, its result is gone: failed, and once."""

@@ -14,7 +14,7 @@ from celery.worker import request as request_module
 
 from .._common import forks
 from .._common.log import once, warn
-from . import attempts, publishing, queues, requests, worker
+from . import attempts, publishing, queues, redelivery, requests, worker
 from .instrumentation import find
 from .unstarted import chord_failed
 
@@ -63,6 +63,7 @@ _PATCHES: Final[tuple[tuple[Any, str, Callable[..., Callable[..., Any]]], ...]] 
     (Celery, "send_task", publishing.sending),
     (Backend, "chord_error_from_stack", chord_failed),
     (consumer.Consumer, "on_decode_error", worker.undecodable),
+    (consumer.Consumer, "on_connection_error_after_connected", redelivery.losing_connection),
 )
 
 

@@ -6,6 +6,8 @@ round trip. RabbitMQ closes the channel instead.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import datetime
 from time import time
 from typing import Any, Final
@@ -48,6 +50,29 @@ def visibility_timeout(channel: Any) -> float | None:
         return None
     limit = getattr(channel, "visibility_timeout", None)
     return float(limit) if isinstance(limit, int | float) else None
+
+
+_connections_lost = 0
+
+
+def losing_connection(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable[..., Any]:
+    """Return an ``on_connection_error_after_connected`` of a worker that says so, while Celery cancels tasks."""
+
+    @functools.wraps(original)
+    def on_connection_error_after_connected(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        global _connections_lost
+        _connections_lost += 1
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            _connections_lost -= 1
+
+    return on_connection_error_after_connected
+
+
+def connection_is_lost() -> bool:
+    """Return whether a worker here has just lost its connection, and all messages that it had not acknowledged."""
+    return _connections_lost > 0
 
 
 def due(eta: Any) -> float:

@@ -103,11 +103,11 @@ def observed(base: type, known: CeleryInstrumentation) -> type:
             finally:
                 safely("the end of a task", _revoked, self, bool(terminated), bool(expired))
 
-        def _announce_cancelled(self, emit_retry: bool = True, **kwargs: Any) -> Any:
+        def _announce_cancelled(self, *args: Any, **kwargs: Any) -> Any:  # what it takes depends on the version
             try:
-                return super()._announce_cancelled(emit_retry=emit_retry, **kwargs)
+                return super()._announce_cancelled(*args, **kwargs)
             finally:
-                safely("the end of a task", _cancelled, self, bool(emit_retry))
+                safely("the end of a task", _cancelled, self)
 
         def reject(self, requeue: bool = False) -> Any:
             was_acknowledged = self.acknowledged
@@ -273,11 +273,11 @@ def _revoked(request: Any, terminated: bool, expired: bool) -> None:
         _ended(request, End(Outcome.DROPPED, Reason.REVOKED, judgement.REVOKED_BEFORE), told=False)
 
 
-def _cancelled(request: Any, connection_lost: bool = False) -> None:
+def _cancelled(request: Any) -> None:
     """End what Celery cancels: at a cold shutdown, or late acknowledged when the connection is lost."""
     if not request.task.acks_late:
         end = End(Outcome.CANCELLED, Reason.WORKER_SHUTDOWN, judgement.SHUTDOWN)
-    elif connection_lost:  # and the message with it
+    elif redelivery.connection_is_lost():  # and the message with it
         end = judgement.given_back(Reason.REQUEUED, judgement.REQUEUED)
     else:
         end = judgement.given_back(Reason.WORKER_SHUTDOWN, judgement.SHUTDOWN_LATE)
