@@ -74,7 +74,9 @@ def samples(tmp_path: Path) -> dict[str, set[str]]:
             for what in ("fine", "refused", "failing"):
                 await client.get(f"/{what}")
             async with asyncio.timeout(30):  # the loop is looked at by the clock
-                while f"{names.LOOP_LAG}_count" not in (text := (await client.get("/metrics", headers=OPEN_METRICS)).text):
+                while f"{names.LOOP_LAG}_count" not in (
+                    text := (await client.get("/metrics", headers=OPEN_METRICS)).text
+                ):
                     await asyncio.sleep(0.05)
             return text
 

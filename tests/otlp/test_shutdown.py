@@ -7,10 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.otlp import apps
 from tests.otlp.receiver import Receiver
 from tests.otlp.serving import PATIENT, Process, gunicorn, process, uvicorn
 from tests.otlp.visits import ended
 from tests.support.interpreter import run_fresh
+
+SLOW = f"{apps.__name__}.slow"
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -47,15 +50,21 @@ def ask_in_vain(server: Process, path: str) -> None:
 
 @pytest.mark.parametrize("command", [uvicorn, gunicorn], ids=["uvicorn", "gunicorn"])
 def test_a_task_that_ends_during_the_shutdown(command, receiver: Receiver, tmp_path: Path):
-    """A task that is still running when the server is told to stop arrives with its span and its numbers."""
+    """A task that is still running when the server is told to stop arrives with its span and its numbers.
+
+    The server says once that it waits for it, and once that it had not to cut anything off.
+    """
     flag = tmp_path / "flag"
     environment = receiver.environment | PATIENT | {"SLOW_UNTIL": str(flag)}
     with process(command, "configured", tmp_path / "log", **environment) as server:
         assert server.get("/slow") == 200
         server.server.terminate()
-        server.wait_for(lambda: "hutting down" in server.text() or "Waiting for background" in server.text())
+        server.wait_for(lambda: server.lines("shutdown.waiting"))
         flag.touch()
         server.server.wait(40)
+    [waiting], [ended_line] = server.lines("shutdown.waiting"), server.lines("shutdown.ended")
+    assert [entry.partition(" for up to ")[0] for entry in waiting["task_counts"]] == [f"{SLOW}: 1 running"]
+    assert (ended_line["task_counts"], ended_line["level"]) == ([], "info")
     assert receiver.outcomes() == [("slow", "succeeded")]
     assert {key: value for key, value in ended(receiver.numbers()).items() if key[0] == "slow"} == {
         ("slow", "succeeded"): 1
@@ -85,6 +94,9 @@ def test_a_cancelled_task_that_cleans_up(receiver: Receiver, tmp_path: Path):
     assert receiver.outcomes() == sorted(story)
     assert ended(receiver.numbers()) == dict.fromkeys(story, 1)
     assert len(server.lines("background_task.cancelled")) == len(server.lines("background_task.skipped")) == 1
+    [_], [over] = server.lines("shutdown.waiting"), server.lines("shutdown.ended")
+    entries = [f"{apps.__name__}.careful: 1 cancelled", f"{apps.__name__}.behind: 1 skipped"]
+    assert (sorted(over["task_counts"]), over["count"], over["level"]) == (sorted(entries), 2, "warning")
 
 
 def test_a_cancelled_request_that_cleans_up(http_receiver: Receiver, tmp_path: Path):
@@ -110,6 +122,8 @@ def test_the_end_does_not_wait_for_ever(path: str, http_receiver: Receiver, tmp_
         server.wait_for(lambda: bool(running_tasks(server)))
         assert server.stop() == -15
     assert "cleaned up" not in server.text()
+    [_], [over] = server.lines("shutdown.waiting"), server.lines("shutdown.ended")
+    assert over["task_counts"] == [f"{apps.__name__}.{'careful' if path == '/detached' else 'stubborn'}: 1 lost"]
 
 
 def test_a_request_right_before_the_end(http_receiver: Receiver, tmp_path: Path):

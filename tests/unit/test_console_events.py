@@ -9,7 +9,8 @@ import pytest
 from fastapi import FastAPI
 
 import afterword
-from afterword._console import events, servers, watching
+from afterword._console import events, watching
+from afterword._ledger import server
 from tests.support.asgi import ask, call, http_scope
 from tests.support.console import KNOWN, PATH, TOKEN, Stream, wrong
 from tests.support.in_process import InProcessStage
@@ -336,7 +337,7 @@ def test_it_ends_with_the_server(stage: InProcessStage, play, monkeypatch):
     async def look(tasks) -> None:
         streams = [await opened(tasks, app) for _ in range(3)]
         streams[0].reads = anyio.Event()
-        monkeypatch.setattr(servers, "is_ending", lambda: True)
+        monkeypatch.setattr(watching, "is_ending", lambda: True)
         for stream in streams:
             await stream.ended()
         assert [stream.parts[-1] for stream in streams[1:]] == [b"", b""]
@@ -413,5 +414,5 @@ def test_only_the_head_of_a_stream(stage: InProcessStage):
 
 def test_a_server_that_is_not_known_is_not_ending():
     """Where the server is not uvicorn, nothing is known of its end, nor of its address."""
-    assert servers.is_ending() is False
-    assert servers.address() == ""
+    assert server.is_ending() is False
+    assert server.address() == ""

@@ -168,6 +168,9 @@ EVENT_LOST: Final = LOST.name
 EVENT_RETURNED: Final = RETURNED.name
 EVENT_REQUEST_FAILED: Final = "request.failed"
 EVENT_BLOCKED: Final = "event_loop.blocked"
+EVENT_SLOW: Final = "background_task.slow"
+EVENT_WAITING: Final = "shutdown.waiting"
+EVENT_SHUT_DOWN: Final = "shutdown.ended"
 EVENT_METRICS: Final = "afterword.metrics"
 EVENT_TRACES: Final = "afterword.traces"
 EVENT_CONSOLE: Final = "afterword.console"
@@ -176,6 +179,7 @@ EVENT_DISABLED: Final = "afterword.disabled"
 
 KEY_TASK: Final = "task"
 KEY_TASK_RUN: Final = "task_run"
+KEY_TASK_COUNTS: Final = "task_counts"
 KEY_ATTEMPT: Final = "attempt"
 KEY_WAIT: Final = "wait_s"
 KEY_THREAD_WAIT: Final = "thread_wait_s"

@@ -12,9 +12,9 @@ import anyio
 import anyio.lowlevel
 
 from .._common.model import STATE_PENDING, STATE_RUNNING
+from .._ledger.server import is_ending
 from .._views.feed import Feed
 from .._views.keys import iso, keys_in_list
-from . import servers
 from .answers import as_json
 from .reading import own_thread
 
@@ -174,7 +174,7 @@ class Watching:
         async with self._asking:
             wait = 0
             while not self.ended.is_set():
-                if servers.is_ending() or self._is_closed():
+                if is_ending() or self._is_closed():
                     self.ended.set()
                     break
                 if not wait:

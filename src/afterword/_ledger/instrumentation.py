@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, TypeVarTuple
@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from .._common import forks, semconv
 from .._common.errors.withheld import withhold
 from .._common.faults import EXITS
-from .._common.model import TaskObserver, TaskRun
+from .._common.model import Outcome, TaskObserver, TaskRun
 from .journal.journal import Journal
 from .runs import Ledger
 
@@ -73,6 +73,18 @@ class Console(Protocol):
         ...
 
 
+class ShutdownTeller(Protocol):
+    """Who tells of a process that is told to end."""
+
+    def waiting(self, runs: Sequence[TaskRun]) -> None:
+        """Tell which runs have not ended, when the end begins."""
+        ...
+
+    def ended(self, seconds: float, ends: Mapping[tuple[Outcome, str], int], left: Sequence[TaskRun]) -> None:
+        """Tell how many runs ended since then, by outcome and task, and which are left, when it is over."""
+        ...
+
+
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
@@ -99,6 +111,7 @@ class Instrumentation:
             "late",
             "ledger",
             "on_loop",
+            "on_shutdown",
             "route",
             "settings",
             "stack",
@@ -119,6 +132,8 @@ class Instrumentation:
         """Our console, if there is one."""
         self.on_loop: Callable[[Instrumentation], None] | None = None
         """To be called on each event loop that serves the application."""
+        self.on_shutdown: ShutdownTeller | None = None
+        """Who tells what a shutdown waits for, and what it has cut off."""
         self.doubles: dict[int, tuple[Any, ...]] = {}
         """Copies of exception middleware, by the identity of the original. They refer to the application, so
         they are kept here and collected with it."""

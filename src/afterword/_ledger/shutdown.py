@@ -23,6 +23,9 @@ from opentelemetry import _logs, metrics, trace
 
 from .._common.faults import EXITS, contained
 from .._common.log import log_fault
+from .deferred import drain
+from .ending import ending
+from .instrumentation import Instrumentation
 from .runs import has_open_runs
 
 CLEAN_UP_SECONDS: Final = 5.0
@@ -55,6 +58,19 @@ class Flushed:
 
 
 flushed = Flushed()
+
+ConcernsUs = Callable[[asyncio.Task[Any]], bool]
+"""Returns whether a task of the loop has runs that have not ended."""
+
+
+async def end(instrumentation: Instrumentation, concerns_us: ConcernsUs) -> None:
+    """Do what is left to be done at the end of a lifespan."""
+    await let_cancelled_end(concerns_us)
+    drain()
+    instrumentation.failsafe("telling of the shutdown", ending.end, instrumentation.on_shutdown)
+    if instrumentation.journal is not None:
+        await in_thread(instrumentation.journal.recover)
+    await flush()
 
 
 async def flush() -> None:
@@ -111,7 +127,7 @@ def _seconds() -> float:
     return seconds if 0 < seconds < inf else _DEFAULT_SECONDS
 
 
-async def let_cancelled_end(concerns_us: Callable[[asyncio.Task[Any]], bool]) -> None:
+async def let_cancelled_end(concerns_us: ConcernsUs) -> None:
     """Wait for our requests and tasks that are being cancelled, but not for any others."""
     if not has_open_runs():
         return

@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 
 from .._common import semconv
 from .._common.log import emit, once, warn
-from .._console import servers
 from .._console.access import Access, TokenAccess
 from .._console.api import Api
 from .._console.events import Events
@@ -22,6 +21,7 @@ from .._ledger.deferred import drain
 from .._ledger.instrumentation import Instrumentation, Settings, consoles
 from .._ledger.journal.journal import Journal
 from .._ledger.recent import RecentRuns
+from .._ledger.server import address
 from .._signals.worker_threads import note_limiter, worker_threads
 from .._views.account import Accounts, read
 from .._views.feed import feed_of
@@ -102,7 +102,7 @@ def _access(
 
 def _say(path: str, token: Token | None, root_path: str) -> None:
     """Say where the console is: with its token once for a server, if it was made for whoever reads the log."""
-    where = f"{servers.address()}{root_path.rstrip('/')}{path}/"
+    where = f"{address()}{root_path.rstrip('/')}{path}/"
     if token is None or token.is_given:
         emit("info", semconv.EVENT_CONSOLE, {semconv.KEY_PATH: where, semconv.KEY_DETAIL: _CLOSED})
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry.metrics import get_meter_provider
@@ -14,7 +14,7 @@ from .._common.model import TaskObserver
 from .._ledger.instrumentation import Instrumentation
 from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import OtelMetrics
-from .._signals.prometheus import Prometheus, PrometheusFiles, Unavailable
+from .._signals.prometheus import CountsErrors, Prometheus, PrometheusFiles, Unavailable
 
 Metrics = OtelMetrics | Prometheus | PrometheusFiles
 
@@ -38,6 +38,14 @@ def join_when_set_up(instrumentation: Instrumentation, observer: TaskObserver) -
     instrumentation.late = observer, lambda: is_set_up(provider or get_meter_provider())
     instrumentation.let_join()
     instrumentation.asks_at = 0.0  # the first request or task asks again: the provider may be set by then
+
+
+def usual_of(observers: Iterable[TaskObserver]) -> Callable[[str], float | None]:
+    """Return what says how long a task usually takes, in seconds: the metrics know, if this process has any."""
+    for observer in observers:
+        if isinstance(observer, CountsErrors):
+            return observer.usual
+    return lambda _: None
 
 
 def prepared(observer: Metrics) -> Metrics:

@@ -97,6 +97,11 @@ class Series:
         else:
             self._lags.observe(seconds)
 
+    def usual(self, name: str) -> float | None:
+        """Return what nearly all runs of a task took at most in this process, in seconds, if any succeeded."""
+        known = self.tasks.get(name)
+        return None if known is None else known.usual()
+
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost, or make its files agree with its journal."""
         tasks, queue_tasks = self.tasks, self.queue_tasks
@@ -200,6 +205,10 @@ class CountsErrors(TaskObserver):
 
     def __init__(self, series: Series) -> None:
         self._series = series
+
+    def usual(self, name: str) -> float | None:
+        """Return what nearly all runs of a task took at most in this process, in seconds, if any succeeded."""
+        return self._series.usual(name)
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""

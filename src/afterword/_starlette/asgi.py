@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .._common.context import reported_exception, run_in
 from .._common.faults import EXITS
 from .._ledger.deferred import defer, drain
+from .._ledger.ending import ending
 from .._ledger.instrumentation import ATTRIBUTE, Instrumentation
-from .._ledger.journal.journal import Journal
-from .._ledger.shutdown import flush, in_thread, let_cancelled_end
+from .._ledger.shutdown import end
 from .callbacks import finish, tell_waiting
 from .http_route import is_our_own
 from .patching import Function, MethodPatch
@@ -78,9 +78,9 @@ def calling(patch: MethodPatch, original: Function, installed: Installed) -> Fun
         kind = scope["type"]
         has_routes = instrumentation.route is not None or instrumentation.console is not None
         if kind == "lifespan":
-            await _unaccounted(
-                self, scope, receive, _telling_last(send, _started(instrumentation, scope)), original
-            )
+            _started(instrumentation, scope)
+            heard, told = _hearing_last(instrumentation, receive), _telling_last(instrumentation, send)
+            await _unaccounted(self, scope, heard, told, original)
         elif kind not in ("http", "websocket") or (has_routes and is_our_own(instrumentation, scope)):
             await _unaccounted(self, scope, receive, send, original)
         else:
@@ -121,8 +121,9 @@ async def _unaccounted(app: Starlette, scope: Scope, receive: Receive, send: Sen
     drain()
 
 
-def _started(instrumentation: Instrumentation, scope: Scope) -> Journal | None:
-    """Let the journal look for what the dead have left, while the application starts; return it."""
+def _started(instrumentation: Instrumentation, scope: Scope) -> None:
+    """Do what is to be done while the application starts: the journal looks for what the dead have left."""
+    ending.start_up()
     journal, console, on_loop = instrumentation.journal, instrumentation.console, instrumentation.on_loop
     if on_loop is not None:
         instrumentation.failsafe("watching the event loop", on_loop, instrumentation)
@@ -130,19 +131,26 @@ def _started(instrumentation: Instrumentation, scope: Scope) -> Journal | None:
         instrumentation.failsafe("starting the console", console.start_up, scope.get("root_path", ""))
     if journal is not None:
         instrumentation.failsafe("opening the journal", journal.start_up)
-    return journal
 
 
-def _telling_last(send: Send, journal: Journal | None) -> Send:
+def _hearing_last(instrumentation: Instrumentation, receive: Receive) -> Receive:
+    """Tell what has not ended when the end is heard of, if no timer has seen it coming."""
+
+    async def receive_last() -> Message:
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            instrumentation.failsafe("telling of the shutdown", ending.begin, instrumentation.on_shutdown)
+        return message
+
+    return receive_last
+
+
+def _telling_last(instrumentation: Instrumentation, send: Send) -> Send:
     """Report what is left before the server hears of the end, after which it may end the process at once."""
 
     async def send_last(message: Message) -> None:
         if message["type"] in _LAST_MESSAGES:
-            await let_cancelled_end(_concerns_us)
-            drain()
-            if journal is not None:
-                await in_thread(journal.recover)
-            await flush()
+            await end(instrumentation, _concerns_us)
         await send(message)
 
     return send_last

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from ..._common import forks
@@ -34,6 +35,9 @@ class User(Protocol):
     closed: bool
 
 
+EachTime = Callable[[], object]
+"""Called each time that a loop's timer comes back."""
+
 listeners: weakref.WeakSet[Any] = weakref.WeakSet()
 """Whoever counts lags in this process."""
 
@@ -44,7 +48,7 @@ class Watch:
     """Watches one event loop, from within."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, blockages: Blockages) -> None:
-        self.users: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.users: weakref.WeakKeyDictionary[Any, EachTime | None] = weakref.WeakKeyDictionary()
         self.thread = threading.get_ident()
         self.due = time.monotonic() + INTERVAL
         """When the timer comes back, if nothing holds the loop up."""
@@ -71,12 +75,17 @@ class Watch:
 
     def _tick(self) -> None:
         loop = self._loop()
-        if loop is None or all(user.closed for user in self.users):
+        users = [(user, each_time) for user, each_time in list(self.users.items()) if not user.closed]
+        if loop is None or not users:
             if loop is not None:
                 _watches.pop(loop, None)
             return
         with contained():
             self._count(time.monotonic() - self.due)
+        for _, each_time in users:
+            if each_time is not None:
+                with contained():
+                    each_time()
         self.due = time.monotonic() + INTERVAL
         loop.call_later(INTERVAL, self._tick)
 
@@ -90,10 +99,11 @@ class Watch:
                 listener.lagged(max(0.0, lag))
 
 
-def watch(user: User, running: Running, *, tells: bool) -> None:
+def watch(user: User, running: Running, *, tells: bool, each_time: EachTime | None = None) -> None:
     """Watch the running event loop for somebody, from now until they are closed.
 
     ``running`` returns the runs of this process that are running. ``tells``: there is a line for a blocked loop.
+    ``each_time`` is called twice a second, on the loop.
     """
     loop = asyncio._get_running_loop()  # none under trio
     if loop is None:
@@ -101,7 +111,7 @@ def watch(user: User, running: Running, *, tells: bool) -> None:
     known = _watches.get(loop)
     if known is None:
         known = _watches[loop] = Watch(loop, Blockages(running))
-    known.users.add(user)
+    known.users[user] = each_time
     known.tells |= tells
 
 

@@ -61,6 +61,11 @@ class Slot:
         """Whether there is room for it."""
         return self._file is not None
 
+    @property
+    def value(self) -> float:
+        """What it is, as this process has counted."""
+        return self._value
+
     def inc(self, amount: float = 1.0) -> None:
         """Add to it."""
         with self._book.ready():
@@ -104,6 +109,10 @@ class Times:
         """Add a value."""
         self._total.inc(value)
         self._buckets[bisect_left(_BOUNDS, value)].inc()
+
+    def counts(self) -> list[float]:
+        """Return how many values each bucket has."""
+        return [slot.value for slot in self._buckets]
 
 
 class Book:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import STARLETTE, Outcome, TaskRun
+from ..percentiles import p95
 from .numbers import Book, Times, all_or_none
 
 
@@ -70,6 +71,11 @@ class TaskSeries:
         if outcome is Outcome.FAILED:
             kind = ERROR_TYPES.admit(str(run.error_type))
             self._book.counter(semconv.FAILURES, self._name, kind, STARLETTE).inc()
+
+    def usual(self) -> float | None:
+        """Return what nearly all runs of this process that succeeded took at most, if there are any."""
+        times = self._durations.get(Outcome.SUCCEEDED)
+        return None if times is None else p95(times.counts())
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
         times = self._durations.get(outcome)

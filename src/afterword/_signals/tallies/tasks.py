@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from math import inf
 from typing import Any, Generic, TypeVar
 
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import STARLETTE, Outcome, TaskObserver, TaskRun
+from ..percentiles import p95
 from ..worker_threads import note_limiter
 
-_BOUNDS = (*semconv.BUCKETS, float("inf"))
+_BOUNDS = (*semconv.BUCKETS, inf)
 
 
 Exemplar = tuple[str, str, float, float]
@@ -102,6 +104,12 @@ class Tally:
     def running(self) -> int:
         """How many runs have started and not ended."""
         return self.started + self.never_started - sum(self.ended.values()) - self.lost
+
+    def usual(self) -> float | None:
+        """Return what nearly all runs that succeeded took at most, in seconds; ``None`` if there are none."""
+        with self.lock:
+            times = self.durations.get(Outcome.SUCCEEDED)
+            return None if times is None else p95(times.counts)
 
     def copy(self) -> Tally:
         """Return a copy in which the law holds."""
