@@ -17,7 +17,7 @@ from afterword import TaskObserver, TaskRun, instrument, uninstrument
 from dashboards import names
 from dashboards.expressions import expressions
 from tests.celery.brokers import redis_server
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_until, wait_until_async
 
 OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 SELECTOR = re.compile(r"\b((?:background_task|afterword)_\w+)\{([^}]*)\}")
@@ -73,12 +73,10 @@ def samples(tmp_path: Path) -> dict[str, set[str]]:
         async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
             for what in ("fine", "refused", "failing"):
                 await client.get(f"/{what}")
-            async with asyncio.timeout(30):  # the loop is looked at by the clock
-                while f"{names.LOOP_LAG}_count" not in (
-                    text := (await client.get("/metrics", headers=OPEN_METRICS)).text
-                ):
-                    await asyncio.sleep(0.05)
-            return text
+            await client.get("/metrics")  # without a lifespan, the loop is watched from the first scrape on
+            async with asyncio.timeout(30):
+                await wait_until_async(lambda: f"{names.LOOP_LAG}_count".encode() in generate_latest(registry))
+            return (await client.get("/metrics", headers=OPEN_METRICS)).text
 
     publish(tmp_path, registry)
     try:

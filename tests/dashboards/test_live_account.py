@@ -148,7 +148,7 @@ def _agree(scene: Scene, expression: str) -> None:
 
 
 def _agree_in_between(scene: Scene, metric: str) -> None:
-    """Hold that Prometheus says no less than the shops said before its scrape, and no more than they say after it."""
+    """Hold that Prometheus says no less than the shops before its scrape, and no more than they say after it."""
     before = scene.oracle().ask(metric)
     given: Vector = {}
 

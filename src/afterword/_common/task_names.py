@@ -25,6 +25,7 @@ class TaskOptions(NamedTuple):
 
     name: str | None = None
     run_on_request_error: bool = False
+    isolated: bool = False
 
 
 _declared: dict[str, None] = {}
@@ -166,16 +167,23 @@ def task(name: Function) -> Function: ...
 
 
 @overload
-def task(name: str | None = None, *, run_on_request_error: bool = False) -> Callable[[Function], Function]: ...
+def task(
+    name: str | None = None, *, run_on_request_error: bool = False, isolated: bool = False
+) -> Callable[[Function], Function]: ...
 
 
-def task(name: Any = None, *, run_on_request_error: bool = False) -> Any:
+def task(name: Any = None, *, run_on_request_error: bool = False, isolated: bool = False) -> Any:
     """Describe a function that you use as a background task. The decorator returns the function itself.
+
+    The two switches do something where the application is instrumented, and for FastAPI's and Starlette's tasks.
 
     Args:
         name: its name in all signals; ``module.qualname`` by default.
         run_on_request_error: if an exception ends its request, run it after the answer that is made of that,
             whatever its status, instead of dropping it.
+        isolated: if it raises, the tasks behind it run all the same. Its failure is told by all signals and to
+            ``on_task_failure``, and its exception goes no further: the server does not print it once more. Code
+            that awaits one task by itself still gets it.
 
     Raises:
         TypeError: ``name`` is not a string, or the decorated object is not callable or accepts no attributes.
@@ -189,7 +197,7 @@ def task(name: Any = None, *, run_on_request_error: bool = False) -> Any:
         if not callable(function):
             raise TypeError(f"task: a function is needed, not {function!r}")
         try:
-            declare(function, TaskOptions(name, run_on_request_error))
+            declare(function, TaskOptions(name, run_on_request_error, isolated))
         except (AttributeError, TypeError) as exc:
             raise TypeError(f"task: {function!r} takes no attributes; decorate a function around it") from exc
         return function

@@ -15,6 +15,7 @@ from .._common.context import enter_run, leave_destroyed_run, leave_run
 from .._common.faults import EXITS
 from .._common.log import log_fault
 from .._common.model import Outcome, Reason, TaskRun
+from .._common.task_names import task_options
 from .._ledger.deferred import defer, drain, nothing_deferred
 from .._ledger.instrumentation import Instrumentation
 from .._ledger.runs import has_open_runs, is_pending
@@ -98,12 +99,22 @@ class TaskExecution:
         """End the run of a function that raised."""
         if is_cancellation(exc):
             self.ledger.finish(self.run, Outcome.CANCELLED, Reason.CANCELLED, self._how_cancelled(), exc)
+        elif self.isolates(exc):
+            detail = "it raised; see the traceback. It is isolated: the tasks behind it run"
+            self.ledger.finish(self.run, Outcome.FAILED, Reason.EXCEPTION, detail, exc)
+            return
         else:
             self.ledger.finish(self.run, Outcome.FAILED, Reason.EXCEPTION, "it raised; see the traceback", exc)
         note_failure(self.batch, self.run, self.record)
         if self.behind_response and self.caller is not None:
             self.caller.task_failed = True
             self.caller.task_told = exc if self.run._logged and not self.caller.settled else None
+
+    def isolates(self, exc: BaseException) -> bool:
+        """Return whether the exception ends here, by ``@task(isolated=True)``; not where code awaits one task."""
+        if not isinstance(exc, Exception) or (self.batch is None and not self.behind_response):
+            return False
+        return task_options(getattr(self.task, "func", None)).isolated
 
     def _how_cancelled(self) -> str:
         """Describe how far the function had come. A function in a thread cannot be stopped."""
@@ -166,6 +177,8 @@ def accounting(
         except BaseException as exc:
             if _end(call, call.raised, exc):
                 await task_failed(call.run, call.record, call.caller, exc)
+            if call.isolates(exc):
+                return
             raise
         if _end(call, call.returned, result):
             await task_failed(call.run, call.record, call.caller, None)

@@ -258,6 +258,6 @@ def why_skipped(stopped_by: TaskRun | None, exc: BaseException | None = None) ->
         )
     return (
         Reason.EARLIER_TASK_FAILED,
-        f"{culprit} failed before it with {error}; a batch stops at its first error: catch it in that task, or "
-        "put this one first",
+        f"{culprit} failed before it with {error}; a batch stops at its first error: catch it in that task, "
+        "decorate that with @task(isolated=True), or put this one first",
     )
