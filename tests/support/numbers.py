@@ -97,6 +97,10 @@ class MeterAccount(Numbers):
                     labels = {k.replace(".", "_"): str(v) for k, v in (point.attributes or {}).items()}
                     yield self._prometheus_name(metric), labels, point.value
 
+    def points(self, name: str) -> list[Any]:
+        """Return the data points of one metric, by its OpenTelemetry name."""
+        return [point for metric in self._metrics() if metric.name == name for point in metric.data.data_points]
+
     def _metrics(self) -> Iterator[Any]:
         data = self.reader.get_metrics_data()
         for resource in data.resource_metrics if data is not None else ():

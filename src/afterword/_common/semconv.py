@@ -147,6 +147,12 @@ THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers w
 LOOP_LAG = Metric(
     "afterword.event_loop.lag", _SECONDS, "How late an event loop came back to its timer of half a second."
 )
+RESPONSE_DURATION = Metric(
+    "afterword.response.duration",
+    _SECONDS,
+    "Time from a request's arrival until its answer was sent, without the background work behind it.",
+    (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS),
+)
 REQUEST_ERRORS = Metric(
     "afterword.request.errors",
     _ERRORS,

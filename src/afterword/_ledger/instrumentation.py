@@ -49,6 +49,8 @@ class Settings:
     """``metrics_path`` was passed explicitly, so it is an error if the path is taken."""
     exception_messages: bool = True
     """Whether signals, journal and pages may have the texts of exceptions."""
+    response_duration: bool = False
+    """Whether the time of each answer is a metric."""
     metrics_port: int | None = None
     """Where a Celery worker's main process serves its metrics."""
 
@@ -115,6 +117,7 @@ class Instrumentation:
             "route",
             "settings",
             "stack",
+            "timed",
         ),
         "traces_requests",
     )
@@ -142,6 +145,8 @@ class Instrumentation:
         self.late: LateObserver | None = None
         """An observer that is told of nothing until it has somebody to tell."""
         self.asks_at = 0.0
+        self.timed: Callable[..., Any] | None = None
+        """Watches an answer, given its request and what sends it, where the time of each answer is a metric."""
         self.journal: Journal | None = None
         """Where its runs are written down, if they are."""
         self.traces_requests = False

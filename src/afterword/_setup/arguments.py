@@ -38,6 +38,7 @@ def checked(*, metrics_path: Any = None, path_given: bool = False, **arguments: 
         console_dependencies=_checked_dependencies(arguments["console_dependencies"]),
         path_given=path_given,
         exception_messages=_checked_messages(arguments.get("exception_messages")),
+        response_duration=_checked_switch("response_duration", arguments.get("response_duration", False)),
         metrics_port=_checked_port(arguments.get("metrics_port")),
     )
 
@@ -70,6 +71,12 @@ def _checked_path(path: Any) -> str | None:
     if not path.startswith("/"):
         raise ValueError(f"metrics_path: {path!r} must start with a slash")
     return path
+
+
+def _checked_switch(argument: str, wanted: Any) -> bool:
+    if not isinstance(wanted, bool):
+        raise TypeError(f"{argument}: True or False is needed, not {wanted!r}")
+    return wanted
 
 
 def _checked_messages(wanted: Any) -> bool:

@@ -32,6 +32,7 @@ def from_environment(**arguments: Any) -> Settings:
         "metrics": flag("AFTERWORD_METRICS", default=True),
         "logs": flag("AFTERWORD_LOGS", default=True),
         "new_trace": flag("AFTERWORD_NEW_TRACE", default=False),
+        "response_duration": flag("AFTERWORD_RESPONSE_DURATION", default=False),
         "journal": None,
         "console": None,
         "console_dependencies": (),

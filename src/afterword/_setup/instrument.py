@@ -51,6 +51,7 @@ from .environment import DEFAULT_PATH, is_disabled
 from .journal import connect, journal_of
 from .observers import join_when_set_up, prepared, signal, usual_of
 from .occupied_path import is_taken
+from .response_times import timed
 from .worker_siblings import warn_of_siblings
 
 
@@ -80,6 +81,7 @@ def instrument(
     console: str | None = None,
     console_dependencies: Iterable[Depends] = (),
     exception_messages: bool | None = None,
+    response_duration: bool = False,
     metrics_port: int | None = None,
 ) -> None:
     """Instrument every background task of a FastAPI or Starlette application, or every task of a Celery one.
@@ -117,6 +119,9 @@ def instrument(
         exception_messages: ``False`` withholds the text of every exception, and the values in its traceback, from
             all signals, the journal and the console; types, places and our own ``detail`` stay. By default what
             ``AFTERWORD_EXCEPTION_MESSAGES`` says, or ``True``. One ``False`` is enough for a whole process.
+        response_duration: the metric ``afterword.response.duration``, a histogram in seconds by method, route and
+            status: how long each answer took until it was sent, without the background work behind it. An answer
+            that breaks off is not in it.
         metrics_port: only for Celery: where the main process of a worker serves ``/metrics``; by default the port
             of ``AFTERWORD_WORKER_METRICS_PORT``, or none. A port in use is a warning.
 
@@ -135,6 +140,7 @@ def instrument(
             on_request_error=on_request_error != (),
             console=console is not None,
             console_dependencies=console_dependencies != (),
+            response_duration=response_duration is not False,
         )
     else:
         _check_app(app)
@@ -156,6 +162,7 @@ def instrument(
         console=console,
         console_dependencies=console_dependencies,
         exception_messages=exception_messages,
+        response_duration=response_duration,
         metrics_port=metrics_port,
     )
     if settings.console_dependencies and not isinstance(app, FastAPI):
@@ -202,6 +209,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
         with signal("OpenTelemetry metrics"):
             observer = prepared(otel_metrics(settings.meter_provider, oldest_ages))
             join_when_set_up(instrumentation, observer)
+        instrumentation.timed = timed if settings.response_duration else None
     if settings.metrics or settings.logs:
         instrumentation.on_loop = _watch_loop
     if settings.logs:

@@ -14,7 +14,7 @@ from .._common.model import TaskObserver
 from .._ledger.instrumentation import Instrumentation
 from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import OtelMetrics
-from .._signals.prometheus import CountsErrors, Prometheus, PrometheusFiles, Unavailable
+from .._signals.prometheus import CountsRequests, Prometheus, PrometheusFiles, Unavailable
 
 Metrics = OtelMetrics | Prometheus | PrometheusFiles
 
@@ -43,7 +43,7 @@ def join_when_set_up(instrumentation: Instrumentation, observer: TaskObserver) -
 def usual_of(observers: Iterable[TaskObserver]) -> Callable[[str], float | None]:
     """Return what says how long a task usually takes, in seconds: the metrics know, if this process has any."""
     for observer in observers:
-        if isinstance(observer, CountsErrors):
+        if isinstance(observer, CountsRequests):
             return observer.usual
     return lambda _: None
 

@@ -78,6 +78,7 @@ class OtelMetrics(TallyingObserver):
         self.publish_duration = histogram(semconv.PUBLISH_DURATION)
         self._loop_lag = histogram(semconv.LOOP_LAG)
         listeners.add(self)
+        self._response_duration = histogram(semconv.RESPONSE_DURATION)
         self.clock_skewed = counter(semconv.CLOCK_SKEWED)
         self._request_errors = counter(semconv.REQUEST_ERRORS)
         self._observer_errors = counter(semconv.OBSERVER_ERRORS)
@@ -135,18 +136,28 @@ class OtelMetrics(TallyingObserver):
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
-        attributes: dict[str, str | int] = {semconv.ERROR_TYPE: ERROR_TYPES.admit(full_name(exc))}
-        if info.method is not None:
-            attributes[semconv.HTTP_METHOD] = info.method
-        if info.route is not None:
-            attributes[semconv.HTTP_ROUTE] = ROUTES.admit(info.route)
-        if info.status is not None:
-            attributes[semconv.HTTP_STATUS] = admit_status(info.status)
-        self._request_errors.add(1, attributes)
+        error = ERROR_TYPES.admit(full_name(exc))
+        self._request_errors.add(1, {semconv.ERROR_TYPE: error, **_of_request(info, info.status)})
+
+    def answered(self, info: RequestInfo, status: int | None, seconds: float) -> None:
+        """Record how long the answer to a request took, in seconds."""
+        self._response_duration.record(seconds, _of_request(info, status))
 
     def observer_failed(self, observer: str) -> None:
         """Count an error of an observer."""
         self._observer_errors.add(1, {semconv.OBSERVER: observer})
+
+
+def _of_request(info: RequestInfo, status: int | None) -> dict[str, str | int]:
+    """Return the attributes of a request: its method, route and status, as far as they are known."""
+    attributes: dict[str, str | int] = {}
+    if info.method is not None:
+        attributes[semconv.HTTP_METHOD] = info.method
+    if info.route is not None:
+        attributes[semconv.HTTP_ROUTE] = ROUTES.admit(info.route)
+    if status is not None:
+        attributes[semconv.HTTP_STATUS] = admit_status(status)
+    return attributes
 
 
 def _observe_process(meter: Any, oldest_ages: OldestAges) -> None:

@@ -52,6 +52,7 @@ class Series:
         self._metrics: dict[semconv.Metric, Counter] = {}
         self.publishes = Times()
         self._lags = Times()
+        self._answers = Times()
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:
@@ -77,6 +78,7 @@ class Series:
         registry.register(DepthCollector())
         registry.register(HistogramCollector(semconv.PUBLISH_DURATION, self.publishes.copies))
         registry.register(HistogramCollector(semconv.LOOP_LAG, self._lags.copies))
+        registry.register(HistogramCollector(semconv.RESPONSE_DURATION, self._answers.copies))
         for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED):
             self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
@@ -102,6 +104,13 @@ class Series:
         known = self.tasks.get(name)
         return None if known is None else known.usual()
 
+    def answered(self, seconds: float, *labels: str) -> None:
+        """Count how long an answer took."""
+        if self._book is not None:
+            self._book.histogram(semconv.RESPONSE_DURATION, *labels).observe(seconds)
+        else:
+            self._answers.observe(seconds, *labels)
+
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost, or make its files agree with its journal."""
         tasks, queue_tasks = self.tasks, self.queue_tasks
@@ -121,6 +130,7 @@ class Series:
             self.queue_tasks.forget()
         self.publishes.forget()
         self._lags.forget()
+        self._answers.forget()
         if self.gauges is not None:
             self.gauges.forget()
 
@@ -200,7 +210,12 @@ def exported_by_opentelemetry(registry: CollectorRegistry) -> bool:
     return any(type(c).__module__.startswith("opentelemetry.exporter.prometheus") for c in list(collectors))
 
 
-class CountsErrors(TaskObserver):
+def _of_request(info: RequestInfo, status: int | None) -> tuple[str, str, str]:
+    """Return the labels of a request: its method, route and status."""
+    return info.method or "", ROUTES.admit(info.route or ""), "" if status is None else str(admit_status(status))
+
+
+class CountsRequests(TaskObserver):
     """What is counted in the same way in this process's memory and in files."""
 
     def __init__(self, series: Series) -> None:
@@ -212,24 +227,23 @@ class CountsErrors(TaskObserver):
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
-        self._series.count(
-            semconv.REQUEST_ERRORS,
-            info.method or "",
-            ROUTES.admit(info.route or ""),
-            "" if info.status is None else str(admit_status(info.status)),
-            ERROR_TYPES.admit(full_name(exc)),
-        )
+        error = ERROR_TYPES.admit(full_name(exc))
+        self._series.count(semconv.REQUEST_ERRORS, *_of_request(info, info.status), error)
+
+    def answered(self, info: RequestInfo, status: int | None, seconds: float) -> None:
+        """Count how long the answer to a request took, in seconds."""
+        self._series.answered(seconds, *_of_request(info, status))
 
     def observer_failed(self, observer: str) -> None:
         """Count an error of an observer."""
         self._series.count(semconv.OBSERVER_ERRORS, observer)
 
 
-class Prometheus(CountsErrors, TallyingObserver):
+class Prometheus(CountsRequests, TallyingObserver):
     """Counts every transition in a ``prometheus_client`` registry."""
 
     def __init__(self, series: Series, tallies: Tallies) -> None:
-        CountsErrors.__init__(self, series)
+        CountsRequests.__init__(self, series)
         TallyingObserver.__init__(self, tallies)
 
     def count_dead(self, dead: DeadProcess) -> None:
@@ -237,7 +251,7 @@ class Prometheus(CountsErrors, TallyingObserver):
         self._series.count_dead(dead)
 
 
-class PrometheusFiles(CountsErrors):
+class PrometheusFiles(CountsRequests):
     """Counts every transition in files, for several processes."""
 
     def __init__(self, series: Series, tasks: ProcessSeries) -> None:

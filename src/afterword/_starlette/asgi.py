@@ -215,20 +215,19 @@ def _destroyed(request: RequestState, token: RequestToken, parent: RequestState 
 
 
 def watch(request: RequestState, send: Send) -> Send:
-    """Watch what leaves the application.
-
-    If nothing lies between that changes a message, this is also what the innermost application says.
-    """
+    """Watch what leaves the application: what the innermost one says, if nothing between changes a message."""
     if request.kind != "http":
         return _watch_websocket(request, send)
-    innermost = None
+    innermost, instrumentation = None, request.instrumentation
     if request.parent is None:
-        stack, kept = getattr(request.app, "middleware_stack", None), request.instrumentation.stack
+        if instrumentation.timed is not None:
+            send = instrumentation.timed(request, send)
+        stack, kept = getattr(request.app, "middleware_stack", None), instrumentation.stack
         if kept is not None and kept[0] is stack:
             innermost = kept[1]
         else:
-            find = request.instrumentation.failsafe
-            innermost = find("looking at the middleware", _innermost, request.instrumentation, stack)
+            look = instrumentation.failsafe
+            innermost = look("looking at the middleware", _innermost, instrumentation, stack)
         request.innermost = innermost
 
     async def watched(message: Message) -> None:

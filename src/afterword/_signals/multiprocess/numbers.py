@@ -40,7 +40,7 @@ _SUMS = (semconv.PENDING, semconv.RUNNING, semconv.THREADS_BUSY, semconv.THREADS
 _GREATEST = (semconv.OLDEST_AGE, semconv.QUEUE_MESSAGES, semconv.QUEUE_OLDEST_AGE, semconv.INFO)
 _HISTOGRAMS = (
     *(semconv.WAIT, semconv.THREAD_WAIT, semconv.HELD, semconv.DURATION),
-    *(semconv.PUBLISH_DURATION, semconv.LOOP_LAG),
+    *(semconv.PUBLISH_DURATION, semconv.LOOP_LAG, semconv.RESPONSE_DURATION),
 )
 
 

@@ -9,16 +9,16 @@ from ..._common.model import QueueObserver, TaskRun
 from ..lost import DeadProcess
 from ..multiprocess.queue_series import QueueProcessSeries
 from ..process_gauges import OldestAges
-from ..prometheus import CountsErrors, Series, series_of
+from ..prometheus import CountsRequests, Series, series_of
 from ..tallies.publishes import labels_of
 from ..tallies.queues import QueueTallies, QueueTallyingObserver
 
 
-class QueuePrometheus(CountsErrors, QueueTallyingObserver):
+class QueuePrometheus(CountsRequests, QueueTallyingObserver):
     """Counts every transition in a ``prometheus_client`` registry."""
 
     def __init__(self, series: Series, tallies: QueueTallies) -> None:
-        CountsErrors.__init__(self, series)
+        CountsRequests.__init__(self, series)
         QueueTallyingObserver.__init__(self, tallies)
 
     def published(self, run: TaskRun) -> None:
@@ -36,7 +36,7 @@ class QueuePrometheus(CountsErrors, QueueTallyingObserver):
         self._series.count_dead(dead)
 
 
-class QueuePrometheusFiles(CountsErrors, QueueObserver):
+class QueuePrometheusFiles(CountsRequests, QueueObserver):
     """Counts every transition in files, for several processes."""
 
     def __init__(self, series: Series, tasks: QueueProcessSeries) -> None:
