@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from . import alerts_of_celery, names, promql, recording, rules
-from .names import ENDED, INFO, OUTCOME, OUTCOME_LOST, SCHEDULED, STARTED, STATE, TASK, Outcome
-from .parts import TASK_UID
+from . import alerts_of_celery, alerts_of_processes, names, promql, recording, rules
+from .names import ENDED, OUTCOME, OUTCOME_LOST, STATE, Outcome
 from .recording import BY_PROCESS, BY_TASK, CELERY, HERE
 from .rules import Alert
 from .wording import (
@@ -16,10 +15,8 @@ from .wording import (
     OF_TASK,
     OF_TASK_THERE,
     PERCENT,
-    THERE,
     THIS_TASK,
     TIME,
-    dashboard,
     said,
 )
 
@@ -233,52 +230,7 @@ ALERTS = (
         difference may differ from 0 for a while, but then it changes its sign.
         """,
     ),
-    Alert(
-        "AfterwordTooManyTaskNames",
-        f"""
-        sum by ({BY_PROCESS}) (
-          {promql.series(SCHEDULED, promql.equals(TASK, names.OTHER))} > 0
-          or
-          {promql.series(STARTED, promql.equals(TASK, names.OTHER), CELERY)}
-        ) > 0
-        """,
-        severity="info",
-        summary=f"{INSTANCE} has more task names than it may have",
-        description=f"""
-        {NUMBER} run(s) in {INSTANCE} of {JOB} are counted as "{names.OTHER}", since the process has reached its
-        bound on task names.
-        """,
-        dashboard=dashboard(TASK_UID, **THERE, task=names.OTHER),
-        comment="A worker of Celery's has not scheduled what it begins.",
-    ),
-    Alert(
-        "AfterwordMetricsMissing",
-        f"""
-        sum by ({BY_PROCESS}) (up == 1)
-          unless on ({BY_PROCESS}) {INFO}
-          and on (job) last_over_time({INFO}[1d])
-        """,
-        severity="warning",
-        summary=f"{INSTANCE} does not account for its background tasks",
-        description=f"""
-        Prometheus scrapes {INSTANCE} of {JOB}, but finds no metrics of Afterword there; elsewhere or earlier in
-        the same job it did.
-        """,
-        dashboard=OF_PROCESS,
-        lasting="10m",
-        comment="Only in jobs that have been seen with Afterword in the last day.",
-    ),
-    Alert(
-        "AfterwordObserverErrors",
-        f"sum by ({BY_PROCESS}, {names.OBSERVER}) {recording.first_or_increase(names.OBSERVER_ERRORS)} > 0",
-        severity="warning",
-        summary=f"The observer {_OBSERVER} raises errors",
-        description=f"""
-        {_OBSERVER} raised {NUMBER} errors in {INSTANCE} of {JOB} in the last 5 minutes; what it was told of is
-        missing where it reports to.
-        """,
-        dashboard=OF_PROCESS,
-    ),
+    *alerts_of_processes.ALERTS,
     *alerts_of_celery.ALERTS,
 )
 

@@ -50,6 +50,8 @@ LOOP_LAG = semconv.LOOP_LAG.prometheus
 REQUEST_ERRORS = _counter(semconv.REQUEST_ERRORS)
 CLOCK_SKEWED = _counter(semconv.CLOCK_SKEWED)
 OBSERVER_ERRORS = _counter(semconv.OBSERVER_ERRORS)
+PROCESS_START = semconv.PROCESS_START.prometheus
+ACCOUNT_START = semconv.ACCOUNT_START.prometheus
 INFO = semconv.INFO.prometheus
 
 # --- labels -----------------------------------------------------------------------------------------------------

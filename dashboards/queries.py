@@ -11,7 +11,18 @@ fleet, one task or all, BackgroundTasks, Celery's or both.
 from __future__ import annotations
 
 from . import names
-from .names import ENDED, ENGINE, INFO, LOST, OUTCOME, OUTCOME_LOST, PROCESS, SCHEDULED, TASK, Outcome
+from .names import (
+    ENDED,
+    ENGINE,
+    INFO,
+    LOST,
+    OUTCOME,
+    OUTCOME_LOST,
+    PROCESS,
+    SCHEDULED,
+    TASK,
+    Outcome,
+)
 from .promql import differs, equals, one_of, series, share, total
 
 SUCCEEDED = equals(OUTCOME, Outcome.SUCCEEDED)
@@ -135,10 +146,18 @@ def undone_happened() -> str:
 
 
 def process_started() -> str:
-    """Return the processes that were not there a moment ago, or have begun to count anew."""
-    born = f"{now(INFO, *PROCESS)} unless {total(select(INFO) + ' offset $__rate_interval', *PROCESS)}"
-    anew = total(f"resets({series(SCHEDULED, *_FLEET)}[$__rate_interval])", *PROCESS)
-    return f"({born}) or ({anew} > 0)"
+    """Return the processes that have begun, by the start that they tell: a gap in the scrapes is none.
+
+    Those with another start than a moment ago, those that are back with a later one, and new ones that are young
+    by their own clock.
+    """
+    start, offset = select(names.PROCESS_START), "offset $__rate_interval"
+    another = total(f"changes({start}[$__rate_interval])", *PROCESS, function="max")
+    told, told_then = total(start, *PROCESS, function="max"), total(f"{start} {offset}", *PROCESS, function="max")
+    last = total(f"last_over_time({start}[1d] {offset})", *PROCESS, function="max")
+    later = f"({told} > {last}) unless {told_then}"
+    young = f"(time() - {told} < 300) unless {last}"
+    return f"({another} > 0) or ({later}) or ({young})"
 
 
 # --- logs (LogQL) and traces (TraceQL) --------------------------------------------------------------------------

@@ -100,13 +100,13 @@ RULES = (
         or
         group by ({BY_PROCESS}) ({INFO})
           unless on ({BY_PROCESS}) last_over_time({INFO}[1d] offset 5m)
-          unless on ({BY_PROCESS}) (time() - process_start_time_seconds > 300) # seconds
+          and on ({BY_PROCESS}) (time() - {names.ACCOUNT_START} <= 300) # seconds
         """,
         """
         The instances where that is right: those that were already scraped then, where only the name is new, and
         those that are new themselves. It is wrong after a gap in the scrapes (of an instance that has been seen in
-        the last day) and in an empty Prometheus (of a process that has run for longer): their old counts are no
-        news, and must not fire every alert at once.
+        the last day) and in an empty Prometheus (of counters that have counted for longer, of several workers
+        since the first of them): their old counts are no news, and must not fire every alert at once.
         """,
     ),
     Recording(
@@ -116,7 +116,7 @@ RULES = (
         or
         group by ({BY_PROCESS}) (last_over_time({INFO}[1h]))
           unless on ({BY_PROCESS}) last_over_time({INFO}[1d] offset 1h)
-          unless on ({BY_PROCESS}) (time() - last_over_time(process_start_time_seconds[1h]) > 3600) # seconds
+          and on ({BY_PROCESS}) (time() - last_over_time({names.ACCOUNT_START}[1h]) <= 3600) # seconds
         """,
         "The same for an hour, in which an instance may also have come and gone.",
     ),
@@ -130,9 +130,10 @@ RULES = (
         f"""
         sum by ({BY_TASK}) (
           ({LOST} unless {LOST} offset 5m)
-            and on ({BY_PROCESS}) (time() - process_start_time_seconds <= 300) # seconds
+            and on ({BY_PROCESS}) (time() - {names.ACCOUNT_START} <= 300) # seconds
           or
           ({LOST} unless last_over_time({LOST}[1d] offset 5m))
+            and on ({BY_PROCESS}) last_over_time({INFO}[1d] offset 5m)
           or
           clamp_min(({LOST} unless {LOST} offset 5m) - last_over_time({LOST}[1d] offset 5m), 0)
           or
@@ -142,7 +143,7 @@ RULES = (
         """
         Those that were found in a dead process did not end; here they are one outcome more. They are found when
         something has died, so often after a gap in the scrapes: what a new process says counts, what the last day
-        has not seen, and by how much it has grown since it was last seen.
+        has not seen of an instance that it has seen, and by how much it has grown since it was last seen.
         """,
         labels={OUTCOME: OUTCOME_LOST},
     ),

@@ -181,7 +181,7 @@ CASES = (
     Case(
         "lost with a worker, firing: the next one, at another address, found it",
         {
-            series("process_start_time_seconds", instance="w:2"): "600x60",
+            series(names.ACCOUNT_START, instance="w:2"): "600x60",
             series(names.INFO, instance="w:2", **{names.VERSION: "1"}): "_x10 1x50",
             of_task(LOST, engine=CELERY, instance="w:1"): "0x9 stale",
             of_task(LOST, engine=CELERY, instance="w:2"): "_x10 2x50",
@@ -199,7 +199,7 @@ CASES = (
         "lost with a worker, firing: after a gap, at the address of a worker that was there before",
         {
             INFO: "1x10 stale _x20 1x80",
-            series("process_start_time_seconds"): "0x10 stale _x20 1900x80",
+            series(names.ACCOUNT_START): "0x10 stale _x20 1900x80",
             of_task(LOST, engine=CELERY): "2x10 stale _x20 2x80",
             of_task(LOST, AUDIT, CELERY): "0x10 stale _x20 3x80",
         },

@@ -1,5 +1,6 @@
 """What becomes of tasks: each alert in a firing and a quiet case."""
 
+from dashboards import names
 from dashboards.names import LOST, Outcome
 
 from .prometheus_cases import INFO, OBSERVER_ERRORS, Case, ended, fired, of_task, quiet, series
@@ -47,7 +48,7 @@ CASES = (
     Case(
         "never ran, firing: the first scrape of a new process",
         {
-            series("process_start_time_seconds"): "0x120",
+            series(names.ACCOUNT_START): "0x120",
             ended(Outcome.ABANDONED): "1x120",
         },
         {
@@ -125,14 +126,17 @@ CASES = (
         },
     ),
     Case(
-        "never ran, quiet: old counts, in an empty Prometheus",
+        "never ran and lost, quiet: old counts of workers, the last of which is new, in an empty Prometheus",
         {
-            series("process_start_time_seconds"): "-86400x120",
+            series(names.ACCOUNT_START): "-86400x120",
+            series(names.PROCESS_START): "-30x120",
             ended(Outcome.DROPPED): "7x120",
+            of_task(LOST): "7x120",
             OBSERVER_ERRORS: "7x120",
         },
         {
             "AfterwordTaskNeverRan": quiet(0, 3, 10),
+            "AfterwordTaskLost": quiet(0, 3, 10),
             "AfterwordObserverErrors": quiet(3),
         },
     ),

@@ -1,5 +1,7 @@
 """The law over all of Celery's processes: what is recorded of it while workers come and go."""
 
+import re
+
 from dashboards import names
 from dashboards.names import CELERY, ENGINE, LOST, PENDING, QUEUE_MESSAGES, RUNNING, SCHEDULED, TASK, Outcome
 from dashboards.promql import equals
@@ -18,8 +20,13 @@ def left(value: float) -> dict[str, float]:
 
 
 def info(instance: str, values: str) -> dict[str, str]:
-    """Return that a process is there."""
-    return {series(names.INFO, instance=instance, **{names.VERSION: "1"}): values}
+    """Return that a process is there, which began with its first scrape."""
+    missing = re.match(r"_x(\d+)", values)
+    start = 60 * int(missing[1]) if missing else 0
+    return {
+        series(names.INFO, instance=instance, **{names.VERSION: "1"}): values,
+        series(names.ACCOUNT_START, instance=instance): values.replace("1x", f"{start}x"),
+    }
 
 
 def at(metric: str, instance: str, values: str) -> dict[str, str]:
@@ -34,7 +41,8 @@ def succeeded(instance: str, values: str) -> dict[str, str]:
 
 def published(values: str) -> dict[str, str]:
     """Return how many are scheduled by a process that runs none of them."""
-    return {**at(SCHEDULED, "a:80", values), **at(PENDING, "a:80", "0x240"), **at(RUNNING, "a:80", "0x240")}
+    none = {**at(PENDING, "a:80", "0x240"), **at(RUNNING, "a:80", "0x240")}
+    return {**info("a:80", "1x240"), **at(SCHEDULED, "a:80", values), **none}
 
 
 def worker(instance: str, running: str, ends: str, lost: str) -> dict[str, str]:

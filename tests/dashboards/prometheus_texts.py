@@ -126,6 +126,14 @@ TEXTS = {
         "the same job it did.",
         _OF_PROCESS,
     ),
+    "AfterwordNoAnswer": Text(
+        "critical",
+        {"instance": "{instance}"},
+        "{instance} does not answer, or not always",
+        "{instance} of shop answered {value} of the scrapes in the last 10 minutes. Of the rest of the time no "
+        "other alert can know: its event loop was blocked, it was overloaded, or it was not there.",
+        _OF_PROCESS,
+    ),
     "AfterwordObserverErrors": Text(
         "warning",
         {"instance": "{instance}", OBSERVER: "{observer}"},

@@ -34,6 +34,7 @@ SITUATIONS = {
     ("neglected", "AfterwordTooManyTaskNames"): "there are more tasks than the process may name",
     ("neglected", "AfterwordObserverErrors"): "an observer of the user's raises",
     ("neglected", "AfterwordMetricsMissing"): "an instance of the job serves metrics, but not ours",
+    ("gone", "AfterwordNoAnswer"): "a process is killed, and nobody starts it again",
     ("filtered", "AfterwordAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
     ("workers", "AfterwordTaskCancelled"): "a deploy replaces the workers while mails are sent",
     ("workers", "AfterwordTaskLost"): "workers are killed with their tasks",
@@ -52,6 +53,7 @@ CONSEQUENCES = {
     ("workers", "AfterwordTaskStuck"),
     ("workers", "AfterwordTaskStoppedSucceeding"),
     ("workers", "AfterwordBacklogGrowing"),
+    *((job, "AfterwordNoAnswer") for job in ("workers", "celery", "blocked", "starved")),
 }
 """What may come with a situation, though it is not what the situation is for."""
 
@@ -159,5 +161,5 @@ def test_what_celery_is_in_trouble_with_is_named(watch: Watch):
             assert ("redis", "nobody") in {
                 (one["messaging_system"], one["messaging_destination_name"]) for one in labels
             }
-        elif job == "celery" and not alert.startswith("AfterwordQueueG"):
+        elif job == "celery" and alert not in ("AfterwordQueueGrowing", "AfterwordNoAnswer"):
             assert {one["background_task_engine"] for one in labels} == {"celery"}, alert

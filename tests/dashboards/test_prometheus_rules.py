@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,10 +19,11 @@ from . import (
     prometheus_cases_of_celery,
     prometheus_cases_of_ends,
     prometheus_cases_of_numbers,
+    prometheus_cases_of_restarts,
     prometheus_cases_of_the_law,
     prometheus_cases_of_waits,
 )
-from .prometheus_cases import document
+from .prometheus_cases import Case, document
 from .prometheus_rules import RUNBOOK, alerts, load, shorten
 
 ALERTS = alerts()
@@ -31,6 +33,7 @@ CASES = (
     *prometheus_cases_of_numbers.CASES,
     *prometheus_cases_of_celery.CASES,
     *prometheus_cases_of_the_law.CASES,
+    *prometheus_cases_of_restarts.CASES,
 )
 
 
@@ -61,10 +64,27 @@ def test_the_unit_tests_of_the_rules_pass(tmp_path: Path):
     assert "SUCCESS" in promtool("test", "rules", tests)
 
 
+def _always(case: Case) -> bool:
+    return True
+
+
+def _restarts(case: Case) -> bool:
+    """Tell whether a process has another start than before."""
+    starts = (values for name, values in case.series.items() if name.startswith(names.PROCESS_START))
+    return any(len(set(re.findall(r"-?\d+(?=x)", values))) > 1 for values in starts)
+
+
+def _gap(case: Case) -> bool:
+    """Tell whether a process was not scraped for a while."""
+    told = (values for name, values in case.series.items() if name.startswith(names.INFO))
+    return any(re.search(r"stale _x\d+ 1x", values) for values in told)
+
+
+@pytest.mark.parametrize("happens", [_always, _restarts, _gap], ids=["", "a restart", "a gap"])
 @pytest.mark.parametrize("alert", ALERTS)
-def test_every_alert_has_a_firing_and_a_quiet_case(alert: str):
-    """The unit tests have a case where the alert fires, and one where it never does."""
-    looked = [case.expected[alert].values() for case in CASES if alert in case.expected]
+def test_every_alert_has_a_firing_and_a_quiet_case(alert: str, happens: Callable[[Case], bool]):
+    """The unit tests have a case where the alert fires and one where it never does; with a restart, with a gap."""
+    looked = [case.expected[alert].values() for case in CASES if alert in case.expected and happens(case)]
     assert any(any(moments) for moments in looked)
     assert any(not any(moments) for moments in looked)
 
@@ -97,7 +117,7 @@ def test_links_name_dashboards_and_variables_that_exist(alert: str):
 
 
 def test_every_metric_that_the_rules_name_exists():
-    """The rules read our own metrics, `up` and the age of the process; and nothing is misspelt."""
+    """The rules read our own metrics and `up`, and nothing is misspelt."""
     ours = {
         metric.prometheus + suffix for metric in names.METRICS for suffix in ("", "_total", "_bucket", "_count")
     }
@@ -108,7 +128,7 @@ def test_every_metric_that_the_rules_name_exists():
                 re.findall(r"\b[a-z_:]*(?:background_task|afterword|process|job)_[a-z0-9_:]*", rule["expr"])
             )
             labels = {label for metric in names.METRICS for label in metric.labels}
-            assert named - labels <= ours | recorded | {"process_start_time_seconds"}
+            assert named - labels <= ours | recorded
 
 
 def test_shortening_changes_durations_and_nothing_else():

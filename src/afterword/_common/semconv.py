@@ -160,6 +160,12 @@ REQUEST_ERRORS = Metric(
     (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, ERROR_TYPE),
 )
 OBSERVER_ERRORS = Metric("afterword.observer.errors", _ERRORS, "Errors of observers.", (OBSERVER,))
+PROCESS_START = Metric(
+    "afterword.process.start_time", _SECONDS, "When a process last began to count, in seconds since the epoch."
+)
+ACCOUNT_START = Metric(
+    "afterword.account.start_time", _SECONDS, "Since when the counters have counted, in seconds since the epoch."
+)
 INFO = Metric("afterword.info", "", "Afterword is accounting for this process.", (VERSION,))
 
 # From a cache write to a long export: 5 ms to 10 min. Both SDKs expect floats.

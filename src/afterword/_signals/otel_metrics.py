@@ -6,6 +6,7 @@ costs more than all the rest. Histograms are recorded as values occur.
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -70,7 +71,8 @@ class OtelMetrics(TallyingObserver):
         observe(meter.create_observable_counter, semconv.LOST, lambda t: [(t.lost, {})])
         observe(meter.create_observable_up_down_counter, semconv.PENDING, lambda t: [(t.pending, {})])
         observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
-        _observe_process(meter, oldest_ages)
+        self._start = time.time()
+        _observe_process(meter, oldest_ages, lambda: self._start)
         self.duration = histogram(semconv.DURATION)
         self.wait = histogram(semconv.WAIT)
         self._thread_wait = histogram(semconv.THREAD_WAIT)
@@ -106,6 +108,7 @@ class OtelMetrics(TallyingObserver):
 
     def forget(self) -> None:
         """In a forked child, leave the parent's runs to the parent."""
+        self._start = time.time()
         for tallies in self._all:
             tallies.forget()
 
@@ -160,8 +163,8 @@ def _of_request(info: RequestInfo, status: int | None) -> dict[str, str | int]:
     return attributes
 
 
-def _observe_process(meter: Any, oldest_ages: OldestAges) -> None:
-    """Create the gauges of the process: the oldest runs, the worker threads, the version."""
+def _observe_process(meter: Any, oldest_ages: OldestAges, start: Callable[[], float]) -> None:
+    """Create the gauges of the process: the oldest runs, the worker threads, its start, the version."""
 
     def gauge(metric: semconv.Metric, read: Callable[[], list[Observation]]) -> None:
         meter.create_observable_gauge(metric.name, [lambda _: read()], metric.unit, metric.help)
@@ -188,6 +191,8 @@ def _observe_process(meter: Any, oldest_ages: OldestAges) -> None:
     gauge(semconv.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])
     gauge(semconv.THREADS_LIMIT, lambda: [Observation(worker_threads().limit)])
     gauge(semconv.THREADS_WAITING, lambda: [Observation(worker_threads().waiting)])
+    gauge(semconv.PROCESS_START, lambda: [Observation(start())])
+    gauge(semconv.ACCOUNT_START, lambda: [Observation(start())])
     gauge(semconv.INFO, lambda: [Observation(1, {semconv.VERSION: __version__})])
 
 

@@ -1,4 +1,4 @@
-"""Momentary values: the ages of the oldest runs, and the use of the worker threads.
+"""Momentary values: the ages of the oldest runs, the use of the worker threads, and since when there are any.
 
 In a single process they are read when Prometheus scrapes. With several processes only one answers a scrape, so
 each process writes its values to shared files every second.
@@ -26,6 +26,7 @@ OldestAges = Callable[[], Iterable[tuple[str, str, float]]]
 _REFRESH_SECONDS = 1.0
 _sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", default=None)
 _THREADS = (semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
+_STARTS = (semconv.PROCESS_START, semconv.ACCOUNT_START)
 
 
 def sample() -> None:
@@ -38,10 +39,11 @@ class GaugeCollector(Collector):
 
     def __init__(self, oldest_ages: OldestAges) -> None:
         self._oldest_ages = oldest_ages
+        self._start = time.time()
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that a second registration is an error."""
-        return [_family(metric) for metric in (semconv.OLDEST_AGE, *_THREADS)]
+        return [_family(metric) for metric in (semconv.OLDEST_AGE, *_THREADS, *_STARTS)]
 
     def collect(self) -> Iterable[Metric]:
         """Return the families with their current values."""
@@ -51,7 +53,14 @@ class GaugeCollector(Collector):
         threads = [_family(metric) for metric in _THREADS]
         for family, value in zip(threads, _sampled.get() or worker_threads(), strict=True):
             family.add_metric([], value)
-        return [ages, *threads]
+        starts = [_family(metric) for metric in _STARTS]  # with a single process, both are one moment
+        for family in starts:
+            family.add_metric([], self._start)
+        return [ages, *threads, *starts]
+
+    def forget(self) -> None:
+        """In a forked child, count from now on."""
+        self._start = time.time()
 
 
 def _family(metric: semconv.Metric) -> GaugeMetricFamily:
@@ -66,6 +75,9 @@ class GaugeWriter:
         self._book = book
         self._threads = [book.gauge(metric) for metric in _THREADS]
         self._started = False
+        self._start = time.time()
+        self._said = False
+        self.say_start()
 
     def start(self) -> None:
         """Start the thread of this process, unless it is running."""
@@ -73,8 +85,16 @@ class GaugeWriter:
             self._started = True
             threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
 
+    def say_start(self) -> None:
+        """Write when this process began, once. A forked child gets its files with its first number."""
+        if not self._said:
+            self._said = True
+            self._book.gauge(semconv.PROCESS_START).set(self._start)
+            self._book.gauge(semconv.ACCOUNT_START).set_first(self._start)
+
     def refresh(self) -> None:
         """Write the current values."""
+        self.say_start()
         for state, engine, age in self._oldest_ages():
             self._book.gauge(semconv.OLDEST_AGE, state, engine).set(age)
         depths.write(self._book)
@@ -82,8 +102,9 @@ class GaugeWriter:
             gauge.set(value)
 
     def forget(self) -> None:
-        """In a forked child, leave the thread to the parent."""
-        self._started = False
+        """In a forked child, leave the thread to the parent, and begin anew."""
+        self._started = self._said = False
+        self._start = time.time()
 
     def _run(self) -> None:
         told = False

@@ -46,6 +46,7 @@ class Series:
     tasks: Tallies | ProcessSeries
     queue_tasks: QueueTallies | QueueProcessSeries
     gauges: GaugeWriter | None = None
+    _read: GaugeCollector | None = None
 
     def __init__(self, registry: CollectorRegistry, oldest_ages: OldestAges) -> None:
         self._oldest_ages = oldest_ages
@@ -74,7 +75,8 @@ class Series:
         self.tasks = Tallies(timed=True)
         self.queue_tasks = QueueTallies(timed=True)
         registry.register(TallyCollector(self.tasks, self.queue_tasks))
-        registry.register(GaugeCollector(self._oldest_ages))
+        self._read = GaugeCollector(self._oldest_ages)
+        registry.register(self._read)
         registry.register(DepthCollector())
         registry.register(HistogramCollector(semconv.PUBLISH_DURATION, self.publishes.copies))
         registry.register(HistogramCollector(semconv.LOOP_LAG, self._lags.copies))
@@ -96,6 +98,8 @@ class Series:
         """Count how late an event loop of this process was."""
         if self._book is not None:
             self._book.histogram(semconv.LOOP_LAG).observe(seconds)
+            if self.gauges is not None:
+                self.gauges.say_start()  # of a forked child, before its first task
         else:
             self._lags.observe(seconds)
 
@@ -131,8 +135,9 @@ class Series:
         self.publishes.forget()
         self._lags.forget()
         self._answers.forget()
-        if self.gauges is not None:
-            self.gauges.forget()
+        for gauges in (self.gauges, self._read):
+            if gauges is not None:
+                gauges.forget()
 
 
 class _Staging(CollectorRegistry):

@@ -22,6 +22,7 @@ from .shared_file import (
     COUNTER,
     HISTOGRAM,
     KINDS,
+    LEAST,
     LIVE_MAX,
     LIVE_SUM,
     TOTAL,
@@ -37,7 +38,9 @@ _COUNTERS = (
     *(semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
 )
 _SUMS = (semconv.PENDING, semconv.RUNNING, semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
-_GREATEST = (semconv.OLDEST_AGE, semconv.QUEUE_MESSAGES, semconv.QUEUE_OLDEST_AGE, semconv.INFO)
+_QUEUES = (semconv.QUEUE_MESSAGES, semconv.QUEUE_OLDEST_AGE)
+_GREATEST = (semconv.OLDEST_AGE, *_QUEUES, semconv.PROCESS_START, semconv.INFO)
+_LEAST = (semconv.ACCOUNT_START,)
 _HISTOGRAMS = (
     *(semconv.WAIT, semconv.THREAD_WAIT, semconv.HELD, semconv.DURATION),
     *(semconv.PUBLISH_DURATION, semconv.LOOP_LAG, semconv.RESPONSE_DURATION),
@@ -83,6 +86,12 @@ class Slot:
             if self._file is not None:
                 self._value = value
                 self._file.write_value(self._key, value, 0.0)
+
+    def set_first(self, value: float) -> None:
+        """Set it to a value, unless it has one of an earlier process with this pid."""
+        with self._book.ready():
+            if not self._value:
+                self.set(value)
 
     def bind(self, files: dict[str, SharedFile]) -> None:
         """Find or create its place in the files of this process; raises ``OSError`` if the disk is full."""
@@ -209,8 +218,9 @@ class Book:
         return self.slot(COUNTER, metric, TOTAL, values)
 
     def gauge(self, metric: semconv.Metric, *values: str) -> Slot:
-        """Return the place of a gauge, which is removed with its process."""
-        return self.slot(LIVE_MAX if metric in _GREATEST else LIVE_SUM, metric, "", values)
+        """Return the place of a gauge; it is removed with its process, unless it is about the counters."""
+        kind = LEAST if metric in _LEAST else LIVE_MAX if metric in _GREATEST else LIVE_SUM
+        return self.slot(kind, metric, "", values)
 
     def histogram(self, metric: semconv.Metric, *values: str) -> Times:
         """Return the places of a histogram; all of them count, or none."""
@@ -263,7 +273,7 @@ class OwnNumbers(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that a second registration is an error."""
-        kinds = (("counter", _COUNTERS), ("gauge", (*_SUMS, *_GREATEST)), ("histogram", _HISTOGRAMS))
+        kinds = (("counter", _COUNTERS), ("gauge", (*_SUMS, *_GREATEST, *_LEAST)), ("histogram", _HISTOGRAMS))
         return [Metric(metric.prometheus, metric.help, kind) for kind, metrics in kinds for metric in metrics]
 
     def collect(self) -> Iterable[Metric]:

@@ -21,8 +21,10 @@ from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from ..._common import semconv
 
 LIVE_SUM, LIVE_MAX = "gauge_livesum", "gauge_livemax"
+LEAST = "gauge_min"
+"""Of this kind, the file outlives its process, as the counters' does."""
 COUNTER, HISTOGRAM = "counter", "histogram"
-KINDS = (LIVE_SUM, LIVE_MAX, COUNTER, HISTOGRAM)
+KINDS = (LIVE_SUM, LIVE_MAX, COUNTER, HISTOGRAM, LEAST)
 """The kinds of files, in the order of their creation: a process with counters also has a gauge."""
 
 TOTAL = "_total"
