@@ -5,6 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 NEWEST := .venv
 OLDEST := .venv-oldest
+DOCS := .venv-docs
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 export SOAK_MINUTES
@@ -13,7 +14,7 @@ TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/te
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo demo-celery matrix mutation prometheus dashboards quick screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
+.PHONY: bench check coverage debian demo demo-celery docs matrix mutation prometheus dashboards quick screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -88,6 +89,9 @@ screenshots: debian $(NEWEST)/test.stamp  ## take docs/images/console-*.png of t
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build
 
+docs: $(DOCS)/docs.stamp  ## make the site of the documentation, in .build/docs/site; a warning is an error
+	@$(DOCS)/bin/python -m docs.site
+
 # the half of lint that takes seconds, as mypy remembers what has not changed
 check: $(NEWEST)/lint.stamp
 	$(NEWEST)/bin/ruff check .
@@ -106,7 +110,7 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff format .
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-oldest .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
+	rm -rf .venv .venv-oldest .venv-docs .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
 # The tests start a real Prometheus, Redis and RabbitMQ, look at the console in a browser, and check types with node.
 debian:
@@ -138,6 +142,10 @@ $(NEWEST)/lint.stamp: $(NEWEST)/test.stamp
 
 $(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
 	$(NEWEST)/bin/pip install -q -e . --group test --group demo --group dashboards
+	@touch $@
+
+$(DOCS)/docs.stamp: $(DOCS)/python.stamp pyproject.toml
+	$(DOCS)/bin/pip install -q --group docs
 	@touch $@
 
 $(NEWEST)/mutation.stamp: $(NEWEST)/test.stamp

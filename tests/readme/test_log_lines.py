@@ -1,14 +1,14 @@
-"""What the README says of where log lines are seen: with plain uvicorn, and with each of the two ways it names."""
+"""What the first pages say of where log lines are seen: with plain uvicorn, and with each of two ways."""
 
 import re
-from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT
 from tests.support.interpreter import run_fresh
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-[BASIC_CONFIG] = re.findall(r"^logging\.basicConfig\(.*\)$", README, re.MULTILINE)
+PAGE = (ROOT / "docs" / "getting-started.md").read_text()
+[BASIC_CONFIG] = re.findall(r"^logging\.basicConfig\(.*\)$", PAGE, re.MULTILINE)
 
 SERVED = """
 import logging
@@ -51,7 +51,7 @@ def test_plain_uvicorn_shows_no_success_and_bare_warnings():
 
 @pytest.mark.parametrize("setting", [BASIC_CONFIG, 'afterword.configure("orders")'], ids=["logging", "configure"])
 def test_each_way_shows_every_line_with_time_and_level(setting: str):
-    """What the README puts in place of it shows both lines, with time and level."""
+    """What the page puts in place of it shows both lines, with time and level."""
     seen = lines(setting)
     assert list(seen) == ["succeeded", "dropped"]
     for line, level in zip(seen.values(), ("info", "warning"), strict=True):

@@ -1,4 +1,4 @@
-"""What the README and the pages for production and for Celery show is run, and does what they say."""
+"""What the README and the pages of the documentation show is run, and does what they say."""
 
 import itertools
 import json
@@ -12,7 +12,14 @@ import pytest
 
 from tests.support import ROOT
 
-PAGES = ("README.md", "docs/before-production.md", "docs/celery.md")
+PAGES = [
+    "README.md",
+    *sorted(
+        page.relative_to(ROOT).as_posix()
+        for page in (ROOT / "docs").rglob("*.md")
+        if "```python" in page.read_text()
+    ),
+]
 BLOCK = re.compile(r"(?:<!-- (?P<visit>.*?) -->\n)?```python\n(?P<code>.*?)```", re.DOTALL)
 
 
@@ -64,7 +71,12 @@ def _blocks(page: str) -> list[Block]:
 def test_every_block_is_found(page: str):
     """A page has as many Python blocks as are run here."""
     found = [block for block in blocks() if block.page == page]
-    assert len(found) == (ROOT / page).read_text().count("```python") > 1
+    assert len(found) == (ROOT / page).read_text().count("```python") > 0
+
+
+def quick_start() -> str:
+    """Return the README's first block, which its reader saves as ``main.py``."""
+    return next(block.code for block in blocks() if block.page == "README.md")
 
 
 def by_line(*, tests: bool) -> pytest.MarkDecorator:
@@ -81,7 +93,7 @@ def test_block(block: Block, tmp_path: Path):
     command = [sys.executable, "-W", "error", "-m", "tests.readme.run_block", str(file), *block.request]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"status": ')))
     assert told == {"status": block.status, "outcomes": block.outcomes}
 
 
@@ -90,6 +102,7 @@ def test_test_file(block: Block, tmp_path: Path):
     """A block of tests passes under a pytest of its own, with our plugin and the README's rule for a suite."""
     [conftest] = [other for other in blocks() if other.is_conftest]
     (tmp_path / "conftest.py").write_text(conftest.code)
+    (tmp_path / "main.py").write_text(quick_start())
     (tmp_path / "test_block.py").write_text(block.code)
     plugin = ("-p", "no:afterword", "-p", "_afterword_pytest")  # by its module, whatever the entry points say
     command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "."]
@@ -98,10 +111,11 @@ def test_test_file(block: Block, tmp_path: Path):
     assert f"{block.passed} passed" in done.stdout.splitlines()[-1]
 
 
-def test_the_readmes_figures_are_the_benchmarks():
-    """The README's table of costs is from the benchmark's last run that was committed, to two digits."""
+@pytest.mark.parametrize("page", ["README.md", "docs/performance.md"])
+def test_the_figures_are_the_benchmarks(page: str):
+    """A page's table of costs is from the benchmark's last run that was committed, to two digits."""
     measured = {row[0]: row[3] for row in table("tests/benchmarks/results.md", "goal")}
-    told = table("README.md", "what")
+    told = table(page, "what")
     assert len(told) == 3
     assert told == [[what, f"{float(measured[f'instructions: {what}']):.2f}"] for what, _ in told]
 

@@ -45,8 +45,9 @@ def printed(configuration: str, folder: Path) -> str:
 
 
 def test_the_configurations_are_found():
-    """The README has one, and the page for production two."""
-    assert [block.page for block in CONFIGURING] == ["README.md", *["docs/before-production.md"] * 2]
+    """The page for production has two, and the page on log lines one."""
+    pages = ["docs/how-to/before-production.md"] * 2 + ["docs/how-to/your-own-logs.md"]
+    assert [block.page for block in CONFIGURING] == pages
 
 
 @pytest.mark.parametrize("block", CONFIGURING, ids=lambda block: f"{block.page} line {block.line}")
