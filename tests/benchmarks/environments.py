@@ -13,7 +13,7 @@ from tests.benchmarks.processes import ROOT
 
 BUILD = ROOT / ".build" / "bench"
 
-# The versions that the README's table compares.
+# The versions that docs/comparison.md compares.
 PEERS: dict[str, list[str]] = {
     "native": ["opentelemetry-sdk=={opentelemetry-sdk}"],
     "contrib": [

@@ -16,7 +16,7 @@ from tests.unit.conftest import Kept
 
 
 def with_context(stage: InProcessStage) -> None:
-    """Configure structlog as the README says."""
+    """Configure structlog as the page on log lines says."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, add_context, stage.accounts.lines],
         cache_logger_on_first_use=False,
