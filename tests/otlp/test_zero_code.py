@@ -81,7 +81,7 @@ def test_the_signals_of_afterword(setting, spans: bool, metrics: bool, http_rece
 
 
 def test_the_other_settings(http_receiver: Receiver, tmp_path: Path):
-    """`AFTERWORD_METRICS_PATH`, `AFTERWORD_NEW_TRACE` and `AFTERWORD_LOGS` do as the page on the environment says."""
+    """`AFTERWORD_METRICS_PATH`, `AFTERWORD_NEW_TRACE` and `AFTERWORD_LOGS` do as the environment page says."""
     settings = {
         "AFTERWORD_METRICS_PATH": "/numbers",
         "AFTERWORD_LOGS": "false",
