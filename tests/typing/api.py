@@ -106,7 +106,7 @@ async def send_mail(order: int) -> str:
     return str(order)
 
 
-@afterword.task(name="audit", run_on_request_error=True)
+@afterword.task(name="audit", run_on_request_error=True, slow_after=2.5)
 def write_audit(order: int) -> None: ...
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from math import inf
 from types import FunctionType
 from typing import Any, Final, NamedTuple, TypeVar, overload
 
@@ -26,16 +27,28 @@ class TaskOptions(NamedTuple):
     name: str | None = None
     run_on_request_error: bool = False
     isolated: bool = False
+    slow_after: float | None = None
 
 
 _declared: dict[str, None] = {}
+_slow_after: dict[str, float] = {}
+
+
+def slow_after() -> dict[str, float]:
+    """Return the seconds after which a run is slow, by the full name of its function; of those that said so."""
+    return _slow_after
 
 
 def declare(func: Callable[..., Any], options: TaskOptions) -> None:
     """Store options on a function; raises ``AttributeError`` or ``TypeError`` if it accepts no attributes."""
     setattr(func, _OPTIONS, options)
+    function = function_name(func)
+    if options.slow_after is None:
+        _slow_after.pop(function, None)
+    elif len(_slow_after) < TASK_NAMES.limit:
+        _slow_after[function] = options.slow_after
     if len(_declared) < TASK_NAMES.limit:
-        _declared[options.name or function_name(func)] = None
+        _declared[options.name or function] = None
 
 
 def declared() -> list[str]:
@@ -168,14 +181,24 @@ def task(name: Function) -> Function: ...
 
 @overload
 def task(
-    name: str | None = None, *, run_on_request_error: bool = False, isolated: bool = False
+    name: str | None = None,
+    *,
+    run_on_request_error: bool = False,
+    isolated: bool = False,
+    slow_after: float | None = None,
 ) -> Callable[[Function], Function]: ...
 
 
-def task(name: Any = None, *, run_on_request_error: bool = False, isolated: bool = False) -> Any:
+def task(
+    name: Any = None,
+    *,
+    run_on_request_error: bool = False,
+    isolated: bool = False,
+    slow_after: float | None = None,
+) -> Any:
     """Describe a function that you use as a background task. The decorator returns the function itself.
 
-    The two switches do something where the application is instrumented, and for FastAPI's and Starlette's tasks.
+    The switches do something where the application is instrumented, and for FastAPI's and Starlette's tasks.
 
     Args:
         name: its name in all signals; ``module.qualname`` by default.
@@ -184,20 +207,29 @@ def task(name: Any = None, *, run_on_request_error: bool = False, isolated: bool
         isolated: if it raises, the tasks behind it run all the same. Its failure is told by all signals and to
             ``on_task_failure``, and its exception goes no further: the server does not print it once more. Code
             that awaits one task by itself still gets it.
+        slow_after: if it runs for longer than so many seconds, a warning says so once, while it goes on, and where
+            it stands (``background_task.slow``). Looked at twice a second, on asyncio. By default nobody looks.
 
     Raises:
-        TypeError: ``name`` is not a string, or the decorated object is not callable or accepts no attributes.
+        TypeError: ``name`` is not a string, ``slow_after`` is no number, or the decorated object is not callable
+            or accepts no attributes.
+        ValueError: ``slow_after`` is not above 0, or infinite.
     """
     if callable(name):
         return task()(name)
     if name is not None and not isinstance(name, str):
         raise TypeError(f"name: a string is needed, not {name!r}")
+    if slow_after is not None:
+        if isinstance(slow_after, bool) or not isinstance(slow_after, int | float):
+            raise TypeError(f"slow_after: a number of seconds is needed, not {slow_after!r}")
+        if not 0 < slow_after < inf:
+            raise ValueError(f"slow_after: a number of seconds above 0 is needed, not {slow_after!r}")
 
     def describe(function: Function) -> Function:
         if not callable(function):
             raise TypeError(f"task: a function is needed, not {function!r}")
         try:
-            declare(function, TaskOptions(name, run_on_request_error, isolated))
+            declare(function, TaskOptions(name, run_on_request_error, isolated, slow_after))
         except (AttributeError, TypeError) as exc:
             raise TypeError(f"task: {function!r} takes no attributes; decorate a function around it") from exc
         return function

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from functools import partial
 from typing import Final
 
 from fastapi import FastAPI
@@ -17,7 +16,6 @@ from starlette.applications import Starlette
 from .._common import semconv
 from .._common.log import emit, once
 from .._common.model import TaskObserver
-from .._ledger.ending import ending
 from .._ledger.instrumentation import (
     Instrumentation,
     Settings,
@@ -28,9 +26,8 @@ from .._ledger.instrumentation import (
 from .._ledger.journal.journal import Journal
 from .._ledger.journal.observers import with_journal
 from .._ledger.recent import RecentRuns
-from .._ledger.runs import Ledger, oldest_ages, running
+from .._ledger.runs import Ledger, oldest_ages
 from .._signals.logs import Logs
-from .._signals.loop.lag import watch
 from .._signals.meanwhile.shutdown import ShutdownLines
 from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import (
@@ -49,7 +46,7 @@ from .arguments import checked, refuse
 from .celery_application import CeleryApplication, celery_is_asked_for
 from .environment import DEFAULT_PATH, is_disabled
 from .journal import connect, journal_of
-from .observers import join_when_set_up, prepared, signal, usual_of
+from .observers import join_when_set_up, prepared, signal, usual_of, watch_loop
 from .occupied_path import is_taken
 from .response_times import timed
 from .worker_siblings import warn_of_siblings
@@ -211,7 +208,7 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
             join_when_set_up(instrumentation, observer)
         instrumentation.timed = timed if settings.response_duration else None
     if settings.metrics or settings.logs:
-        instrumentation.on_loop = _watch_loop
+        instrumentation.on_loop = watch_loop
     if settings.logs:
         instrumentation.on_shutdown = ShutdownLines(usual_of(instrumentation.ledger.observers))
     if journal is not None:
@@ -285,13 +282,6 @@ def _observers(settings: Settings, journal: Journal | None, recent: RecentRuns |
     if journal is not None:
         return with_journal(journal, traces, others)
     return [*traces, *others] if recent is None else [*traces, recent, *others]
-
-
-def _watch_loop(instrumentation: Instrumentation) -> None:
-    """Watch the event loop that serves an application."""
-    teller = instrumentation.on_shutdown
-    look = None if teller is None else partial(ending.look, teller)
-    watch(instrumentation, running, tells=instrumentation.settings.logs, each_time=look)
 
 
 def _check_app(app: object) -> None:

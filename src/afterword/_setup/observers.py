@@ -1,9 +1,10 @@
-"""How an application's observers are made: one that fails is left out, and says so."""
+"""How an application's observers are made, where one that fails is left out, and what its loops are watched for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from opentelemetry.metrics import get_meter_provider
 
@@ -11,10 +12,15 @@ from .._common import semconv, task_names
 from .._common.faults import EXITS
 from .._common.log import emit, log_fault
 from .._common.model import TaskObserver
-from .._ledger.instrumentation import Instrumentation
+from .._ledger.ending import ending
+from .._ledger.instrumentation import Instrumentation, ShutdownTeller
+from .._ledger.runs import running
+from .._signals.loop.lag import watch
+from .._signals.meanwhile import slow
 from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import OtelMetrics
 from .._signals.prometheus import CountsRequests, Prometheus, PrometheusFiles, Unavailable
+from .._starlette.execution import frames_of
 
 Metrics = OtelMetrics | Prometheus | PrometheusFiles
 
@@ -53,3 +59,16 @@ def prepared(observer: Metrics) -> Metrics:
     for name in task_names.declared():
         observer.prepare(name)
     return observer
+
+
+def watch_loop(instrumentation: Instrumentation) -> None:
+    """Watch the event loop that serves an application."""
+    teller = instrumentation.on_shutdown
+    each_time = None if teller is None else partial(_look, teller)
+    watch(instrumentation, running, tells=instrumentation.settings.logs, each_time=each_time)
+
+
+def _look(teller: ShutdownTeller) -> None:
+    """See whether there is something to tell that no run's end tells."""
+    ending.look(teller)
+    slow.look(running, frames_of)

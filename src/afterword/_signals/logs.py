@@ -31,7 +31,7 @@ class Logs(TaskObserver):
             return
         line = self._emitter.line("debug")
         if line is not None:
-            line(semconv.EVENT_SCHEDULED, **free_of_bound(_identity(run)))
+            line(semconv.EVENT_SCHEDULED, **free_of_bound(identity(run)))
 
     def started(self, run: TaskRun) -> None:
         """Log that a run starts, and how long it waited."""
@@ -39,7 +39,7 @@ class Logs(TaskObserver):
             return
         line = self._emitter.line("debug")
         if line is not None:
-            keys = _identity(run)
+            keys = identity(run)
             if run.wait is not None:
                 keys[semconv.KEY_WAIT] = int(run.wait * 1e6 + 0.5) / 1e6
             line(semconv.EVENT_STARTED, **free_of_bound(keys))
@@ -103,7 +103,7 @@ def _known(keys: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if value is not None}
 
 
-def _identity(run: TaskRun) -> dict[str, Any]:
+def identity(run: TaskRun) -> dict[str, Any]:
     """Return the keys that every line of a run has, as far as they are known."""
     keys: dict[str, Any] = {semconv.KEY_TASK: run.name, semconv.KEY_TASK_RUN: run.id}
     if run.attempt is not None:
@@ -123,7 +123,7 @@ def _identity(run: TaskRun) -> dict[str, Any]:
 
 
 def _outcome(run: TaskRun) -> dict[str, Any]:
-    keys = _identity(run)
+    keys = identity(run)
     # times to the microsecond; ``round`` takes twice as long
     if run.wait is not None:
         keys[semconv.KEY_WAIT] = int(run.wait * 1e6 + 0.5) / 1e6

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Token
-from types import FunctionType
-from typing import Any
+from types import FrameType, FunctionType
+from typing import Any, Final
 
 from starlette import background
 from starlette.background import BackgroundTask
@@ -31,6 +32,10 @@ Original = Callable[[BackgroundTask], Awaitable[None]]
 
 # all that Starlette's own ``__call__`` of a task uses: it awaits the function, or runs it in a thread
 _STARLETTES_NAMES = {"is_async", "func", "args", "kwargs", "run_in_threadpool"}
+
+
+# of what can be awaited: its frame, and what it awaits itself
+_KINDS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
 
 
 class TaskExecution:
@@ -143,6 +148,36 @@ class TaskExecution:
         detail = "it was torn down while it ran: its coroutine was destroyed, or it raised GeneratorExit itself"
         self.ledger.finish(self.run, Outcome.CANCELLED, Reason.CANCELLED, detail)
         self.record.request.runs.pop(self.run, None)
+
+
+def frames_of(run: TaskRun) -> list[FrameType] | None:
+    """Return the frames in which a running task stands, from its function inwards; ``None`` if that is not known.
+
+    There is none yet while a sync task waits for its thread. Call it on the event loop.
+    """
+    for task in asyncio.all_tasks():
+        chain = list(_awaited(task.get_coro()))
+        for depth, frame in enumerate(chain):
+            if frame.f_globals is not globals():
+                continue
+            call = frame.f_locals.get("call")
+            if isinstance(call, TaskExecution) and call.run is run:
+                proxy = call.proxy
+                return chain[depth + 1 :] if proxy is None or proxy.is_async else proxy.frames()
+    return None
+
+
+def _awaited(waiting: Any) -> Iterator[FrameType]:
+    """Yield the frames of a suspended coroutine and of what it awaits, outermost first."""
+    while waiting is not None:
+        for frame, inner in _KINDS:
+            found = getattr(waiting, frame, None)
+            if found is not None:
+                yield found
+                waiting = getattr(waiting, inner, None)
+                break
+        else:
+            return
 
 
 def accounting(

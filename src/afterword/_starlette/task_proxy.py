@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from time import perf_counter
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from starlette.background import BackgroundTask
@@ -67,6 +68,20 @@ class TaskProxy(BackgroundTask):
             self._look_at(result)
         return result
 
+    def frames(self) -> list[FrameType] | None:
+        """Return the frames in the thread, from the user's function inwards; none while it waits for one."""
+        if self.began is None:
+            return []
+        for frame in sys._current_frames().values():
+            inside: list[FrameType] = []
+            here: FrameType | None = frame
+            while here is not None:
+                if here.f_code is _IN_THREAD and here.f_locals.get("self") is self:
+                    return inside[::-1]
+                inside.append(here)
+                here = here.f_back
+        return None
+
     def end(self, run: TaskRun) -> None:
         """Note the times of a sync task: the wait for a thread, and the running."""
         if not self.is_async:
@@ -79,6 +94,9 @@ class TaskProxy(BackgroundTask):
 
     def _look_at(self, result: object) -> None:
         self.never_awaited = never_awaited(result, self.user_func, awaits=self.is_async)
+
+
+_IN_THREAD = TaskProxy.in_thread.__code__
 
 
 class _OnLoop(TaskProxy):

@@ -12,11 +12,10 @@ from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..._common import forks, semconv
-from ..._common.errors.tracebacks import is_plumbing
 from ..._common.faults import contained
 from ..._common.log import emit
 from ..._common.model import TaskRun
-from ..._common.text import clean_name
+from ..meanwhile.places import function_of, place
 
 BLOCKED: Final = 1.0
 """Seconds from which a loop that was held up is told."""
@@ -24,7 +23,6 @@ _LOOK_SECONDS: Final = 0.5
 _LOOK_AFTER: Final = 0.4
 """So much overdue, it is looked where the loop stands."""
 _TELL_SECONDS: Final = 60.0
-_MOST_PLACES: Final = 5
 _MOST_SEEN: Final = 100
 
 Running = Callable[[], Iterable[TaskRun]]
@@ -108,15 +106,14 @@ def held_by(innermost: FrameType | None, running: Iterable[TaskRun]) -> Held | N
     Of several runs of one function, it is the one that began last.
     """
     runs = {run.function: run for run in running if run.is_async}
-    places: list[str] = []
+    frames: list[FrameType] = []
     for frame in _outwards(innermost):
-        function = f"{frame.f_globals.get('__name__')}.{frame.f_code.co_qualname}"
-        if function not in runs and is_plumbing(frame):
-            continue
-        places.append(f"{clean_name(function)}:{frame.f_lineno}")
-        if function in runs:
-            return Held(" > ".join([places.pop(), *reversed(places[: _MOST_PLACES - 1])]), runs[function])
-    return Held(" > ".join(reversed(places[:_MOST_PLACES])), None) if places else None
+        frames.append(frame)
+        run = runs.get(function_of(frame))
+        if run is not None:
+            return Held(place(frames[::-1], of=run.function) or run.function, run)
+    found = place(frames[::-1])
+    return None if found is None else Held(found, None)
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

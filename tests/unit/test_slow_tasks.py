@@ -1,0 +1,197 @@
+"""A task that takes longer than its function allows is told once, while it runs, with where it stands."""
+
+import asyncio
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from fastapi import BackgroundTasks, FastAPI
+from starlette.middleware.base import BaseHTTPMiddleware
+
+import afterword
+from afterword._common import task_names
+from afterword._signals.loop import lag
+from tests.support.asgi import call
+from tests.support.in_process import InProcessStage
+from tests.support.waiting import wait_until_async
+
+SLOW = "background_task.slow"
+SCRAPE = "/metrics"  # from which on the loop is watched
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look more often, and forget which functions other tests have declared."""
+    monkeypatch.setattr(lag, "INTERVAL", 0.01)
+    monkeypatch.setattr(lag, "_watches", type(lag._watches)())
+    monkeypatch.setattr(task_names, "_slow_after", {})
+
+
+async def deliver(gate: asyncio.Event) -> None:
+    """Wait for a mail server, as something that the task calls."""
+    await gate.wait()
+
+
+def connect(gate: threading.Event) -> None:
+    """Wait for a mail server in a thread."""
+    gate.wait(60)
+
+
+def play(stage: InProcessStage, app: FastAPI, let_go: Callable[[], Any], *paths: str, lines: int = 1) -> None:
+    """Serve requests until so many lines have been written, then let their tasks end, and look on for a while."""
+
+    async def main() -> None:
+        await call(app, SCRAPE)
+        requests = [asyncio.create_task(call(app, path)) for path in paths or ("/",)]
+        await wait_until_async(lambda: len(stage.lines(SLOW)) >= lines)
+        watch, seen = lag._watches[asyncio.get_running_loop()], set[float]()
+        await wait_until_async(lambda: len(seen) > 3 or seen.add(watch.due))
+        let_go()
+        await asyncio.gather(*requests)
+
+    asyncio.run(main())
+
+
+def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage):
+    """The line has the run, its age, and the functions that await each other, without any value."""
+    gate = asyncio.Event()
+
+    @afterword.task("mail", slow_after=0.05)
+    async def mail(secret: str) -> None:
+        await deliver(gate)
+
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail, "a secret")
+
+    play(stage, stage.app(endpoint, metrics_path=SCRAPE), gate.set)
+    [line] = stage.lines(SLOW)
+    [run] = stage.accounts.recorder.ended_runs
+    assert (line["log_level"], line["task"], line["task_run"], line["trace_id"]) == (
+        *("warning", "mail", run.id),
+        run.trace_id,
+    )
+    assert (line["http_method"], line["http_route"]) == ("GET", "/")
+    assert 0.05 <= line["age_s"] < run.duration + 0.001
+    mailing, delivering, *_ = line["place"].split(" > ")
+    assert mailing.startswith(f"{__name__}.test_an_async_task_is_told_once_with_what_it_awaits.<locals>.mail:")
+    assert delivering.startswith(f"{__name__}.deliver:")
+    assert "secret" not in str(line)
+    assert "afterword." not in line["place"]
+
+
+def test_a_sync_task_is_told_with_the_frames_of_its_thread(stage: InProcessStage):
+    """Of a function in a worker thread, the line has what that thread is calling."""
+    gate = threading.Event()
+
+    @afterword.task(slow_after=0.05)
+    def mail() -> None:
+        connect(gate)
+
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set)
+    [line] = stage.lines(SLOW)
+    places = line["place"].split(" > ")
+    assert places[0].partition(":")[0].endswith("<locals>.mail")
+    assert places[1].startswith(f"{__name__}.connect:")
+    assert places[2].startswith("threading.Event.wait:")
+
+
+def test_a_task_without_a_thread_says_so(stage: InProcessStage):
+    """A sync task that waits for a worker thread stands nowhere yet, and its line says what it waits for."""
+    gate = threading.Event()
+
+    @afterword.task(slow_after=0.05)
+    def mail() -> None: ...
+
+    app = stage.fastapi()
+
+    @app.get("/hold")
+    async def hold() -> None:
+        limiter = anyio.to_thread.current_default_thread_limiter()
+        limiter.total_tokens = 1
+        await anyio.to_thread.run_sync(gate.wait, 60)
+
+    @app.get("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail)
+
+    play(stage, stage.instrument(app, metrics_path=SCRAPE), gate.set, "/hold", "/")
+    [line] = stage.lines(SLOW)
+    assert "place" not in line
+    assert "waits for a worker thread" in line["detail"]
+
+
+def test_two_runs_of_one_function_are_told_apart(stage: InProcessStage):
+    """Each of two runs has its own line, with where it stands itself, also behind a middleware with own tasks."""
+    gates = [asyncio.Event(), asyncio.Event()]
+
+    async def second(gate: asyncio.Event) -> None:
+        await gate.wait()
+
+    @afterword.task(slow_after=0.05)
+    async def mail(number: int) -> None:
+        await (second if number else deliver)(gates[number])
+
+    app = stage.fastapi()
+
+    @app.get("/{number}")
+    async def endpoint(number: int, tasks: BackgroundTasks) -> None:
+        tasks.add_task(mail, number)
+
+    async def pass_on(request: Any, call_next: Any) -> Any:
+        return await call_next(request)
+
+    app.add_middleware(BaseHTTPMiddleware, dispatch=pass_on)
+    stage.instrument(app, metrics_path=SCRAPE)
+    play(stage, app, lambda: [gate.set() for gate in gates], "/0", "/1", lines=2)
+    assert len({line["task_run"] for line in stage.lines(SLOW)}) == 2
+    awaited = sorted(line["place"].split(" > ")[1].rpartition(":")[0] for line in stage.lines(SLOW))
+    assert [name.rpartition(".")[2] for name in awaited] == ["deliver", "second"]
+
+
+def test_who_says_nothing_is_not_looked_at(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """A function without ``slow_after`` is never told, however long it takes; where none has it, nobody looks."""
+    looked: list[str] = []
+    gate, other = asyncio.Event(), asyncio.Event()
+
+    async def mail() -> None:
+        await gate.wait()
+
+    @afterword.task(slow_after=0.05)
+    async def report() -> None:
+        await other.wait()
+
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set, lines=0)
+    assert stage.lines(SLOW) == []
+    task_names._slow_after.clear()
+    monkeypatch.setattr("afterword._setup.observers.running", lambda: looked.append("looked") or [])
+    play(stage, stage.app_with(report, metrics_path=SCRAPE), other.set, lines=0)
+    assert looked == []
+
+
+def test_without_log_lines_nobody_looks(stage: InProcessStage):
+    """An application without lines has none of slow tasks."""
+    gate = asyncio.Event()
+
+    @afterword.task(slow_after=0.001)
+    async def mail() -> None:
+        await gate.wait()
+
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE, logs=False), gate.set, lines=0)
+    assert stage.lines(SLOW) == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error"),
+    [
+        *((seconds, ValueError) for seconds in (0, -1.0, math.inf, math.nan)),
+        *((seconds, TypeError) for seconds in ("1", True)),
+    ],
+)
+def test_what_is_no_time_is_refused(seconds: Any, error: type[Exception]):
+    """``slow_after`` is a number of seconds above 0; anything else is an error where it is written."""
+    with pytest.raises(error, match="slow_after"):
+        afterword.task(slow_after=seconds)
