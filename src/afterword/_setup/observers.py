@@ -1,4 +1,4 @@
-"""How an application's observers are made, where one that fails is left out, and what its loops are watched for."""
+"""How the observers of an application are made, and what is looked at on its loops; what fails is left out."""
 
 from __future__ import annotations
 
