@@ -6,15 +6,17 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 NEWEST := .venv
 OLDEST := .venv-oldest
 DOCS := .venv-docs
+RELEASE := .venv-release
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
+REPOSITORY ?=
 export SOAK_MINUTES
 TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo demo-celery docs matrix mutation prometheus dashboards quick screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
+.PHONY: bench check coverage debian demo demo-celery docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -92,6 +94,9 @@ dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboa
 docs: $(DOCS)/docs.stamp  ## make the site of the documentation, in .build/docs/site; a warning is an error
 	@$(DOCS)/bin/python -m docs.site
 
+release: $(RELEASE)/release.stamp  ## build sdist and wheel, check both, run the wheel; say what is left to a person
+	@$(RELEASE)/bin/python -m tests.wheel.release --repository '$(REPOSITORY)'
+
 # the half of lint that takes seconds, as mypy remembers what has not changed
 check: $(NEWEST)/lint.stamp
 	$(NEWEST)/bin/ruff check .
@@ -110,7 +115,7 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff format .
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-oldest .venv-docs .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
+	rm -rf .venv .venv-oldest .venv-docs .venv-release .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
 # The tests start a real Prometheus, Redis and RabbitMQ, look at the console in a browser, and check types with node.
 debian:
@@ -146,6 +151,10 @@ $(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
 
 $(DOCS)/docs.stamp: $(DOCS)/python.stamp pyproject.toml
 	$(DOCS)/bin/pip install -q --group docs
+	@touch $@
+
+$(RELEASE)/release.stamp: $(RELEASE)/python.stamp pyproject.toml
+	$(RELEASE)/bin/pip install -q --group release
 	@touch $@
 
 $(NEWEST)/mutation.stamp: $(NEWEST)/test.stamp

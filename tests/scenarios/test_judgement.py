@@ -139,7 +139,6 @@ def stop_while_it_waits(visit: Visit) -> None:
 
 def test_a_shutdown_cancels_an_endpoint(comparison: Comparison):
     """A request that the server cancels has not failed; its tasks are dropped all the same."""
-
     comparison.verify(waiting(), stop_while_it_waits, dropped("mail"), grace=0.2)
     assert "grace period" in comparison.accounts.recorder.run("mail").detail
 
@@ -233,7 +232,6 @@ def test_tasks_are_rescued_from_a_cancelled_request(comparison: Comparison, why:
 
 def test_a_shutdown_rescues_nothing(comparison: Comparison):
     """A task that runs on request errors is dropped where the server cancels the request: there is no answer."""
-
     build = waiting(run_on_request_error=True)
     comparison.verify(build, stop_while_it_waits, dropped("mail"), grace=0.2)
 

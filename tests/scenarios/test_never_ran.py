@@ -214,7 +214,6 @@ def test_an_error_swallowed_by_a_custom_route_abandons_the_task(comparison: Comp
 
 def test_an_abandoned_task_is_reported_while_the_application_is_idle(comparison: Comparison):
     """An abandoned task is reported within seconds, without another request and without a scrape."""
-
     comparison.verify(forgetful, get(), abandoned("mail"))  # no account is scraped before the observer was told
     run = comparison.accounts.recorder.run("mail")
     assert run.ended_at - run.scheduled_at < 5

@@ -209,7 +209,7 @@ def test_a_journal_that_was_off_says_nothing(pid: int, tmp_path: Path):
 
 
 def test_who_knows_no_journal_leaves_the_account_to_others(pid: int, tmp_path: Path):
-    """gunicorn's hook closes no account that a journal closes; a scrape closes it if no journal does."""
+    """Gunicorn's hook closes no account that a journal closes; a scrape closes it if no journal does."""
     leave(tmp_path, pid, 5, 3)
     assert not dead_processes.close_account(str(tmp_path), pid)
     assert not dead_processes.close_dead_accounts(str(tmp_path), os.listdir(tmp_path), {pid})

@@ -71,7 +71,6 @@ def test_a_handler_that_raises(stage: InProcessStage, server_log, kind):
 
 def test_an_error_that_a_middleware_makes_of_another(stage: InProcessStage, server_log):
     """What a middleware raises from an error is told, and is no news to the server's log."""
-
     stage.render()
     app = stage.fastapi()
     app.state.mail = stage.works("mail")
@@ -114,7 +113,6 @@ def test_an_error_made_of_one_of_a_mounted_application(stage: InProcessStage, se
 
 def test_an_error_that_is_made_of_a_failed_task(stage: InProcessStage, server_log):
     """What a middleware makes of a task's error stays in the server's log: only the task's own has been told."""
-
     stage.render()
     app = stage.app_with(stage.fails("mail"))
     app.add_middleware(Wraps)
