@@ -39,7 +39,7 @@ class Trial(NamedTuple):
 
 
 class Reach:
-    """A pytest plugin that notes which functions each test reaches, as mutmut reports it, and how long it takes."""
+    """A pytest plugin that notes which functions each test reaches, as mutmut reports them, and for how long."""
 
     def __init__(self) -> None:
         self.tests_of: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,9 +1,11 @@
 """What the first pages say of where log lines are seen: with plain uvicorn, and with each of two ways."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from tests.readme.test_readme import quick_start
 from tests.support import ROOT
 from tests.support.interpreter import run_fresh
 
@@ -57,3 +59,30 @@ def test_each_way_shows_every_line_with_time_and_level(setting: str):
     for line, level in zip(seen.values(), ("info", "warning"), strict=True):
         assert re.search(r"20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d", line)
         assert level in line.lower()
+
+
+def test_the_quick_start_leaves_the_line_and_the_number_that_are_shown(tmp_path: Path):
+    """The README's dropped task leaves the very line and the very number that it shows, but for the ids."""
+    (tmp_path / "main.py").write_text(quick_start())
+    code = """
+    import sys
+
+    import uvicorn
+    from prometheus_client import REGISTRY, generate_latest
+
+    from tests.support.asgi import ask
+
+    sys.path.insert(0, sys.argv[1])
+    from main import app
+
+    uvicorn.Config(app)
+    ask(app, "/orders/7", "POST")
+    ask(app, "/orders/13", "POST")
+    print(generate_latest(REGISTRY).decode())
+    """
+    printed, complained = run_fresh(code, arguments=[str(tmp_path)])
+    left = re.sub(r" (?:task_run|trace_id|span_id)=\w+", "", printed + complained).splitlines()
+    readme = (ROOT / "README.md").read_text()
+    shown = re.findall(r"^background_task[._].*$", readme, re.MULTILINE)
+    assert len(shown) == 2
+    assert [line for line in shown if line not in left] == []

@@ -2,7 +2,7 @@
 
 Builds the sdist from what is committed and the wheel from the sdist, into dist; lets twine read both; and runs the
 wheel in an empty environment. With the repository's address, ``make release REPOSITORY=https://...``, the README's
-links are absolute there, so that it reads the same on PyPI, and the metadata have the address. Nothing is uploaded.
+links are absolute there, so that it reads the same on PyPI, and the metadata have the address. It uploads nothing.
 """
 
 from __future__ import annotations
