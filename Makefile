@@ -10,13 +10,15 @@ RELEASE := .venv-release
 PYTEST_ARGS ?=
 SOAK_MINUTES ?= 10
 REPOSITORY ?=
+CONSTRAINTS ?=
+PINNED = $(CONSTRAINTS:%=-c %)
 export SOAK_MINUTES
 TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/test_table.py
 
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check coverage debian demo demo-celery docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
+.PHONY: bench check constraints coverage debian demo demo-celery docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -97,6 +99,11 @@ docs: $(DOCS)/docs.stamp  ## make the site of the documentation, in .build/docs/
 release: $(RELEASE)/release.stamp  ## build sdist and wheel, check both, run the wheel; say what is left to a person
 	@$(RELEASE)/bin/python -m tests.wheel.release --repository '$(REPOSITORY)'
 
+# the versions with which all was green, to have again what somebody else had: make quick CONSTRAINTS=tests/newest.txt
+constraints: $(NEWEST)/lint.stamp  ## write down the versions that are installed, with the date: tests/newest.txt
+	@{ echo "# What was installed for development on $$(date -u +%F), by \`make constraints\`."; \
+	   $(NEWEST)/bin/pip freeze --exclude-editable | grep '=='; } >tests/newest.txt
+
 # the half of lint that takes seconds, as mypy remembers what has not changed
 check: $(NEWEST)/lint.stamp
 	$(NEWEST)/bin/ruff check .
@@ -134,19 +141,19 @@ debian:
 	@touch $@
 
 $(NEWEST)/demo.stamp: $(NEWEST)/python.stamp pyproject.toml
-	$(NEWEST)/bin/pip install -q -e . --group demo
+	$(NEWEST)/bin/pip install -q $(PINNED) -e . --group demo
 	@touch $@
 
 $(NEWEST)/demo-celery.stamp: $(NEWEST)/demo.stamp
-	$(NEWEST)/bin/pip install -q -e '.[celery]' --group demo-celery
+	$(NEWEST)/bin/pip install -q $(PINNED) -e '.[celery]' --group demo-celery
 	@touch $@
 
 $(NEWEST)/lint.stamp: $(NEWEST)/test.stamp
-	$(NEWEST)/bin/pip install -q --group lint
+	$(NEWEST)/bin/pip install -q $(PINNED) --group lint
 	@touch $@
 
 $(NEWEST)/test.stamp: $(NEWEST)/python.stamp pyproject.toml
-	$(NEWEST)/bin/pip install -q -e . --group test --group demo --group dashboards
+	$(NEWEST)/bin/pip install -q $(PINNED) -e . --group test --group demo --group dashboards
 	@touch $@
 
 $(DOCS)/docs.stamp: $(DOCS)/python.stamp pyproject.toml
@@ -158,11 +165,11 @@ $(RELEASE)/release.stamp: $(RELEASE)/python.stamp pyproject.toml
 	@touch $@
 
 $(NEWEST)/mutation.stamp: $(NEWEST)/test.stamp
-	$(NEWEST)/bin/pip install -q --group mutation
+	$(NEWEST)/bin/pip install -q $(PINNED) --group mutation
 	@touch $@
 
 $(NEWEST)/bench.stamp: $(NEWEST)/test.stamp
-	$(NEWEST)/bin/pip install -q --group bench
+	$(NEWEST)/bin/pip install -q $(PINNED) --group bench
 	@touch $@
 
 $(OLDEST)/test.stamp: $(OLDEST)/python.stamp pyproject.toml tests/oldest.txt
