@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+import afterword
 from afterword import Outcome, instrument
 from afterword._cli.arguments import parser
 from afterword._common import semconv
@@ -44,6 +45,14 @@ def test_each_argument_has_its_row():
     """The table of `instrument` has every argument but the application, and no other."""
     told = [name for row in table("docs/reference/api.md", "argument") for name in words(row[0])]
     assert sorted(told) == sorted(set(inspect.signature(instrument).parameters) - {"app"})
+
+
+def test_each_public_name_is_in_the_reference():
+    """The page that is made from the source has every name of the package, and each public module."""
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    told = re.findall(r"^::: afterword\.(\w+)$", page, re.MULTILINE)
+    public = {name for name in afterword.__all__ if name[0] != "_"}
+    assert public | {"logs", "testing", "multiprocess"} == set(told)
 
 
 def test_each_variable_has_its_row():
