@@ -195,3 +195,22 @@ def test_what_is_no_time_is_refused(seconds: Any, error: type[Exception]):
     """``slow_after`` is a number of seconds above 0; anything else is an error where it is written."""
     with pytest.raises(error, match="slow_after"):
         afterword.task(slow_after=seconds)
+
+
+@pytest.mark.faults
+def test_a_fault_of_the_look_is_counted(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """If our own code fails there, that is counted, the task is none the worse, and the next run is told."""
+    gate, faults = asyncio.Event(), iter([RuntimeError("odd")])
+
+    def frames(run: Any) -> None:
+        for fault in faults:
+            raise fault
+
+    @afterword.task(slow_after=0.001)
+    async def mail() -> None:
+        await gate.wait()
+
+    monkeypatch.setattr("afterword._setup.observers.frames_of", frames)
+    play(stage, stage.app_with(mail, mail, metrics_path=SCRAPE), gate.set, "/", "/")
+    assert stage.observer_errors("afterword") == 1.0
+    assert stage.outcomes == [("mail", "succeeded")] * 4

@@ -45,7 +45,7 @@ class Ending:
         if self._counting is None:
             self._began = False
 
-    def look(self, teller: ShutdownTeller) -> None:
+    def look(self, teller: ShutdownTeller | None) -> None:
         """Begin if the server has been told to end."""
         if not self._began and is_ending():
             self.begin(teller)

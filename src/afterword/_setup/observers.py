@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +14,7 @@ from .._common.faults import EXITS
 from .._common.log import emit, log_fault
 from .._common.model import TaskObserver
 from .._ledger.ending import ending
-from .._ledger.instrumentation import Instrumentation, ShutdownTeller
+from .._ledger.instrumentation import Instrumentation
 from .._ledger.runs import running
 from .._signals.loop.lag import watch
 from .._signals.meanwhile import slow
@@ -63,12 +64,14 @@ def prepared(observer: Metrics) -> Metrics:
 
 def watch_loop(instrumentation: Instrumentation) -> None:
     """Watch the event loop that serves an application."""
-    teller = instrumentation.on_shutdown
-    each_time = None if teller is None else partial(_look, teller)
-    watch(instrumentation, running, tells=instrumentation.settings.logs, each_time=each_time)
+    is_logging = instrumentation.settings.logs
+    each_time = partial(_look_safely, weakref.ref(instrumentation)) if is_logging else None
+    watch(instrumentation, running, tells=is_logging, each_time=each_time)
 
 
-def _look(teller: ShutdownTeller) -> None:
-    """See whether there is something to tell that no run's end tells."""
-    ending.look(teller)
-    slow.look(running, frames_of)
+def _look_safely(instrumented: weakref.ref[Instrumentation]) -> None:
+    """See whether there is something to tell that no run's end tells; the watch keeps nobody alive."""
+    instrumentation = instrumented()
+    if instrumentation is not None:
+        instrumentation.failsafe("looking for a shutdown", ending.look, instrumentation.on_shutdown)
+        instrumentation.failsafe("looking for slow tasks", slow.look, running, frames_of)
