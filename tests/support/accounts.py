@@ -60,6 +60,8 @@ class Recorder(TaskObserver):
         with self._lock:
             self.failed_requests.append(error)
 
+    error_answered = request_failed  # what only our own observers are told
+
     def run(self, name: str) -> TaskRun:
         """Return the one run of that name."""
         [run] = [run for run in self.ended_runs if short(run.name) == name]
@@ -179,6 +181,9 @@ class Lines:
     def of_requests(self) -> list[MutableMapping[str, Any]]:
         return self.named("request.failed")
 
+    def of_answered_errors(self) -> list[MutableMapping[str, Any]]:
+        return self.named("request.error_answered")
+
     def story(self) -> Story:
         story = Story(
             scheduled=Counter(short(entry["task"]) for entry in self.named("background_task.scheduled")),
@@ -189,7 +194,7 @@ class Lines:
                 reason, error_type = entry.get("reason"), entry.get("error_type")
                 reason = None if reason is None else str(reason)
                 story.add_end(Ended(short(entry["task"]), outcome, reason, error_type))
-        for entry in self.of_requests():
+        for entry in self.of_requests() + self.of_answered_errors():
             keys = ("http_status", "error_type", "http_route", "http_method")
             fields = [_text(entry.get(key)) for key in keys]
             story.add_error(RequestError(*fields))
@@ -210,6 +215,9 @@ class Lines:
             else:
                 assert entry["log_level"] == "error"
             assert bool(entry.get("exc_info")) == (entry["log_level"] == "error"), entry
+        for entry in self.of_answered_errors():
+            assert entry["log_level"] in {"info", "warning"}
+            assert 200 <= entry["http_status"] < 300
 
 
 class Accounts:

@@ -81,6 +81,11 @@ def request_error(status: int | str, error_type: str, route: str = "/", method: 
     return RequestError(str(status), error_type, route, method)
 
 
+def answered_error(status: int, error_type: str, route: str = "/", method: str = "GET") -> RequestError:
+    """Expect an error that is reported, although it was answered with a 2xx and so failed no request."""
+    return request_error(status, error_type, route, method)
+
+
 @dataclass
 class Story:
     """What one signal tells, as counts; ``None`` where the signal does not speak of something."""

@@ -156,7 +156,7 @@ RESPONSE_DURATION = Metric(
 REQUEST_ERRORS = Metric(
     "afterword.request.errors",
     _ERRORS,
-    "Requests that failed.",
+    "Requests that failed, and exceptions answered with a 2xx.",
     (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS, ERROR_TYPE),
 )
 OBSERVER_ERRORS = Metric("afterword.observer.errors", _ERRORS, "Errors of observers.", (OBSERVER,))
@@ -179,6 +179,7 @@ EVENT_ENDED: Final = {outcome: f"background_task.{outcome}" for outcome in Outco
 EVENT_LOST: Final = LOST.name
 EVENT_RETURNED: Final = RETURNED.name
 EVENT_REQUEST_FAILED: Final = "request.failed"
+EVENT_ERROR_ANSWERED: Final = "request.error_answered"
 EVENT_BLOCKED: Final = "event_loop.blocked"
 EVENT_SLOW: Final = "background_task.slow"
 EVENT_WAITING: Final = "shutdown.waiting"

@@ -35,7 +35,7 @@ from .._common.model import (
 )
 from .deferred import defer
 
-_TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "tearing_down")
+_TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "error_answered", "tearing_down")
 
 Listener = Callable[..., None]
 Listeners = tuple[Listener, ...]
@@ -130,9 +130,9 @@ class Ledger:
         """Replace the observers; the new ones are told of everything from now on."""
         self.observers = tuple(observers)
         # replaced, not changed: another thread may be iterating over the old ones
-        self._scheduled, self._started, self._ended, self._request_failed, self._tearing_down = (
-            listeners_of(self.observers, transition) for transition in _TRANSITIONS
-        )
+        listeners = (listeners_of(self.observers, transition) for transition in _TRANSITIONS)
+        self._scheduled, self._started, self._ended, *of_requests, self._tearing_down = listeners
+        self._request_failed, self._error_answered = of_requests
 
     def schedule(self, run: TaskRun, around: Context | None = None) -> None:
         """Open a new run. ``around`` is OpenTelemetry's context of the request that it belongs to."""
@@ -218,6 +218,10 @@ class Ledger:
         """Tell the observers of a request that failed."""
         self._notify(tuple(functools.partial(listener, info) for listener in self._request_failed), exc)
 
+    def error_answered(self, info: RequestInfo, exc: BaseException) -> None:
+        """Tell our own observers of an error that was answered as if there had been none."""
+        self._notify(tuple(functools.partial(listener, info) for listener in self._error_answered), exc)
+
     def _end(
         self,
         run: TaskRun,
@@ -277,7 +281,7 @@ class Ledger:
             listener = listener.func
         for observer in self.observers:
             for transition in _TRANSITIONS:
-                if getattr(observer, transition) == listener:
+                if getattr(observer, transition, None) == listener:
                     return type(observer).__name__, transition
         # the observers have been replaced meanwhile
         owner = listener.__self__ if isinstance(listener, MethodType) else listener

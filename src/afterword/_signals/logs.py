@@ -11,7 +11,8 @@ from .._common.errors.exceptions import exc_info, text
 from .._common.errors.validation import findings
 from .._common.log import Emitter, free_of_bound
 from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
-from .severity import LEVELS, client_error_level, request_level, returned_level
+from .loop.places import place_raised
+from .severity import LEVELS, answered_level, client_error_level, request_level, returned_level
 
 _WITH_TEXT: Final = (Outcome.FAILED, Outcome.DROPPED)
 """Outcomes whose line has the exception's text as a key: ``OperationalError`` means this once and that once."""
@@ -77,15 +78,7 @@ class Logs(TaskObserver):
         line = self._emitter.line(level)
         if line is None:
             return
-        keys: dict[str, Any] = {
-            semconv.KEY_METHOD: info.method,
-            semconv.KEY_ROUTE: info.route,
-            semconv.KEY_STATUS: info.status,
-            semconv.KEY_ERROR_TYPE: full_name(exc),
-            semconv.KEY_REQUEST_ID: info.request_id,
-            semconv.KEY_TRACE_ID: info.trace_id,
-            semconv.KEY_SPAN_ID: info.span_id,
-        }
+        keys = _of_request(info, exc)
         found = findings(exc)
         if found is not None:
             keys |= {semconv.KEY_ERROR_COUNT: found.total, semconv.KEY_ERRORS: found.places}
@@ -97,6 +90,27 @@ class Logs(TaskObserver):
             info._logged = self._emitter.write_traceback(level, semconv.EVENT_REQUEST_FAILED, keys, told)
         else:
             line(semconv.EVENT_REQUEST_FAILED, **keys)
+
+    def error_answered(self, info: RequestInfo, exc: BaseException) -> None:
+        """Log an error that was answered with a 2xx, and where it was raised."""
+        line = self._emitter.line(answered_level(info))
+        if line is not None:
+            told = exc_info(exc)
+            said = {semconv.KEY_ERROR_TEXT: text(told)[:_MOST_TEXT], semconv.KEY_PLACE: place_raised(told[2])}
+            line(semconv.EVENT_ERROR_ANSWERED, **free_of_bound(_known(_of_request(info, exc) | said)))
+
+
+def _of_request(info: RequestInfo, exc: BaseException) -> dict[str, Any]:
+    """Return the keys that every line of a request has; what is not known is ``None``."""
+    return {
+        semconv.KEY_METHOD: info.method,
+        semconv.KEY_ROUTE: info.route,
+        semconv.KEY_STATUS: info.status,
+        semconv.KEY_ERROR_TYPE: full_name(exc),
+        semconv.KEY_REQUEST_ID: info.request_id,
+        semconv.KEY_TRACE_ID: info.trace_id,
+        semconv.KEY_SPAN_ID: info.span_id,
+    }
 
 
 def _known(keys: dict[str, Any]) -> dict[str, Any]:

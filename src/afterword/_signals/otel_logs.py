@@ -18,7 +18,7 @@ from .._common.errors.validation import findings
 from .._common.model import LOST, Outcome, RequestInfo, TaskObserver, TaskRun, full_name
 from .attributes import exception_attributes
 from .lost import DeadRun, age_of, attributes_of, detail_of, event_of, exception_of
-from .severity import LEVELS, client_error_level, request_level, returned_level
+from .severity import LEVELS, answered_level, client_error_level, request_level, returned_level
 
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -90,6 +90,16 @@ class OpenTelemetryLogs(TaskObserver):
             attributes |= exception_attributes(exc_info(exc))
         context = context_of(info.trace_id, info.span_id, sampled=True)
         self._emit(semconv.EVENT_REQUEST_FAILED, severity, body, attributes, context, None)
+
+    def error_answered(self, info: RequestInfo, exc: BaseException) -> None:
+        """Emit an error that was answered with a 2xx."""
+        severity = _SEVERITIES[answered_level(info)]
+        if self._wants(severity):
+            attributes = _request(info) | {semconv.ERROR_TYPE: full_name(exc)}
+            attributes |= exception_attributes(exc_info(exc))
+            body = f"{info} answered {full_name(exc)} with {info.status}"
+            context = context_of(info.trace_id, info.span_id, sampled=True)
+            self._emit(semconv.EVENT_ERROR_ANSWERED, severity, body, attributes, context, None)
 
     def tell_dead(self, run: DeadRun) -> None:
         """Emit how a run of a dead process ended, or that it was lost; for an application with a journal."""

@@ -142,6 +142,8 @@ class OtelMetrics(TallyingObserver):
         error = ERROR_TYPES.admit(full_name(exc))
         self._request_errors.add(1, {semconv.ERROR_TYPE: error, **_of_request(info, info.status)})
 
+    error_answered = request_failed
+
     def answered(self, info: RequestInfo, status: int | None, seconds: float) -> None:
         """Record how long the answer to a request took, in seconds."""
         self._response_duration.record(seconds, _of_request(info, status))

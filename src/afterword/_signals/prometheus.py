@@ -103,11 +103,6 @@ class Series:
         else:
             self._lags.observe(seconds)
 
-    def usual(self, name: str) -> float | None:
-        """Return what nearly all runs of a task took at most in this process, in seconds, if any succeeded."""
-        known = self.tasks.get(name)
-        return None if known is None else known.usual()
-
     def answered(self, seconds: float, *labels: str) -> None:
         """Count how long an answer took."""
         if self._book is not None:
@@ -228,12 +223,15 @@ class CountsRequests(TaskObserver):
 
     def usual(self, name: str) -> float | None:
         """Return what nearly all runs of a task took at most in this process, in seconds, if any succeeded."""
-        return self._series.usual(name)
+        known = self._series.tasks.get(name)
+        return None if known is None else known.usual()
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""
         error = ERROR_TYPES.admit(full_name(exc))
         self._series.count(semconv.REQUEST_ERRORS, *_of_request(info, info.status), error)
+
+    error_answered = request_failed
 
     def answered(self, info: RequestInfo, status: int | None, seconds: float) -> None:
         """Count how long the answer to a request took, in seconds."""

@@ -36,6 +36,11 @@ def returned_level(run: TaskRun) -> str:
     return "warning" if run.reason is Reason.TAKEN_AWAY else "info"
 
 
+def answered_level(info: RequestInfo) -> str:
+    """Return the level of an error that was answered with a 2xx: somebody meant that; not that it drops a task."""
+    return "warning" if info.dropped else "info"
+
+
 def request_level(info: RequestInfo, client_errors: str) -> str:
     """Return the level of a failed request; ``client_errors`` is the lowest level for a 4xx.
 

@@ -6,6 +6,7 @@ from asyncio import CancelledError, current_task
 from typing import Final
 
 import anyio
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
@@ -206,6 +207,17 @@ def is_request_error(request: RequestState, failure: RequestFailure) -> bool:
     return not (answered and status is not None and status < 400)
 
 
+def hides_error(request: RequestState, failure: RequestFailure) -> bool:
+    """Return whether the user's handler answered an error with a 2xx, so that nobody hears of it.
+
+    A redirect is an answer like any other, and who raises an ``HTTPException`` has chosen its status.
+    """
+    if request.kind != "http" or failure.kind != ERROR or isinstance(failure.exc, HTTPException):
+        return False
+    status = request.status or request.inner_status
+    return request.failed_at is not None and status is not None and 200 <= status < 300
+
+
 def is_client_error(status: int | None) -> bool:
     """Return whether a failed request was answered with a 4xx: its client caused the error, and not the code."""
     return status is not None and 400 <= status < 500
@@ -222,14 +234,17 @@ def runs_marked_tasks(request: RequestState, failure: RequestFailure) -> bool:
 
 
 def report(request: RequestState, failure: RequestFailure) -> None:
-    """Tell the observers of a failed request, once per error, here or in an application mounted inside."""
+    """Tell the observers of a failed request, or of an error that its answer hides; once per error.
+
+    It may have been told in an application mounted inside.
+    """
     if failure.reported:
         return
     failure.reported = True
     is_told = is_request_error(request, failure)
     if request.parent is not None and (is_told or failure.kind != CANCELLED):  # else: who cancelled it answers
         request.parent.reported_inside = (*request.parent.reported_inside, failure)
-    if not is_told:
+    if not is_told and not hides_error(request, failure):
         return
     locate(request)
     known = request.info
@@ -239,8 +254,12 @@ def report(request: RequestState, failure: RequestFailure) -> None:
     info.dropped = _drops_tasks(request, failure)
     if request.scope is not None and any(map(quotes_input, failure.known)):
         request.instrumentation.failsafe("reading parameters", learn_parameters, request.scope)
-    request.instrumentation.ledger.request_failed(info, failure.exc)
-    failure.logged = info._logged
+    ledger = request.instrumentation.ledger
+    if is_told:
+        ledger.request_failed(info, failure.exc)
+        failure.logged = info._logged
+    else:
+        ledger.error_answered(info, failure.exc)
 
 
 def _drops_tasks(request: RequestState, failure: RequestFailure) -> bool:

@@ -15,7 +15,7 @@ from ..._common import forks, semconv
 from ..._common.faults import contained
 from ..._common.log import emit
 from ..._common.model import TaskRun
-from ..meanwhile.places import function_of, place
+from .places import function_of, place
 
 BLOCKED: Final = 1.0
 """Seconds from which a loop that was held up is told."""

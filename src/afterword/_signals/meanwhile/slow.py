@@ -16,7 +16,7 @@ from ..._common.log import emit
 from ..._common.model import TaskRun
 from ..._common.task_names import slow_after
 from ..logs import identity
-from .places import place
+from ..loop.places import place
 
 Frames = Callable[[TaskRun], Sequence[FrameType] | None]
 """Returns where a running task stands, from its function inwards; nothing if it waits for a thread, and ``None``
