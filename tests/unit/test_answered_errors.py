@@ -126,7 +126,7 @@ class CarrierUnavailable(LookupError):
 def test_all_signals_have_the_same_words_for_the_error_of_a_dropped_task(
     stage: InProcessStage, kept_logs: KeptLogs, tmp_path: Path
 ):
-    """Line, span, record of OpenTelemetry's, journal and observer name the same class, and all but that its text."""
+    """Line, span, record of OpenTelemetry's, journal and observer name the same class, and its text."""
     logs = OpenTelemetryLogs(kept_logs.provider)
     app = app_that(stage, 503, CarrierUnavailable("closed"), journal=str(tmp_path), observers=[logs])
     ask(app, "/?task=true")
