@@ -155,20 +155,29 @@ def test_a_child_that_serves():
     for _ in range(3):
         asyncio.run(call(app))
 
+    def runs_timed():
+        points = [p for m in stage.accounts.meter._metrics() if m.name == "background_task.duration"
+                  for p in m.data.data_points]
+        return sum(point.count for point in points)
+
     def serve():
         at_first = numbers()
+        timed = [runs_timed()]
         for _ in range(2):
             asyncio.run(call(app))
+        timed.append(runs_timed())
         known = {l["background_task_name"] for n, l, v in stage.accounts.prometheus.samples()
                  if n == "background_task_scheduled_total"}
-        return {"at first": at_first, "numbers": numbers(), "known": sorted(known), "held": account()["held"]}
+        return {"at first": at_first, "numbers": numbers(), "known": sorted(known), "held": account()["held"],
+                "timed": timed}
 
     children = [in_child(serve) for _ in range(2)]
-    print(json.dumps([children, numbers()]))
+    print(json.dumps([children, numbers(), runs_timed()]))
     """
-    [children, parent] = run(program)
+    [children, parent, timed] = run(program)
+    assert timed == 6
     for child in children:
-        assert child["at first"] == {}
+        assert (child["at first"], child["timed"]) == ({}, [0, 4])
         assert child["known"] == ["declared", "shop.report", "used"]
         assert child["held"] == [[], []]
         for name in ("used", "shop.report"):

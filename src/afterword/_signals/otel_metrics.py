@@ -17,6 +17,7 @@ from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, g
 from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.context import context_of
+from .._common.faults import contained
 from .._common.model import STARLETTE, RequestInfo, TaskRun, full_name
 from .loop.lag import listeners
 from .lost import DeadProcess
@@ -39,14 +40,21 @@ class OtelMetrics(TallyingObserver):
         self.queue_tallies = QueueTallies(timed=False)
         """What is counted of the tasks of queues, for the same instruments."""
         self._all: tuple[TalliesOf[Any], ...] = tallies, self.queue_tallies
+        self._recorded: list[Any] = []
+        """The instruments whose values the SDK keeps."""
 
         def counter(metric: semconv.Metric) -> Any:
-            return meter.create_counter(metric.name, metric.unit, metric.help)
+            self._recorded.append(meter.create_counter(metric.name, metric.unit, metric.help))
+            return self._recorded[-1]
 
         def histogram(metric: semconv.Metric) -> Any:
-            return meter.create_histogram(
-                metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=semconv.BUCKETS
+            buckets = semconv.BUCKETS
+            self._recorded.append(
+                meter.create_histogram(
+                    metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=buckets
+                )
             )
+            return self._recorded[-1]
 
         def observe(create: Callable[..., Any], metric: semconv.Metric, read: _Read) -> None:
             create(metric.name, [self._callback(read)], metric.unit, metric.help)
@@ -111,6 +119,9 @@ class OtelMetrics(TallyingObserver):
         self._start = time.time()
         for tallies in self._all:
             tallies.forget()
+        for instrument in self._recorded:
+            with contained():
+                _forget_recorded(instrument)
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run. A run that was scheduled before this observer joined is ignored later."""
@@ -204,6 +215,14 @@ def exemplar_context(run: TaskRun) -> otel.Context | None:
 
 
 _of_provider: weakref.WeakKeyDictionary[MeterProvider, OtelMetrics] = weakref.WeakKeyDictionary()
+
+
+def _forget_recorded(instrument: Any) -> None:
+    """Take out of the SDK's storage what has been recorded; else a child would export its parent's values, too."""
+    instrument = getattr(instrument, "_real_instrument", None) or instrument
+    consumer = getattr(instrument, "_measurement_consumer", None)
+    for storage in getattr(consumer, "_reader_storages", {}).values():
+        storage._instrument_view_instrument_matches.pop(instrument, None)
 
 
 def _forget() -> None:
