@@ -5,6 +5,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 NEWEST := .venv
 OLDEST := .venv-oldest
+OLDEST_CELERY := .venv-celery
 DOCS := .venv-docs
 RELEASE := .venv-release
 PYTEST_ARGS ?=
@@ -19,7 +20,7 @@ TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/te
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-oldest lint format clean help
+.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -59,6 +60,10 @@ test-alone: debian $(NEWEST)/test.stamp
 
 test-celery: debian $(NEWEST)/test.stamp
 	$(NEWEST)/bin/python -m pytest -o cache_dir=.build/celery-cache tests/celery $(PYTEST_ARGS)
+
+# a part of it: make test-celery-oldest PYTEST_ARGS='-k chain'
+test-celery-oldest: debian $(OLDEST_CELERY)/test.stamp  ## the tests of Celery's tasks again, on the oldest Celery that is supported (ten minutes)
+	$(OLDEST_CELERY)/bin/python -m pytest -o cache_dir=.build/oldest-celery-cache tests/celery $(PYTEST_ARGS)
 
 # What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
 test-oldest: $(OLDEST)/test.stamp
@@ -129,7 +134,7 @@ format: $(NEWEST)/lint.stamp  ## let ruff write what it can
 	$(NEWEST)/bin/ruff format .
 
 clean:  ## remove the environments and everything that was made
-	rm -rf .venv .venv-oldest .venv-docs .venv-release .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
+	rm -rf .venv .venv-oldest .venv-celery .venv-docs .venv-release .build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
 # The tests start a real Prometheus, Redis and RabbitMQ, look at the console in a browser, and check types with node.
 debian:
@@ -181,6 +186,10 @@ $(NEWEST)/bench.stamp: $(NEWEST)/test.stamp
 
 $(OLDEST)/test.stamp: $(OLDEST)/python.stamp pyproject.toml tests/oldest.txt
 	$(OLDEST)/bin/pip install -q -c tests/oldest.txt -e . --group test --group demo
+	@touch $@
+
+$(OLDEST_CELERY)/test.stamp: $(OLDEST_CELERY)/python.stamp pyproject.toml tests/celery/oldest.txt
+	$(OLDEST_CELERY)/bin/pip install -q -c tests/celery/oldest.txt -e . --group test --group demo
 	@touch $@
 
 .PRECIOUS: %/python.stamp

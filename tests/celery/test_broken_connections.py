@@ -14,6 +14,7 @@ import afterword
 from tests.celery import shop
 from tests.celery.brokers import Redis, free_port, redis_server
 from tests.celery.stage import SECONDS, Stage
+from tests.celery.versions import HEARS_AGAIN
 from tests.support.accounts import restored_structlog
 from tests.support.waiting import wait_until
 
@@ -66,6 +67,7 @@ def test_a_publish_that_fails_inside_a_task(stage: Stage):
     stage.tells(result.id, "failed exception")
 
 
+@HEARS_AGAIN
 def test_a_connection_that_breaks(stage: Stage):
     """What a worker has only received when its connection breaks is the broker's again, and ends once."""
     settings = "transport = dict(visibility_timeout=3, unacked_restore_interval=1, unacked_restore_throttle=1)"

@@ -11,6 +11,7 @@ import pytest
 
 from examples.shop.process import free_port
 from tests.celery.brokers import plain_environment
+from tests.celery.versions import SEARCHES_OFTEN
 from tests.support import ROOT
 
 
@@ -27,6 +28,7 @@ def _left(folder: Path) -> list[str]:
 
 
 @pytest.mark.timeout(180)
+@SEARCHES_OFTEN
 def test_one_account_over_all_processes(tmp_path: Path):
     """A worker is killed at work: the law holds over all, what is lost is told, and no process is left behind."""
     environment = plain_environment() | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}

@@ -39,7 +39,7 @@ def receiver() -> Iterator[Receiver]:
 
 
 @contextlib.contextmanager
-def celery(folder: Path, environment: dict[str, str], *command: str) -> Iterator[Process]:
+def celery(folder: Path, environment: dict[str, str], *command: str, grace: float = 10) -> Iterator[Process]:
     """Run a worker or beat, as `opentelemetry-instrument` does, until its metrics are served."""
     port, log = free_port(), folder / f"{command[0]}.log"
     known = {
@@ -48,7 +48,7 @@ def celery(folder: Path, environment: dict[str, str], *command: str) -> Iterator
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
     }
     line = [INSTRUMENT, sys.executable, "-m", "celery", "-A", "tests.celery.plain", *command, "-l", "INFO"]
-    with server_process(line, log, plain_environment() | known | environment, grace=10) as server:
+    with server_process(line, log, plain_environment() | known | environment, grace) as server:
         running = Process(server, f"http://127.0.0.1:{port}", log)
         running.wait_for(lambda: server.poll() is None and _answers(running), SECONDS)
         yield running
@@ -110,6 +110,24 @@ def assert_one_trace(receiver: Receiver) -> None:
     assert {span.trace_id for span in runs(receiver)} == {request.trace_id}
     outcomes = [span.attributes.get(OUTCOME) for span in runs(receiver)]
     assert sorted(map(str, outcomes)) == ["None", "succeeded"]
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo", "gevent"])
+def test_every_pool_without_code(redis: Redis, tmp_path: Path, pool: str):
+    """A worker of another pool keeps its account; gevent needs OpenTelemetry to make room for it first."""
+    redis.client.flushall()
+    known = {"SHOP_BROKER": redis.url, "SHOP_RESULTS": redis.results, **QUIET}
+    known |= dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none")
+    if pool == "gevent":
+        known["OTEL_PYTHON_AUTO_INSTRUMENTATION_EXPERIMENTAL_GEVENT_PATCH"] = "patch_all"
+    options = "-P", pool, "-Q", "plain", "-c1", "--without-gossip", "--without-mingle"
+    with (
+        celery(tmp_path, known, "worker", *options, grace=0) as worker,
+        Celery(broker=redis.url, set_as_current=False) as publisher,
+    ):
+        publisher.send_task(RECEIPT, queue="plain")
+        ended = {f"started {RECEIPT}": 2, f"returned {RECEIPT} retry": 1, f"ended {RECEIPT} succeeded": 1}
+        wait_until(lambda: numbers(worker) == ended, SECONDS, worker.text)
 
 
 def test_nothing_is_imported_for_others():

@@ -31,7 +31,7 @@ SHUTDOWN: Final = (
     "the worker was shut down cold while it ran, and its message was acknowledged already: nothing runs it again; "
     "acks_late would have put it back into the queue"
 )
-SHUTDOWN_LATE: Final = "the worker was shut down cold while it ran; its message is in the queue again"
+SHUTDOWN_LATE: Final = "the worker was shut down cold while it ran; its message comes again"
 NEVER_AWAITED: Final = (
     "it is an async function, which Celery calls and never awaits, so nothing of it was done; make it a def that "
     "calls asyncio.run"
