@@ -41,6 +41,39 @@ def test_a_path_that_does_not_exist(stage: InProcessStage):
     stage.assert_story(request_error(404, "starlette.exceptions.HTTPException", ""))
 
 
+@pytest.mark.parametrize("level", ["debug", "warning"])
+def test_a_scanner_is_quiet_and_known(stage: InProcessStage, kept_logs: KeptLogs, monkeypatch, level):
+    """Where no route matched, the line has the path, bounded and escaped, and the client, and is never loud."""
+    monkeypatch.setenv(VARIABLE, level)
+    app = stage.app(raising(stage, 404), observers=[OpenTelemetryLogs(kept_logs.provider, level="debug")])
+    ask(app, "/.env%0A2026%1B[31m" + "a" * 5000)
+    ask(app, "/")
+    scan, missing = stage.accounts.lines.of_requests()
+    assert (scan["log_level"], missing["log_level"]) == ("debug", level)
+    assert scan["path"].startswith(r"/.env\n2026\x1b[31maaa")
+    assert len(scan["path"]) <= 200
+    assert scan["client_address"] == "127.0.0.1"
+    assert not {"path", "client_address"} & missing.keys()
+    records = [record.attributes for record in kept_logs.records if record.event == "request.failed"]
+    told = {(record.get("url.path"), record.get("client.address")) for record in records}
+    assert told == {(scan["path"], "127.0.0.1"), (None, None)}
+
+
+def test_a_client_that_the_server_does_not_know(stage: InProcessStage):
+    """Behind a Unix socket there is no address of a client, and so none on the line."""
+    app = stage.app()
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message) -> None: ...
+
+    asyncio.run(app(http_scope("/nothing") | {"client": None}, receive, send))
+    [line] = stage.accounts.lines.of_requests()
+    assert line["path"] == "/nothing"
+    assert "client_address" not in line
+
+
 def test_a_client_error_that_drops_a_task(stage: InProcessStage):
     """A 4xx that cost a task is a warning, and an observer can tell."""
     told = []

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from .text import clean_name
+
 _MAX_REQUEST_ID: Final = 128
 
 # https://opentelemetry.io/docs/specs/semconv/http/http-spans/ : these, case-sensitive, unless the variable says
@@ -34,6 +36,12 @@ def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
             text = value[: 4 * _MAX_REQUEST_ID].decode("latin-1")
             return "".join(c for c in text if c.isprintable() and c != " ")[:_MAX_REQUEST_ID] or None
     return None
+
+
+def path_and_client(scope: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return the path that a client asked for, and its address if the server knows it; bounded, safe to write."""
+    client = scope.get("client")
+    return clean_name(str(scope.get("path", ""))), clean_name(str(client[0])) if client else None
 
 
 def path_within(scope: Mapping[str, Any]) -> str:

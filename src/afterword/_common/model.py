@@ -58,6 +58,7 @@ class RequestInfo:
         "_answered_at",
         "_answered_text",
         "_began_at",
+        "_came",
         "_line_text",
         "_logged",
         "client_error",
@@ -78,6 +79,7 @@ class RequestInfo:
     span_id: str | None
     client_error: bool
     dropped: bool
+    _came: tuple[str, str | None]  # its path and its client's address, of one that failed and has no route
 
     def __init__(
         self,

@@ -102,9 +102,12 @@ class Logs(TaskObserver):
 
 def _of_request(info: RequestInfo, exc: BaseException) -> dict[str, Any]:
     """Return the keys that every line of a request has; what is not known is ``None``."""
+    path, client = getattr(info, "_came", (None, None))
     return {
         semconv.KEY_METHOD: info.method,
         semconv.KEY_ROUTE: info.route,
+        semconv.KEY_PATH: path,
+        semconv.KEY_CLIENT: client,
         semconv.KEY_STATUS: info.status,
         semconv.KEY_ERROR_TYPE: full_name(exc),
         semconv.KEY_REQUEST_ID: info.request_id,

@@ -170,9 +170,12 @@ def _run(run: TaskRun) -> dict[str, Any]:
 def _request(info: RequestInfo | None) -> dict[str, Any]:
     if info is None:
         return {}
+    path, client = getattr(info, "_came", (None, None))
     attributes = {
         semconv.HTTP_METHOD: info.method,
         semconv.HTTP_ROUTE: info.route,
+        semconv.URL_PATH: path,
+        semconv.CLIENT_ADDRESS: client,
         semconv.HTTP_STATUS: info.status,
         semconv.HTTP_REQUEST_ID: [info.request_id] if info.request_id is not None else None,
     }

@@ -44,8 +44,10 @@ def answered_level(info: RequestInfo) -> str:
 def request_level(info: RequestInfo, client_errors: str) -> str:
     """Return the level of a failed request; ``client_errors`` is the lowest level for a 4xx.
 
-    Any client can cause a thousand 4xx a second. One that dropped a task is worth a warning.
+    Any client can cause a thousand 4xx a second, and a scanner those of paths that nobody serves, which are never
+    louder than ``debug``. One that dropped a task is worth a warning.
     """
     if not info.client_error:
         return "error"
-    return max(client_errors, "warning" if info.dropped else "debug", key=_LOUDNESS.index)
+    least = _LOUDNESS[0] if info.route is None else client_errors
+    return max(least, "warning" if info.dropped else "debug", key=_LOUDNESS.index)

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocketDisconnect
 
 from .._common.errors.validation import learn_parameters, quotes_input
+from .._common.http_request import path_and_client
 from .._common.model import RequestInfo
 from .._common.task_names import task_options
 from .._ledger.runs import is_pending
@@ -250,6 +251,8 @@ def report(request: RequestState, failure: RequestFailure) -> None:
     known = request.info
     known.status = status = request.status or request.inner_status
     info = RequestInfo(known.method, known.route, known.request_id, status, failure.trace_id, failure.span_id)
+    if info.route is None and request.scope is not None:
+        info._came = path_and_client(request.scope)
     info.client_error = is_client_error(status)
     info.dropped = _drops_tasks(request, failure)
     if request.scope is not None and any(map(quotes_input, failure.known)):
