@@ -15,8 +15,12 @@ from .wording import (
     OF_TASK,
     OF_TASK_THERE,
     PERCENT,
+    REASON,
+    ROUTE,
+    STATUS,
     THIS_TASK,
     TIME,
+    in_the_last_hour,
     said,
 )
 
@@ -29,6 +33,8 @@ are Celery's.
 """
 
 _OUTCOME, _OBSERVER = said(OUTCOME), said(names.OBSERVER)
+_CLIENT_ERROR = "4.."
+_HOURLY = in_the_last_hour(recording.NEVER_RAN_1H, *recording.BY_WHY.split(", "))
 _PENDING = promql.series(recording.PENDING_SUM, HERE)
 _RUNNING_AGE = promql.equals(STATE, names.STATE_RUNNING)
 
@@ -37,6 +43,10 @@ _RUNNING_AGE = promql.equals(STATE, names.STATE_RUNNING)
 
 def _ends(*matchers: str) -> str:
     return promql.series(recording.ENDS, *matchers)
+
+
+def _never_ran(*matchers: str) -> str:
+    return promql.series(recording.NEVER_RAN, *matchers)
 
 
 def _in_the_last_hour(*matchers: str) -> str:
@@ -62,18 +72,32 @@ ALERTS = (
     Alert(
         "AfterwordTaskNeverRan",
         f"""
-        {_ends(promql.one_of(OUTCOME, *names.NEVER_RAN))} > 0
+        {_never_ran(promql.no_match(names.STATUS, _CLIENT_ERROR))} > 0
         unless
-        {_ends(promql.equals(OUTCOME, Outcome.ABANDONED), CELERY)}
+        {_never_ran(promql.equals(OUTCOME, Outcome.ABANDONED), CELERY)}
         """,
         severity="warning",
-        summary=f"{THIS_TASK} was {_OUTCOME}",
+        summary=f"{THIS_TASK} was {_OUTCOME}: {REASON}",
         description=f"""
-        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {_OUTCOME} in the last 5 minutes: they were scheduled, and
-        their work was not done.
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {_OUTCOME} in the last 5 minutes, {_HOURLY} in the last hour:
+        they were scheduled, and their work was not done. The reason is {REASON}, the route "{ROUTE}".
         """,
         dashboard=OF_TASK,
-        comment="What a worker of Celery's cannot call has an alert of its own.",
+        comment="""
+        What a client's error dropped has an alert of its own, and so has what a worker of Celery's cannot call.
+        """,
+    ),
+    Alert(
+        "AfterwordTaskDroppedByClientError",
+        f"{_never_ran(promql.matches(names.STATUS, _CLIENT_ERROR))} > 0",
+        severity="info",
+        summary=f"{THIS_TASK} is dropped where a client gets a {STATUS}",
+        description=f"""
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {_OUTCOME} in the last 5 minutes, {_HOURLY} in the last hour,
+        since their requests to "{ROUTE}" were answered with {STATUS}.
+        """,
+        dashboard=OF_TASK,
+        comment="Often it should be so: what was refused needs no confirmation. A burst is a broken client.",
     ),
     Alert(
         "AfterwordTaskLost",

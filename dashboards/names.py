@@ -31,6 +31,8 @@ SCHEDULED = _counter(semconv.SCHEDULED)
 STARTED = _counter(semconv.STARTED)
 ENDED = _counter(semconv.ENDED)
 FAILURES = _counter(semconv.FAILURES)
+NEVER_RAN_WHY = _counter(semconv.NEVER_RAN)
+"""What never ran, with its reason and route; the outcomes themselves are ``NEVER_RAN``."""
 RETURNED = _counter(semconv.RETURNED)
 LOST = _counter(semconv.LOST)
 DURATION = semconv.DURATION.prometheus

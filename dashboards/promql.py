@@ -13,6 +13,16 @@ def differs(label: str, value: str) -> str:
     return f'{label}!="{value}"'
 
 
+def matches(label: str, pattern: str) -> str:
+    """Return a matcher for a regular expression."""
+    return f'{label}=~"{pattern}"'
+
+
+def no_match(label: str, pattern: str) -> str:
+    """Return a matcher for whatever does not match a regular expression."""
+    return f'{label}!~"{pattern}"'
+
+
 def one_of(label: str, *values: str) -> str:
     """Return a matcher for some values."""
     return f'{label}=~"{"|".join(values)}"'

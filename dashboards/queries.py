@@ -89,8 +89,12 @@ def heatmap(histogram: str) -> str:
 # --- how many, in the time range that the dashboard shows -------------------------------------------------------
 
 # A counter that is born with its first event starts at 1, which increase() takes for no increase at all. So a
-# series that did not exist when the range began counts with its value.
-_COUNT = "(({series} unless {series} offset $__range) or increase({series}[$__range]))"
+# series that did not exist when the range began counts with its value; one that has also begun anew since does
+# not, as its value is that of the last process alone.
+_COUNT = (
+    "(({series} unless {series} offset $__range unless resets({series}[$__range]) > 0)"
+    " or increase({series}[$__range]))"
+)
 
 
 def count(metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:

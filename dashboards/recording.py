@@ -14,7 +14,8 @@ Recording rules of Afterword. They aggregate, since an OpenTelemetry pipeline ma
 have few series: one for each job, engine and task, or for each job and instance.
 
 increase() takes a counter that appears at 1 for one that has not increased, so the first event of a new name
-would go unseen. Here a series that was not there five minutes ago counts with its whole value.
+would go unseen. Here a series that was not there five minutes ago counts with its whole value; unless it has
+begun anew since, where increase() knows more.
 """
 
 # --- the names of what is recorded ------------------------------------------------------------------------------
@@ -24,6 +25,8 @@ _ENDED, _THREADS = ENDED.removesuffix("_total"), names.THREADS_BUSY.rpartition("
 FIRST_COUNTS = f"job_instance:{INFO}:first_values_count"
 FIRST_COUNTS_1H = f"{FIRST_COUNTS}1h"
 ENDS = f"job_engine_task_outcome:{_ENDED}:increase5m"
+NEVER_RAN = f"job_engine_task_why:{names.NEVER_RAN_WHY.removesuffix('_total')}:increase5m"
+NEVER_RAN_1H = f"job_engine_task_why:{names.NEVER_RAN_WHY.removesuffix('_total')}:increase1h"
 ENDS_OF_TASK = f"job_engine_task:{_ENDED}:increase5m"
 FAILED_RATIO = "job_engine_task:background_task_failed:ratio5m"
 WAIT_P95, THREAD_WAIT_P95, DURATION_P95 = (
@@ -41,19 +44,21 @@ THREADS_UTILISATION = f"job_instance:{_THREADS}:utilisation"
 
 BY_PROCESS = ", ".join(names.PROCESS)
 BY_TASK = f"job, {names.ENGINE}, {TASK}"
+BY_WHY = f"{BY_TASK}, {OUTCOME}, {names.REASON}, {names.ROUTE}, {names.STATUS}"
 HERE = promql.one_of(names.ENGINE, "", names.STARLETTE)
 """Tasks that run where they are scheduled; an older Afterword knows no others, and does not say so."""
 CELERY = promql.equals(names.ENGINE, names.CELERY)
 
 
-def first_or_increase(counter: str) -> str:
-    """Return how much a counter grew in five minutes, with its whole value where it is new."""
+def first_or_increase(counter: str, window: str = "5m") -> str:
+    """Return how much a counter grew in five minutes (or an hour), with its whole value where it is new."""
+    first = FIRST_COUNTS_1H if window == "1h" else FIRST_COUNTS
     return f"""\
 (
-  ({counter} unless {counter} offset 5m)
-    and on ({BY_PROCESS}) {FIRST_COUNTS}
+  ({counter} unless {counter} offset {window} unless resets({counter}[{window}]) > 0)
+    and on ({BY_PROCESS}) {first}
   or
-  increase({counter}[5m])
+  increase({counter}[{window}])
 )"""
 
 
@@ -146,6 +151,21 @@ RULES = (
         has not seen of an instance that it has seen, and by how much it has grown since it was last seen.
         """,
         labels={OUTCOME: OUTCOME_LOST},
+    ),
+    Recording(
+        NEVER_RAN,
+        f"sum by ({BY_WHY}) {first_or_increase(names.NEVER_RAN_WHY)}",
+        "Of those that never ran, why, on which route, and (of what was dropped) with which status of the answer.",
+    ),
+    Recording(
+        NEVER_RAN_1H,
+        f"""\
+sum by ({BY_WHY}) {first_or_increase(names.NEVER_RAN_WHY, "1h")}
+  > {NEVER_RAN}
+or
+{NEVER_RAN}
+""",
+        "The same in the last hour, for the alerts' texts; a younger Prometheus knows of five minutes at least.",
     ),
     Recording(ENDS_OF_TASK, promql.total(ENDS, "job", names.ENGINE, TASK)),
     Recording(

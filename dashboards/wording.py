@@ -22,6 +22,7 @@ def dashboard(uid: str, **variables: str) -> str:
 
 JOB, INSTANCE, THIS_TASK = said("job"), said("instance"), said(TASK)
 BROKER, QUEUE = map(said, names.QUEUE)
+REASON, ROUTE, STATUS = map(said, (names.REASON, names.ROUTE, names.STATUS))
 NUMBER = '{{ $value | printf "%.0f" }}'
 PERCENT = "{{ $value | humanizePercentage }}"
 TIME = "{{ $value | humanizeDuration }}"
@@ -31,3 +32,11 @@ OF_JOB = dashboard(OVERVIEW_UID, job=THERE["job"])
 OF_PROCESS = dashboard(OVERVIEW_UID, **THERE)
 OF_TASK = dashboard(TASK_UID, job=THERE["job"], task=said(TASK, " | urlquery"))
 OF_TASK_THERE = dashboard(TASK_UID, **THERE, task=said(TASK, " | urlquery"))
+
+
+def in_the_last_hour(record: str, *labels: str) -> str:
+    """Return the template of what is recorded of the last hour, for the labels of what fired."""
+    matchers = ",".join(f"{label}=%q" for label in labels)
+    values = " ".join(f"$labels.{label}" for label in labels)
+    query = f'printf "{record}{{{matchers}}}" {values} | query'
+    return f'{{{{ with {query} }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}}'

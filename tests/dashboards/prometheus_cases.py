@@ -16,6 +16,12 @@ from dashboards.promql import series as select
 
 from .prometheus_texts import Fired, expected
 
+USUAL = {
+    Outcome.SKIPPED: Reason.EARLIER_TASK_FAILED,
+    Outcome.DROPPED: Reason.REQUEST_FAILED,
+    Outcome.ABANDONED: Reason.NEVER_ATTACHED,
+}
+"""Why something never ran, by its outcome."""
 MAIL, AUDIT = "app.tasks.send_mail", "app.tasks.audit"
 
 
@@ -33,6 +39,12 @@ def of_task(metric: str, task: str = MAIL, engine: str = STARLETTE, **labels: st
 def ended(outcome: Outcome, task: str = MAIL, engine: str = STARLETTE, **labels: str) -> str:
     """Return how many runs came to an outcome."""
     return of_task(names.ENDED, task, engine, **{OUTCOME: outcome}, **labels)
+
+
+def never_ran(outcome: Outcome, task: str = MAIL, engine: str = STARLETTE, **labels: str) -> str:
+    """Return how many runs never ran, for the usual reason and on the usual route unless told otherwise."""
+    known = {OUTCOME: outcome, REASON: USUAL[outcome], names.ROUTE: "/orders"}
+    return of_task(names.NEVER_RAN_WHY, task, engine, **known, **labels)
 
 
 def waited(bound: str, engine: str = STARLETTE) -> str:
@@ -75,7 +87,9 @@ class Case(NamedTuple):
 def fired(value: str = "", **fields: str) -> Fired:
     """Return an alert that fired, for the usual task and process unless told otherwise."""
     usual = {"task": MAIL, "engine": STARLETTE, "instance": "a:80", "observer": "Board"}
-    return {"value": value, **usual, "queue": "statements", "system": "redis", **fields}
+    reason = USUAL[Outcome(fields["outcome"])] if "outcome" in fields else ""
+    why = {"reason": reason, "route": "/orders", "status": ""}
+    return {"value": value, "hourly": value, **usual, **why, "queue": "statements", "system": "redis", **fields}
 
 
 def quiet(*minutes: int) -> Moments:

@@ -21,6 +21,7 @@ from .prometheus_cases import (
     Case,
     ended,
     fired,
+    never_ran,
     of_task,
     oldest,
     queue,
@@ -135,6 +136,7 @@ CASES = (
         "unregistered, firing: the first of a name; and it is no task that never ran",
         {
             ended(Outcome.ABANDONED, engine=CELERY): "_x9 1x50",
+            never_ran(Outcome.ABANDONED, engine=CELERY): "_x9 1x50",
             ended(Outcome.DROPPED, engine=CELERY): "_x9 0x50",
         },
         {
@@ -149,8 +151,8 @@ CASES = (
     Case(
         "unregistered, quiet: a task of Starlette's is abandoned, and one of Celery's was dropped",
         {
-            ended(Outcome.ABANDONED): "0x9 1x50",
-            ended(Outcome.DROPPED, engine=CELERY): "0x9 2x50",
+            never_ran(Outcome.ABANDONED): "0x9 1x50",
+            never_ran(Outcome.DROPPED, engine=CELERY): "0x9 2x50",
             ended(Outcome.ABANDONED, engine=CELERY): "0x60",
         },
         {

@@ -3,13 +3,13 @@
 from dashboards import names
 from dashboards.names import LOST, Outcome
 
-from .prometheus_cases import INFO, OBSERVER_ERRORS, Case, ended, fired, of_task, quiet, series
+from .prometheus_cases import INFO, OBSERVER_ERRORS, Case, ended, fired, never_ran, of_task, quiet, series
 
 CASES = (
     Case(
         "never ran, firing: the first event of a new name, for five minutes",
         {
-            ended(Outcome.DROPPED): "_x9 1x110",
+            never_ran(Outcome.DROPPED): "_x9 1x110",
             ended(Outcome.SUCCEEDED): "_x9 0x110",
         },
         {
@@ -24,9 +24,9 @@ CASES = (
     Case(
         "never ran and lost, firing: each outcome without a run, and a dead process's",
         {
-            ended(Outcome.SKIPPED): "0x9 1x110",
-            ended(Outcome.DROPPED): "0x9 2x110",
-            ended(Outcome.ABANDONED): "0x9 3x110",
+            never_ran(Outcome.SKIPPED): "0x9 1x110",
+            never_ran(Outcome.DROPPED): "0x9 2x110",
+            never_ran(Outcome.ABANDONED): "0x9 3x110",
             of_task(LOST): "_x9 4x110",
             ended(Outcome.SUCCEEDED): "0+9x120",
         },
@@ -49,7 +49,7 @@ CASES = (
         "never ran, firing: the first scrape of a new process",
         {
             series(names.ACCOUNT_START): "0x120",
-            ended(Outcome.ABANDONED): "1x120",
+            never_ran(Outcome.ABANDONED): "1x120",
         },
         {
             "AfterwordTaskNeverRan": {
@@ -59,9 +59,24 @@ CASES = (
         },
     ),
     Case(
+        "never ran, firing: what a client's error dropped has an alert of its own, and the hour has more",
+        {
+            never_ran(Outcome.DROPPED, **{names.STATUS: "422"}): "_x9 0+3x110",
+            never_ran(Outcome.DROPPED, **{names.STATUS: "500"}): "_x9 1x110",
+        },
+        {
+            "AfterwordTaskNeverRan": {9: [fired("1", outcome=Outcome.DROPPED, status="500")], 40: []},
+            "AfterwordTaskDroppedByClientError": {
+                9: [],
+                11: [fired("6", outcome=Outcome.DROPPED, status="422")],
+                100: [fired("15", hourly="180", outcome=Outcome.DROPPED, status="422")],
+            },
+        },
+    ),
+    Case(
         "never ran, firing: after a restart",
         {
-            ended(Outcome.DROPPED): "7x10 0 1x100",
+            never_ran(Outcome.DROPPED): "7x10 0 1x100",
         },
         {
             "AfterwordTaskNeverRan": {
@@ -99,9 +114,9 @@ CASES = (
     Case(
         "never ran and lost, quiet: everything ran",
         {
-            ended(Outcome.SKIPPED): "0x120",
-            ended(Outcome.DROPPED): "0x120",
-            ended(Outcome.ABANDONED): "0x120",
+            never_ran(Outcome.SKIPPED): "0x120",
+            never_ran(Outcome.DROPPED): "0x120",
+            never_ran(Outcome.ABANDONED): "0x120",
             ended(Outcome.SUCCEEDED): "0+9x120",
             ended(Outcome.FAILED): "0+1x120",
             of_task(LOST): "0x120",
@@ -115,7 +130,7 @@ CASES = (
         "never ran and lost, quiet: old counts, after a gap in the scrapes",
         {
             INFO: "1x10 stale _x20 1x80",
-            ended(Outcome.DROPPED): "7x10 stale _x20 7x80",
+            never_ran(Outcome.DROPPED): "7x10 stale _x20 7x80",
             of_task(LOST): "2x10 stale _x20 2x80",
             OBSERVER_ERRORS: "7x10 stale _x20 7x80",
         },
@@ -130,7 +145,7 @@ CASES = (
         {
             series(names.ACCOUNT_START): "-86400x120",
             series(names.PROCESS_START): "-30x120",
-            ended(Outcome.DROPPED): "7x120",
+            never_ran(Outcome.DROPPED): "7x120",
             of_task(LOST): "7x120",
             OBSERVER_ERRORS: "7x120",
         },

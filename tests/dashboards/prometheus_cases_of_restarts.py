@@ -13,6 +13,7 @@ from .prometheus_cases import (
     Moments,
     ended,
     fired,
+    never_ran,
     of_task,
     oldest,
     queue,
@@ -79,10 +80,12 @@ TROUBLE: Mapping[str, Values] = {
     **up("a:80", f"1x{EVENT - 1} " + "0 1 " * 30),
     **up("b:80", "1x90"),
     series(names.INFO, instance="b:80", **{names.VERSION: "1"}): lambda _: f"1x{EVENT - 1} stale",
-    ended(Outcome.DROPPED): grows(1),
+    never_ran(Outcome.DROPPED): grows(1),
+    never_ran(Outcome.DROPPED, **{names.STATUS: "422"}): grows(1),
     ended(Outcome.CANCELLED): grows(1),
     ended(Outcome.FAILED): grows(2),
     ended(Outcome.SUCCEEDED): grows(6),
+    ended(Outcome.DROPPED): grows(1),
     ended(Outcome.FAILED, AUDIT): grows(1),
     ended(Outcome.SUCCEEDED, AUDIT): stands(0, 0),
     of_task(LOST): found(),
@@ -120,6 +123,8 @@ HEALTH: Mapping[str, Values] = {
     series("up"): {"restart": f"1x{EVENT - 1} 0 1x60", "gap": stands(1, 1)("gap")}.__getitem__,
     **{ended(outcome): stands(OLD, 0) for outcome in (*names.NEVER_RAN, Outcome.CANCELLED, Outcome.FAILED)},
     ended(Outcome.SUCCEEDED): grows(9),
+    **{never_ran(outcome): stands(OLD, 0) for outcome in names.NEVER_RAN},
+    never_ran(Outcome.DROPPED, **{names.STATUS: "404"}): stands(OLD, 0),
     of_task(LOST): stands(OLD, 0),
     waited("0.1"): grows(10),
     waited("10.0"): grows(10),
@@ -152,7 +157,6 @@ def _story(told: Mapping[str, Values], mode: str) -> dict[str, str]:
 
 
 AFTER_BOTH: dict[str, Fired] = {
-    "AfterwordTaskNeverRan": fired("5", outcome=Outcome.DROPPED),
     "AfterwordTaskFailureRatioHigh": fired("20%"),
     "AfterwordTaskCancelled": fired("5"),
     "AfterwordTaskWaitHigh": fired("20s"),
@@ -166,6 +170,8 @@ AFTER_BOTH: dict[str, Fired] = {
     "AfterwordWorkerLost": fired("5", engine=CELERY),
 }
 AFTER_RESTART: dict[str, Moments] = {
+    "AfterwordTaskNeverRan": {55: [fired("5", hourly="54", outcome=Outcome.DROPPED)]},
+    "AfterwordTaskDroppedByClientError": {55: [fired("5", hourly="54", outcome=Outcome.DROPPED, status="422")]},
     **{alert: {55: [found]} for alert, found in AFTER_BOTH.items()},
     "AfterwordTaskLost": {29: [], 33: [fired("4")], 55: []},
     "AfterwordQueuedTaskLost": {29: [], 33: [fired("4", engine=CELERY)], 55: []},
@@ -178,6 +184,8 @@ AFTER_RESTART: dict[str, Moments] = {
     "AfterwordQueueGrowing": {33: [fired("140", queue="letters")], 55: [fired("250", queue="letters")]},
 }
 AFTER_GAP: dict[str, Moments] = {
+    "AfterwordTaskNeverRan": {60: [fired("5", hourly="60", outcome=Outcome.DROPPED)]},
+    "AfterwordTaskDroppedByClientError": {60: [fired("5", hourly="60", outcome=Outcome.DROPPED, status="422")]},
     **{alert: {60: [found]} for alert, found in AFTER_BOTH.items()},
     "AfterwordTaskLost": {29: [], 43: [fired("4")], 60: []},
     "AfterwordQueuedTaskLost": {29: [], 43: [fired("4", engine=CELERY)], 60: []},

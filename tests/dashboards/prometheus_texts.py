@@ -3,7 +3,18 @@
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from dashboards.names import ENGINE, OBSERVER, OUTCOME, OUTCOME_LOST, QUEUE, TASK, Outcome
+from dashboards.names import (
+    ENGINE,
+    OBSERVER,
+    OUTCOME,
+    OUTCOME_LOST,
+    QUEUE,
+    REASON,
+    ROUTE,
+    STATUS,
+    TASK,
+    Outcome,
+)
 
 Fired = dict[str, str]
 """What is filled into the texts of an alert that fired."""
@@ -20,6 +31,7 @@ class Text(NamedTuple):
 
 
 _TASK = {TASK: "{task}", ENGINE: "{engine}"}
+_WHY = {**_TASK, OUTCOME: "{outcome}", REASON: "{reason}", ROUTE: "{route}", STATUS: "{status}"}
 _QUEUE = dict(zip(QUEUE, ("{system}", "{queue}"), strict=True))
 _OF_TASK = "afterword-task?var-job=shop&var-task={task}"
 _OF_JOB = "afterword-overview?var-job=shop"
@@ -28,10 +40,18 @@ _OF_PROCESS = "afterword-overview?var-job=shop&var-instance={host}"
 TEXTS = {
     "AfterwordTaskNeverRan": Text(
         "warning",
-        {**_TASK, OUTCOME: "{outcome}"},
-        "{task} was {outcome}",
-        "{value} run(s) of {task} in shop were {outcome} in the last 5 minutes: they were scheduled, and their "
-        "work was not done.",
+        _WHY,
+        "{task} was {outcome}: {reason}",
+        "{value} run(s) of {task} in shop were {outcome} in the last 5 minutes, {hourly} in the last hour: they "
+        'were scheduled, and their work was not done. The reason is {reason}, the route "{route}".',
+        _OF_TASK,
+    ),
+    "AfterwordTaskDroppedByClientError": Text(
+        "info",
+        _WHY,
+        "{task} is dropped where a client gets a {status}",
+        "{value} run(s) of {task} in shop were dropped in the last 5 minutes, {hourly} in the last hour, since "
+        'their requests to "{route}" were answered with {status}.',
         _OF_TASK,
     ),
     "AfterwordTaskLost": Text(
@@ -198,7 +218,7 @@ def expected(alert: str, fired: Fired) -> dict[str, Any]:
     text, fields = TEXTS[alert], {**fired, "host": quote(fired["instance"])}
     labels = {label: value.format(**fields) for label, value in text.labels.items()}
     return {
-        "exp_labels": {"severity": text.severity, "job": "shop", **labels},
+        "exp_labels": {"severity": text.severity, "job": "shop", **{k: v for k, v in labels.items() if v}},
         "exp_annotations": {
             "summary": text.summary.format(**fields),
             "description": text.description.format(**fields),

@@ -23,6 +23,7 @@ _PATIENCE = 130.0
 TASKS = "examples.shop.tasks."
 SITUATIONS = {
     ("careless", "AfterwordTaskNeverRan"): "one request fails, and one makes its tasks by hand",
+    ("careless", "AfterwordTaskDroppedByClientError"): "a refund is asked for an order that there is not",
     ("mail-down", "AfterwordTaskFailureRatioHigh"): "the mail server goes down",
     ("mail-down", "AfterwordTaskStoppedSucceeding"): "the mail server stays down",
     ("mail-down", "AfterwordTaskNeverRan"): "the tasks behind a mail are skipped",
@@ -119,16 +120,23 @@ def test_nothing_fires_that_has_no_reason(watch: Watch):
 
 
 def test_the_very_first_event_fires_with_its_count(watch: Watch):
-    """A name that appears with its first run that never ran at 1 fires, by name and outcome."""
+    """A name that appears with its first run that never ran at 1 fires, by name, reason, route and status."""
     fired = watch.fired["careless", "AfterwordTaskNeverRan"]
-    tasks = {
-        (alert["labels"]["background_task_name"], alert["labels"]["background_task_outcome"], alert["value"])
-        for alert in fired
+    assert {_why(alert) for alert in fired} == {
+        (f"{TASKS}write_audit_row", "dropped", "request_failed", "/orders/{number}/refund", "500", "1e+00"),
+        (f"{TASKS}notify_warehouse", "abandoned", "never_attached", "/orders/{number}/return", "", "1e+00"),
     }
-    assert tasks == {
-        (f"{TASKS}write_audit_row", "dropped", "1e+00"),
-        (f"{TASKS}notify_warehouse", "abandoned", "1e+00"),
+    fired = watch.fired["careless", "AfterwordTaskDroppedByClientError"]
+    assert {_why(alert) for alert in fired} == {
+        (f"{TASKS}write_audit_row", "dropped", "request_failed", "/orders/{number}/refund", "404", "1e+00"),
     }
+
+
+def _why(alert: dict[str, Any]) -> tuple[str, ...]:
+    labels = ("name", "outcome", "reason")
+    why = [alert["labels"][f"background_task_{label}"] for label in labels]
+    where = [alert["labels"].get(label, "") for label in ("http_route", "http_response_status_code")]
+    return (*why, *where, alert["value"])
 
 
 def test_what_a_killed_worker_held_is_lost(watch: Watch):

@@ -86,6 +86,12 @@ STARTED = Metric("background_task.started", _TASKS, "Background tasks begun.", (
 ENDED = Metric(
     "background_task.ended", _TASKS, "Background tasks by outcome.", (TASK_NAME, TASK_OUTCOME, TASK_ENGINE)
 )
+NEVER_RAN = Metric(
+    "background_task.never_ran",
+    _TASKS,
+    "Background tasks that never ran, by reason and route.",
+    (TASK_NAME, TASK_OUTCOME, TASK_REASON, HTTP_ROUTE, HTTP_STATUS, TASK_ENGINE),
+)
 FAILURES = Metric(
     "background_task.failures",
     _FAILURES,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from opentelemetry import context as otel
@@ -19,6 +19,7 @@ from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
 from .._common.context import context_of
 from .._common.faults import contained
 from .._common.model import STARLETTE, RequestInfo, TaskRun, full_name
+from .attributes import why_attributes
 from .loop.lag import listeners
 from .lost import DeadProcess
 from .process_gauges import OldestAges
@@ -27,7 +28,7 @@ from .tallies.queues import QueueTallies, count_dead
 from .tallies.tasks import Tallies, TalliesOf, Tally, TallyingObserver
 from .worker_threads import worker_threads
 
-_Read = Callable[[Tally], Iterable[tuple[float, dict[str, str]]]]
+_Read = Callable[[Tally], Iterable[tuple[float, Mapping[str, str | int]]]]
 
 
 class OtelMetrics(TallyingObserver):
@@ -65,6 +66,11 @@ class OtelMetrics(TallyingObserver):
             meter.create_observable_counter,
             semconv.ENDED,
             lambda t: [(count, {semconv.TASK_OUTCOME: outcome}) for outcome, count in t.ended.items()],
+        )
+        observe(
+            meter.create_observable_counter,
+            semconv.NEVER_RAN,
+            lambda t: [(count, why_attributes(why)) for why, count in t.never_ran.items()],
         )
         observe(
             meter.create_observable_counter,

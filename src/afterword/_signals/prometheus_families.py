@@ -65,6 +65,7 @@ class _Families:
         self.scheduled = _counter(semconv.SCHEDULED)
         self.started = _counter(semconv.STARTED)
         self.ended = _counter(semconv.ENDED)
+        self.never_ran = _counter(semconv.NEVER_RAN)
         self.failures = _counter(semconv.FAILURES)
         self.returned = _counter(semconv.RETURNED)
         self.lost = _counter(semconv.LOST)
@@ -86,6 +87,8 @@ class _Families:
         self.running.add_metric([name, engine], tally.running)
         for outcome, count in tally.ended.items():
             self.ended.add_metric([name, outcome, engine], count)
+        for why, count in tally.never_ran.items():
+            self.never_ran.add_metric([name, *why, engine], count)
         for kind, count in tally.failures.items():
             self.failures.add_metric([name, kind, engine], count)
         for reason, count in tally.returned.items():

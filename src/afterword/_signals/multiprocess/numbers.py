@@ -35,7 +35,7 @@ from .shared_file import (
 _BOUNDS = (*semconv.BUCKETS, float("inf"))
 _COUNTERS = (
     *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED, semconv.FAILURES, semconv.RETURNED),
-    *(semconv.LOST, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
+    *(semconv.LOST, semconv.NEVER_RAN, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
 )
 _SUMS = (semconv.PENDING, semconv.RUNNING, semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
 _QUEUES = (semconv.QUEUE_MESSAGES, semconv.QUEUE_OLDEST_AGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import CELERY, Outcome, TaskRun
+from ..attributes import why
 from .numbers import Book
 
 
@@ -65,8 +66,10 @@ class QueueTaskSeries:
             self._book.gauge(semconv.RUNNING, self._name, CELERY).dec()
             values = self._name, str(outcome), CELERY
             self._book.histogram(semconv.DURATION, *values).observe(run.duration or 0.0)
-        elif run._held:
-            self.hold(-1)
+        else:
+            if run._held:
+                self.hold(-1)
+            self._book.counter(semconv.NEVER_RAN, self._name, *why(run), CELERY).inc()
         self._book.counter(semconv.ENDED, self._name, str(outcome), CELERY).inc()
         if outcome is Outcome.FAILED:
             kind = ERROR_TYPES.admit(str(run.error_type))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import STARLETTE, Outcome, TaskRun
+from ..attributes import why
 from ..percentiles import p95
 from .numbers import Book, Times, all_or_none
 
@@ -64,6 +65,7 @@ class TaskSeries:
         outcome = run.outcome or Outcome.ABANDONED
         if run.started_at is None:
             self._pending.dec()
+            self._book.counter(semconv.NEVER_RAN, self._name, *why(run), STARLETTE).inc()
         else:
             self._running.dec()
             self._observe_times(run, outcome)

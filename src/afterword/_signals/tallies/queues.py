@@ -6,6 +6,7 @@ from typing import Any
 
 from ..._common.cardinality import ERROR_TYPES, TASK_NAMES
 from ..._common.model import CELERY, Outcome, QueueObserver, Reason, TaskRun
+from ..attributes import why
 from ..lost import DeadProcess
 from .tasks import Histogram, ScheduledObserver, TalliesOf, Tally
 
@@ -115,6 +116,8 @@ class QueueTallyingObserver(ScheduledObserver[QueueTally], QueueObserver):
             tally.ended[outcome] += 1
             if run.started_at is None:
                 tally.held -= run._held
+                told = why(run)
+                tally.never_ran[told] = tally.never_ran.get(told, 0) + 1
             else:
                 tally.active -= 1
                 if tally.timed:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import STARLETTE, Outcome, TaskObserver, TaskRun
+from ..attributes import Why, why
 from ..percentiles import p95
 from ..worker_threads import note_limiter
 
@@ -69,6 +70,7 @@ class Tally:
         "lock",
         "lost",
         "name",
+        "never_ran",
         "never_started",
         "returned",
         "scheduled",
@@ -88,6 +90,7 @@ class Tally:
         self.never_started = 0
         # start all outcomes at 0, so that rate() sees the first failure
         self.ended: dict[str, int] = {str(outcome): 0 for outcome in Outcome}
+        self.never_ran: dict[Why, int] = {}
         self.failures: dict[str, int] = {}
         self.returned: dict[str, int] = {}
         self.lost = 0
@@ -122,6 +125,7 @@ class Tally:
         twin.scheduled, twin.started = self.scheduled, self.started
         twin.never_started, twin.lost = self.never_started, self.lost
         twin.ended, twin.failures, twin.returned = dict(self.ended), dict(self.failures), dict(self.returned)
+        twin.never_ran = dict(self.never_ran)
         twin.wait = self.wait.copy()
         twin.thread_wait = self.thread_wait.copy() if self.thread_wait is not None else None
         twin.durations = {outcome: times.copy() for outcome, times in self.durations.items()}
@@ -202,6 +206,8 @@ class TallyingObserver(ScheduledObserver[Tally]):
             tally.ended[outcome] += 1
             if run.started_at is None:
                 tally.never_started += 1
+                told = why(run)
+                tally.never_ran[told] = tally.never_ran.get(told, 0) + 1
             elif tally.timed:
                 times = tally.durations.get(outcome) or tally.durations.setdefault(str(outcome), Histogram())
                 times.observe(run.duration or 0.0, run, run.ended_at)
