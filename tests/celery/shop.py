@@ -17,6 +17,7 @@ import prometheus_client
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
+from kombu import Message
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
@@ -122,6 +123,18 @@ def logging_to(folder: Path) -> None:
 
     processors = [structlog.contextvars.merge_contextvars, afterword.logs.add_context, write]
     structlog.configure(processors=processors, wrapper_class=structlog.make_filtering_bound_logger(20))
+
+
+def die_at_acknowledgement(moment: str) -> None:
+    """Let this process, and all of its group, be killed ``before`` or ``after`` a message is acknowledged."""
+    original = Message.ack
+
+    def ack(self: Any, *args: Any, **kwargs: Any) -> None:
+        if moment == "after":
+            original(self, *args, **kwargs)
+        os.killpg(0, signal.SIGKILL)
+
+    Message.ack = ack
 
 
 def make(

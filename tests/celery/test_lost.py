@@ -12,6 +12,8 @@ from afterword._views.reader import JournalReader
 from tests.celery.stage import Stage
 from tests.support.waiting import wait_until
 
+SOON = "transport = dict(visibility_timeout=2, unacked_restore_interval=1, unacked_restore_throttle=1)"
+
 
 def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
     """What a killed worker had begun, its message acknowledged, is lost: the next one finds it in the journal."""
@@ -37,19 +39,58 @@ def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
 def test_what_comes_again_is_not_lost(stage: Stage, tmp_path: Path):
     """A task that is acknowledged late comes again when its worker was killed: an attempt was lost, no task."""
     journal = str(tmp_path / "journal")
-    settings = "transport = dict(visibility_timeout=2, unacked_restore_interval=1, unacked_restore_throttle=1)"
-    worker = stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
+    worker = stage.worker("prefork", "-c1", SHOP_SETTINGS=SOON, AFTERWORD_JOURNAL=journal)
     result = stage.publish("waits_late", "gate")
     stage.wait_begun("gate")
     wait_until(lambda: stage.counted()["running waits_late"] == 1)
     worker.kill()
     stage.workers.remove(worker)
     stage.open("gate")
-    stage.worker("prefork", "-c1", SHOP_SETTINGS=settings, AFTERWORD_JOURNAL=journal)
+    stage.worker("prefork", "-c1", SHOP_SETTINGS=SOON, AFTERWORD_JOURNAL=journal)
     stage.settles("scheduled waits_late", "started waits_late", "ended waits_late succeeded")
     stage.tells(result.id, "succeeded")
     told: Any = runs.one(JournalReader(journal), result.id)
     assert [(one["outcome"], one["reason"]) for one in told["attempts"]] == [("returned", "worker_lost")]
+
+
+def killed_at_acknowledgement(stage: Stage, moment: str, **known: str) -> str:
+    """Let a worker be killed before or after it acknowledges its task; return the task's id."""
+    worker = stage.worker("prefork", "-c1", SHOP_DIES=moment, **known)
+    result = stage.publish("waits", "gate")
+    worker.wait()
+    stage.workers.remove(worker)
+    stage.open("gate")
+    return str(result.id)
+
+
+def known_to_all(folder: Path, **more: str) -> dict[str, str]:
+    """Return the environment of workers that share a journal, and files that their numbers outlive them in."""
+    (folder / "multiprocess").mkdir()
+    return more | {
+        "AFTERWORD_JOURNAL": str(folder / "journal"),
+        "PROMETHEUS_MULTIPROC_DIR": str(folder / "multiprocess"),
+    }
+
+
+def test_killed_before_a_message_is_acknowledged(stage: Stage, tmp_path: Path):
+    """What had begun when its worker was killed, its message not acknowledged yet, comes again: it is not lost."""
+    known = known_to_all(tmp_path, SHOP_SETTINGS=SOON)
+    task = killed_at_acknowledgement(stage, "before", **known)
+    stage.worker("prefork", "-c1", **known)
+    ends = "returned waits worker_lost", "ended waits succeeded"
+    stage.settles("scheduled waits", "2 started waits", *ends)
+    stage.tells(task, "succeeded")
+    told: Any = runs.one(JournalReader(known["AFTERWORD_JOURNAL"]), task)
+    assert [(one["outcome"], one["reason"]) for one in told["attempts"]] == [("returned", "worker_lost")]
+
+
+def test_killed_after_a_message_is_acknowledged(stage: Stage, tmp_path: Path):
+    """What had begun when its worker was killed, its message just acknowledged, is lost: Redis has it no more."""
+    known = known_to_all(tmp_path)
+    task = killed_at_acknowledgement(stage, "after", **known)
+    stage.worker("prefork", "-c1", **known)
+    stage.settles("scheduled waits", "started waits", "lost waits")
+    assert stage.told(task) == ["lost"]
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent"])

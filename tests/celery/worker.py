@@ -24,6 +24,8 @@ if "before" in os.environ.get("SHOP_CONTRIB", ""):
     from opentelemetry.instrumentation.celery import CeleryInstrumentor
 
     CeleryInstrumentor().instrument(tracer_provider=provider)
+if "SHOP_DIES" in os.environ:
+    shop.die_at_acknowledgement(os.environ["SHOP_DIES"])
 app = shop.make(folder, os.environ["SHOP_BROKER"], os.environ.get("SHOP_RESULTS"), **settings)
 for name in os.environ.get("SHOP_WITHOUT", "").split():
     app.tasks.pop(name)

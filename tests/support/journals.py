@@ -37,6 +37,13 @@ class Heard:
         self.dead: list[DeadProcess] = []
         self.faults = 0
         self.off = 0
+        self.brokers: dict[str, bool | None] = {}
+        """What the broker says of a message, by its run's id."""
+        self.asked: list[tuple[str | None, float | None]] = []
+
+    def still_has(self, record: Record) -> bool | None:
+        self.asked.append((record.tag, record.visible_until))
+        return self.brokers.get(record.run)
 
     def tell(self, record: Record) -> None:
         self.records.append(record)

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from afterword._common import semconv
-from afterword._common.model import STARLETTE
+from afterword._common.model import CELERY, STARLETTE
 from afterword._ledger.journal import layout
 from afterword._ledger.journal.records import Record
 from afterword._ledger.journal.recovery import DeadProcess
@@ -91,7 +91,8 @@ def numbers(path: Path) -> dict[str, float]:
     for metric in MultiProcessCollector.merge(files):
         for sample in metric.samples:
             name = sample.name.removeprefix("background_task_").removesuffix("_total")
-            kind = sample.labels.get("background_task_outcome") or sample.labels.get("error_type")
+            labels = "background_task_outcome", "background_task_reason", "error_type"
+            kind = next((sample.labels[label] for label in labels if label in sample.labels), None)
             found[kind or name] += sample.value
     return {name: value for name, value in found.items() if value}
 
@@ -167,6 +168,76 @@ def test_starts_and_failures_agree_with_the_journal(
         assert told["started"] == started
         assert {kind: told[kind] for kind in ("ValueError", "KeyError") if kind in told} == failures
         assert told.get("failed", 0) == sum(failures.values())
+
+
+def leave_worker(path: Path, pid: int, **counted: int) -> None:
+    """Write the counters of a worker of a queue: ``started``, outcomes, reasons of what was returned."""
+    values = {}
+    for name, number in counted.items():
+        metric = {"started": semconv.STARTED, "ValueError": semconv.FAILURES}.get(name, semconv.ENDED)
+        metric = semconv.RETURNED if name in ("retry", "worker_lost") else metric
+        more = () if name == "started" else (name,)
+        values[key_of(metric, TOTAL, metric.labels, (NAME, *more, CELERY))] = float(number)
+    write_at_once(str(path / file_of(COUNTER, pid)), values)
+
+
+def of_queue(outcome: str, **more: Any) -> Record:
+    """Return what a worker of a queue has left of an attempt that began."""
+    known = {"engine": CELERY, "started_at": 1.5, "error_type": "ValueError" if outcome == "failed" else None}
+    return record(outcome, **(known | more))
+
+
+@pytest.mark.parametrize(
+    ("counted", "left", "added"),
+    [
+        # killed while they ran: one is lost, the message of another comes again
+        (
+            {"started": 7, "succeeded": 4, "retry": 1},
+            {"lost": 1, "interrupted": 1},
+            {"lost": 1, "worker_lost": 1},
+        ),
+        # killed after an end was written, before that was counted; and after it was counted, before that was noted
+        ({"started": 3, "succeeded": 2}, {"recovered": ("succeeded",)}, {"succeeded": 1}),
+        ({"started": 3, "succeeded": 3}, {"recovered": ("succeeded",)}, {}),
+        ({"started": 3, "succeeded": 2}, {"recovered": ("failed",)}, {"failed": 1, "ValueError": 1}),
+        ({"started": 3, "succeeded": 2, "failed": 1}, {"recovered": ("failed",)}, {"ValueError": 1}),
+        ({"started": 3, "succeeded": 2}, {"returned": ("retry",)}, {"retry": 1}),
+        ({"started": 3, "succeeded": 2, "retry": 1}, {"returned": ("retry",)}, {}),
+        # killed after it was noted that one began, before that was counted
+        ({"started": 2, "succeeded": 2}, {"lost": 1}, {"started": 1, "lost": 1}),
+        ({"started": 2, "succeeded": 2}, {"interrupted": 1}, {"started": 1, "worker_lost": 1}),
+        # what never began has no part in that law
+        ({"started": 3, "succeeded": 3}, {"recovered": ("dropped",)}, {}),
+        # and what nobody knows of is nobody's: its journal began later
+        ({"started": 3, "succeeded": 2}, {}, {}),
+    ],
+)
+def test_the_numbers_of_a_queues_worker_agree_with_its_journal(
+    counted: dict[str, int], left: dict[str, Any], added: dict[str, int], pid: int, tmp_path: Path
+):
+    """In a dead worker, too: started = succeeded + failed + cancelled + returned + lost, each counted once."""
+    leave_worker(tmp_path, pid, **counted)
+    found = dead(pid)
+    found.lost.extend(of_queue("lost") for _ in range(left.get("lost", 0)))
+    found.interrupted.extend(of_queue("returned", reason="worker_lost") for _ in range(left.get("interrupted", 0)))
+    found.returned.extend(of_queue("returned", reason=reason) for reason in left.get("returned", ()))
+    found.recovered.extend(
+        of_queue(outcome, started_at=None if outcome == "dropped" else 1.5)
+        for outcome in left.get("recovered", ())
+    )
+    for _ in range(2):
+        dead_processes.close_as_journaled(str(tmp_path), found)
+        assert numbers(tmp_path) == Counter(counted) + Counter(added)
+
+
+def test_what_a_queue_lost_with_a_pid_that_lives_again(tmp_path: Path):
+    """Where a new worker has the pid of the dead one, as in a container, what is lost is counted, once."""
+    leave_worker(tmp_path, os.getpid(), started=4, succeeded=2)
+    found = dead(os.getpid())
+    found.lost.append(of_queue("lost"))
+    for _ in range(2):
+        dead_processes.close_as_journaled(str(tmp_path), found)
+        assert numbers(tmp_path) == {"started": 4, "succeeded": 2, "lost": 1}
 
 
 def test_files_that_were_cleared(pid: int, tmp_path: Path):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from afterword._common.model import LOST, RETURNED, Outcome, Reason
+from afterword._common.model import LOST, RETURNED, SENDING, SENT, UNSENT, Outcome, Reason, TaskRun
 from afterword._ledger.journal.journal import Journal, journal_at
+from afterword._ledger.journal.recovery import DeadProcess
 from afterword._ledger.queue import QueueLedger
 from afterword._views import causes, requests, runs, summary, tasks
 from afterword._views.feed import feed_of
@@ -166,6 +168,94 @@ def test_what_comes_again_is_never_lost(directory: Path, reader: JournalReader):
     assert told["run"]["outcome"] == "succeeded"
     books.close(run, Outcome.CANCELLED)
     later.close()
+
+
+def begun(books: QueueLedger, state: int = SENDING) -> TaskRun:
+    """Let an attempt begin, and its acknowledgement be as far as that."""
+    run = attempt_of()
+    run._acknowledgement, run._tag, run._visible_until = UNSENT, "tag-1", 2e9
+    books.begin(run)
+    if state is not UNSENT:
+        books.acknowledge(run, state)
+    return run
+
+
+def found_after(directory: Path, journal: Journal, heard: Heard) -> DeadProcess:
+    """Let the process of a journal be found dead by another; return what it left."""
+    journal.close()
+    later = journal_at(str(directory))
+    later.join(heard)
+    [dead] = later.recover()
+    later.close()
+    return dead
+
+
+@pytest.mark.parametrize(("answer", "is_lost"), [(True, False), (False, True), (None, True)])
+def test_what_was_being_acknowledged(directory: Path, answer: bool | None, is_lost: bool):
+    """Whether it is lost, the broker says, asked by its own name of the message; if it cannot, it is."""
+    journal, heard = journal_at(str(directory)), Heard()
+    run = begun(queue_ledger_of(journal))
+    heard.brokers[run.id] = answer
+    dead = found_after(directory, journal, heard)
+    assert heard.asked == [("tag-1", 2e9)]
+    assert [record.run for record in dead.lost] == [run.id] * is_lost
+    assert [record.run for record in dead.interrupted] == [run.id] * (not is_lost)
+    assert heard.outcomes == ({run.id: LOST} if is_lost else {})
+    [record] = history_of(directory, attempts=True)
+    assert record.outcome == (LOST if is_lost else RETURNED)
+
+
+def test_a_broker_that_cannot_be_asked(directory: Path):
+    """If asking raises, it is lost, as most of those are."""
+    journal, heard = journal_at(str(directory)), Heard()
+    begun(queue_ledger_of(journal))
+    heard.still_has = lambda record: 1 / 0  # type: ignore[method-assign,assignment,return-value]
+    assert len(found_after(directory, journal, heard).lost) == 1
+
+
+def test_before_and_after_an_acknowledgement(directory: Path):
+    """Before it is sent, the message comes again, afterwards it is lost; nobody has to be asked."""
+    journal, heard = journal_at(str(directory)), Heard()
+    books = queue_ledger_of(journal)
+    over = begun(books)
+    books.close(over, Outcome.SUCCEEDED)
+    first = begun(books, UNSENT)  # in the same slot
+    second = begun(books, SENT)
+    books.acknowledge(over, SENT)
+    dead = found_after(directory, journal, heard)
+    assert [record.run for record in dead.interrupted] == [first.id]
+    assert [record.run for record in dead.lost] == [second.id]
+    assert heard.asked == []
+
+
+def test_killed_while_an_attempt_is_given_back(directory: Path):
+    """What was written as returned is not lost, though its slot was in use; perhaps it was not counted."""
+    journal, heard = journal_at(str(directory)), Heard()
+    books = queue_ledger_of(journal)
+    books.set_observers([seen for seen in books.observers if type(seen).__name__ != "QueueTold"])
+    run_id = returned(books)
+    dead = found_after(directory, journal, heard)
+    assert (dead.lost, dead.interrupted) == ([], [])
+    assert [(record.run, record.reason) for record in dead.returned] == [(run_id, "worker_lost")]
+    assert len(history_of(directory, attempts=True)) == 1
+
+
+def test_a_finder_that_dies(directory: Path, monkeypatch: pytest.MonkeyPatch):
+    """What one finder has written of an attempt stands, whatever the broker tells the next one."""
+    journal, first, second = journal_at(str(directory)), Heard(), Heard()
+    run = begun(queue_ledger_of(journal))
+    first.brokers[run.id], second.brokers[run.id] = True, False
+    monkeypatch.setattr(first, "count", lambda dead: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        found_after(directory, journal, first)
+    journal_at(str(directory)).close()
+    later = journal_at(str(directory))
+    later.join(second)
+    [dead] = later.recover()
+    later.close()
+    assert (second.asked, dead.lost) == ([], [])
+    assert [record.run for record in dead.interrupted] == [run.id]
+    assert len(history_of(directory, attempts=True)) == 1
 
 
 def test_texts_are_bounded(books: QueueLedger, directory: Path):

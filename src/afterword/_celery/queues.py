@@ -17,9 +17,9 @@ from .._common import forks
 from .._common.log import once, warn
 from . import headers, pipe
 from .instrumentation import CeleryInstrumentation
+from .redelivery import briefly_connected
 
 EVERY_SECONDS: Final = 15.0
-_PATIENCE_SECONDS: Final = 1.0
 _MOST: Final = 100
 _LONGEST: Final = 1 << 20
 
@@ -83,13 +83,9 @@ class Watch:
 
     def look(self) -> list[Depth]:
         """Ask the broker about each queue."""
-        patience = {"socket_timeout": _PATIENCE_SECONDS, "socket_connect_timeout": _PATIENCE_SECONDS}
-        options = {**(self._app.conf.broker_transport_options or {}), **patience, "max_retries": 0}
         system = self._known.system(self._app)
         found: list[Depth] = []
-        with self._app.connection_for_write(
-            connect_timeout=_PATIENCE_SECONDS, transport_options=options
-        ) as connection:
+        with briefly_connected(self._app) as connection:
             for queue in list(self._queues):
                 channel = connection.channel()
                 try:

@@ -2,19 +2,26 @@
 
 Asked only of what is acknowledged late, and is a copy or was held for half of that time: an ordinary task costs no
 round trip. RabbitMQ closes the channel instead.
+
+What is acknowledged early is so a moment after it has begun, and the books are told when that is done. If its
+worker is killed in between, whoever finds it asks Redis.
 """
 
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable
 from datetime import datetime
 from time import time
 from typing import Any, Final
 
 from .._common.log import once, warn
+from .._common.model import SENDING, SENT, UNSENT, TaskRun
+from .._ledger.queue import QueueLedger
 from .instrumentation import CeleryInstrumentation
 
+_PATIENCE_SECONDS: Final = 1.0
 _USUAL_TIMEOUT: Final = 3600.0
 """How long Redis waits for an acknowledgement if nothing is said."""
 
@@ -36,6 +43,51 @@ def may_be_taken(received_at: float, limit: float, delivery_info: Any) -> bool:
     while this one has just been received.
     """
     return time() - received_at > limit / 2 or bool((delivery_info or {}).get("redelivered"))
+
+
+def note_acknowledgement(request: Any) -> None:
+    """Tell the books when the message of a task is acknowledged that is about to begin."""
+    message, delivery = request.message, request.afterword
+    run: TaskRun = delivery.run
+    books: QueueLedger = delivery.known.books
+    if request.acknowledged or not books.hears_acknowledgements:
+        return
+
+    def ack(*args: Any, **kwargs: Any) -> None:
+        del message.ack  # that of its class is in its place again
+        books.acknowledge(run, SENDING)
+        try:
+            message.ack(*args, **kwargs)
+        except BaseException:  # the broker delivers it again
+            books.acknowledge(run, UNSENT)
+            raise
+        books.acknowledge(run, SENT)
+
+    message.ack = ack
+    run._acknowledgement = UNSENT
+    limit = visibility_timeout(message.channel)
+    if limit is not None:
+        run._tag, run._visible_until = message.delivery_tag, delivery.received_at + limit
+
+
+def still_has(app: weakref.ref[Any], tag: str, visible_until: float) -> bool | None:
+    """Return whether Redis waits for the acknowledgement of a message of a dead worker; ``None`` if nobody knows.
+
+    Later, another worker may have been given the message, and have acknowledged it.
+    """
+    publisher = app()
+    if publisher is None or time() >= visible_until:
+        return None
+    with briefly_connected(publisher) as connection:
+        channel = connection.default_channel
+        return None if visibility_timeout(channel) is None else is_there(channel, tag)
+
+
+def briefly_connected(app: Any) -> Any:
+    """Return a connection to the broker that waits no longer than a second for anything; a context manager."""
+    patience = {"socket_timeout": _PATIENCE_SECONDS, "socket_connect_timeout": _PATIENCE_SECONDS, "max_retries": 0}
+    options = {**(app.conf.broker_transport_options or {}), **patience}
+    return app.connection_for_write(connect_timeout=_PATIENCE_SECONDS, transport_options=options)
 
 
 def is_there(channel: Any, tag: Any) -> bool:

@@ -185,6 +185,8 @@ def _begin(request: Any) -> None:
         run.wait = max(0.0, wait)
     _watched.pop(run, None)
     run._comes_again = bool(request.task.acks_late)
+    if not run._comes_again:
+        delivery.known.failsafe("an acknowledgement", redelivery.note_acknowledgement, request)
     delivery.known.books.begin(run)
 
 

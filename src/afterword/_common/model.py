@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry.context import Context
 
@@ -23,9 +23,12 @@ __all__ = [
     "CELERY",
     "LOST",
     "RETURNED",
+    "SENDING",
+    "SENT",
     "STARLETTE",
     "STATE_PENDING",
     "STATE_RUNNING",
+    "UNSENT",
     "Outcome",
     "QueueObserver",
     "Reason",
@@ -35,6 +38,12 @@ __all__ = [
     "full_name",
     "lost_detail",
 ]
+
+
+SENT: Final = 0
+UNSENT: Final = 1
+SENDING: Final = 2
+"""How far the acknowledgement of a queue's message is, from when its task begins."""
 
 
 class RequestInfo:
@@ -168,6 +177,9 @@ class TaskRun:
     _held_time: float | None = None  # seconds from received by the worker to begun
     _is_skewed = False  # whether it began before it was published, by the clocks of two hosts
     _comes_again = False  # whether its message is acknowledged late, so that somebody runs it again
+    _acknowledgement = SENT  # how far the acknowledgement of its message is, which is sent after it has begun
+    _tag: str | None = None  # what the broker knows its message by, if it can be asked for it
+    _visible_until = 0.0  # until when the broker waits for the acknowledgement, in seconds since the epoch
     _held = False  # whether a worker has received it, and it is neither begun nor over
     _metered = False  # whether OpenTelemetry's metrics have counted it as scheduled
     _around: Context | None = None
@@ -286,6 +298,9 @@ class QueueObserver(TaskObserver):
 
     def received(self, run: TaskRun) -> None:
         """A worker received the message of an attempt."""
+
+    def acknowledged(self, run: TaskRun) -> None:
+        """The message of an attempt that has begun is about to be acknowledged, or is: nobody runs it again."""
 
     def let_go(self, run: TaskRun) -> None:
         """A worker holds an attempt no longer, and nothing became of it: the message is the broker's again."""

@@ -106,6 +106,7 @@ class Instrumentation:
         *(
             "__weakref__",
             "asks_at",
+            "asks_broker",
             "closed",
             "console",
             "doubles",
@@ -149,6 +150,8 @@ class Instrumentation:
         """Watches an answer, given its request and what sends it, where the time of each answer is a metric."""
         self.journal: Journal | None = None
         """Where its runs are written down, if they are."""
+        self.asks_broker: Callable[[str, float], bool | None] | None = None
+        """Asks a queue's broker whether it has a message still, by its tag and until when that can be said."""
         self.traces_requests = False
         """We called OpenTelemetry contrib, and must take it out again."""
         with _lock:

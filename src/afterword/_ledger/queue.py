@@ -28,7 +28,7 @@ def _forget() -> None:
 
 forks.in_child(_forget)
 
-_MORE: Final = ("sent", "published", "received", "let_go", "returned", "handed_over")
+_MORE: Final = ("sent", "published", "received", "let_go", "acknowledged", "returned", "handed_over")
 
 PUBLISH_FAILED: Final = "it never reached the broker; whoever called for it was told so by an exception"
 
@@ -50,7 +50,8 @@ class QueueLedger(Ledger):
         """Replace the observers; the new ones are told of everything from now on."""
         super().set_observers(observers)
         listening = (listeners_of(self.observers, transition) for transition in _MORE)
-        self._sent, self._published, self._received, self._let_go, self._returned, self._handed_over = listening
+        self._sent, self._published, self._received, self._let_go, *others = listening
+        self._acknowledged, self._returned, self._handed_over = others
 
     def record_internal_error(self, who: str, what: str, fault: BaseException) -> None:
         """Count an error of an observer or of our own code, and log it the first time."""
@@ -107,6 +108,16 @@ class QueueLedger(Ledger):
         self._notify(self._started, run)
         run._held = False
         return True
+
+    @property
+    def hears_acknowledgements(self) -> bool:
+        """Whether somebody wants to know when a message is acknowledged."""
+        return bool(self._acknowledged)
+
+    def acknowledge(self, run: TaskRun, state: int) -> None:
+        """Note how far the acknowledgement of the message of an attempt is that has begun."""
+        run._acknowledgement = state
+        self._notify(self._acknowledged, run)
 
     def give_back(self, run: TaskRun, reason: Reason, detail: str, exc: BaseException | None = None) -> bool:
         """End an attempt that does not end its task; return false if it does not run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Any, Final
 
 from celery import signals
@@ -12,6 +13,7 @@ from .._celery.instrumentation import CeleryInstrumentation, remember
 from .._celery.interop import recognise_span
 from .._celery.patches import hooks
 from .._celery.queues import Watch
+from .._celery.redelivery import still_has
 from .._common.faults import contained
 from .._common.model import RequestInfo, TaskObserver
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, set_instrumentation
@@ -49,6 +51,7 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
         with signal("OpenTelemetry metrics"):
             observer = QueueOtelMetrics(otel_metrics(settings.meter_provider, oldest_ages))
             join_when_set_up(instrumentation, observer)
+    instrumentation.asks_broker = partial(still_has, weakref.ref(app))
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
     uninstrument(app)

@@ -9,6 +9,7 @@ from .._common.log import log_fault
 from .._ledger.instrumentation import Instrumentation, Settings
 from .._ledger.journal.history import pids
 from .._ledger.journal.journal import Journal, journal_at
+from .._ledger.journal.records import Record
 from .._signals.lost import CountsDead, DeadProcess, DeadRun, LinesOfTheDead, LostRuns, SpansOfTheDead, TellsDead
 from .._signals.prometheus import PrometheusFiles
 from .._signals.queues.prometheus import QueuePrometheusFiles
@@ -70,6 +71,13 @@ class _Keeper:
 
     def count(self, dead: DeadProcess, /) -> None:
         self._lost.count(dead)
+
+    def still_has(self, run: Record, /) -> bool | None:
+        instrumentation = self._known()
+        ask = None if instrumentation is None else instrumentation.asks_broker
+        if ask is None or run.tag is None or run.visible_until is None:
+            return None
+        return ask(run.tag, run.visible_until)
 
     def count_fault(self) -> None:
         instrumentation = self._known()

@@ -79,6 +79,16 @@ class DeadProcess(Protocol):
         """What had ended, but perhaps was not counted."""
         ...
 
+    @property
+    def interrupted(self) -> Sequence[DeadRun]:
+        """The attempts that it had in flight, and whose message comes again."""
+        ...
+
+    @property
+    def returned(self) -> Sequence[DeadRun]:
+        """The attempts that did not end their task, but perhaps were not counted."""
+        ...
+
 
 @runtime_checkable
 class TellsDead(Protocol):

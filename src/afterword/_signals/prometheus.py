@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.registry import Collector
 
 from .._common import __version__, forks, semconv
-from .._common.cardinality import ERROR_TYPES, ROUTES, TASK_NAMES, admit_status
-from .._common.model import CELERY, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
+from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
 from .loop.lag import listeners
 from .lost import DeadProcess
 from .multiprocess.dead_processes import close_as_journaled
@@ -117,9 +117,6 @@ class Series:
             count_dead(tasks, queue_tasks, dead)
         elif isinstance(queue_tasks, QueueProcessSeries):
             close_as_journaled(queue_tasks.book.path, dead)
-            for run in dead.lost:
-                if run.engine == CELERY:
-                    queue_tasks[TASK_NAMES.admit(run.task)].count_lost()
 
     def forget(self) -> None:
         """In a forked child, leave the runs to the parent. Numbers in files restart by themselves."""

@@ -11,6 +11,7 @@ from ..._common import forks
 from ..._common.faults import EXITS, contained
 from ..._common.log import log_fault
 from . import files
+from .records import Record
 from .recovery import DeadProcess, Teller, recover
 from .retention import Limits, Retention
 from .upkeep import Upkeep
@@ -29,6 +30,9 @@ class Keeper(Teller, Protocol):
     def has_left(self) -> bool:
         """Whether it is collected, or instrumented no more."""
         ...
+
+    def still_has(self, run: Record, /) -> bool | None:
+        """Ask the broker whether it has a run's message, unacknowledged; ``None`` if it cannot say."""
 
     def went_off(self) -> None:
         """Hear that an error has switched the journal off."""
@@ -128,7 +132,7 @@ class Journal:
         if teller is None or self.is_off:
             return []
         try:
-            dead = recover(self.directory, teller)
+            dead = recover(self.directory, teller, self._comes_again)
             if dead:
                 self._next_retention = 0.0
             return dead
@@ -139,6 +143,17 @@ class Journal:
         except BaseException as fault:  # noqa: BLE001
             self.switch_off(fault)
             return []
+
+    def _comes_again(self, run: Record) -> bool:
+        """Return whether what had begun comes again; its process died while it acknowledged its message.
+
+        If no broker can say, it does not: what is sent is with the broker before the process gets its turn again.
+        """
+        answers: list[bool | None] = []
+        for keeper in self.keepers:
+            with contained():
+                answers.append(None if keeper.has_left else keeper.still_has(run))
+        return True in answers
 
     # --- the end ------------------------------------------------------------------------------------------------
 

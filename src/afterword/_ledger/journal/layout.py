@@ -14,6 +14,8 @@ import time
 from random import SystemRandom
 from typing import Final, NamedTuple
 
+from ..._common.model import SENT
+
 MAGIC: Final = b"AFTRWORD"
 VERSION: Final = 2
 """Of the head and the slots. Before 2, a slot did not say whether its span is sampled."""
@@ -79,6 +81,8 @@ PENDING: Final = 1
 RUNNING: Final = 2
 """The first byte of a slot. It is written last: a slot that was being written is free."""
 
+ACKNOWLEDGEMENT_AT: Final = 1
+"""Where the slot of a queue's run says how far the acknowledgement of its message is."""
 STARTED_AT: Final = 8
 STARTED: Final = struct.Struct("<d32s16s?")
 TEXT_AT: Final = STARTED_AT + STARTED.size
@@ -97,6 +101,7 @@ class Slot(NamedTuple):
     span_id: str
     sampled: bool
     text: bytes
+    acknowledgement: int = SENT
 
 
 def parse_slots(data: bytes) -> list[Slot]:
@@ -118,7 +123,7 @@ def _parse_slot(data: bytes) -> Slot | None:
     if data[0] == PENDING:
         return Slot(False, 0.0, "", "", False, text)
     started_at, trace, span, sampled = STARTED.unpack_from(data, STARTED_AT)
-    return Slot(True, started_at, _id(trace), _id(span), sampled, text)
+    return Slot(True, started_at, _id(trace), _id(span), sampled, text, data[ACKNOWLEDGEMENT_AT])
 
 
 def _id(field: bytes) -> str:

@@ -36,6 +36,8 @@ ATTEMPT: Final = semconv.KEY_ATTEMPT
 WORKER: Final = "worker"
 QUEUE: Final = "queue"
 COMES_AGAIN: Final = "comes_again"
+TAG: Final = "tag"
+VISIBLE_UNTIL: Final = "visible_until_us"
 PARENT: Final = "parent"
 SAMPLED: Final = "sampled"
 STATE: Final = semconv.KEY_STATE
@@ -164,6 +166,14 @@ def engine_part(run: TaskRun, *, short: bool = False) -> str:
         if isinstance(value, str):
             known += f',"{key}":{_quoted(clean_name(value))}'
     return known
+
+
+def message_part(run: TaskRun) -> str:
+    """Return what a slot says besides: how the broker can be asked whether it has the message still."""
+    if run._tag is None:
+        return ""
+    until = floor(run._visible_until * _MICROSECONDS)
+    return f',"{TAG}":{_quoted(clean_name(run._tag))},"{VISIBLE_UNTIL}":{until}'
 
 
 def returned_line(run: TaskRun) -> bytes:

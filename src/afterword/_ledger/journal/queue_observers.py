@@ -1,7 +1,8 @@
 """What a worker of a queue notes: what it has begun, and each attempt that did not end its task.
 
 If it dies, what it had begun and had acknowledged already is lost. A message that is acknowledged late comes
-again, which is noted with it, and what was only received is still the broker's.
+again, which is noted with it, and what was only received is still the broker's. Others are acknowledged a moment
+after the task has begun: that moment is noted, too.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._common.faults import EXITS
-from ..._common.model import TaskObserver, TaskRun
+from ..._common.model import QueueObserver, TaskObserver, TaskRun
 from .journal import Journal
-from .layout import CAPACITY, LINE_FEED, RUNNING, STARTED, STARTED_AT, TEXT_AT
-from .lines import encoded, engine_part, first_part, returned_line
+from .layout import ACKNOWLEDGEMENT_AT, CAPACITY, LINE_FEED, RUNNING, STARTED, STARTED_AT, TEXT_AT
+from .lines import encoded, engine_part, first_part, message_part, returned_line
 from .observers import Ended, Told
 
 
@@ -37,8 +38,8 @@ class QueueEnded(Ended):
             self._journal.switch_off(fault)
 
 
-class QueueBegun(TaskObserver):
-    """Notes what has begun."""
+class QueueBegun(QueueObserver):
+    """Notes what has begun, and then that nobody runs it again."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -52,7 +53,7 @@ class QueueBegun(TaskObserver):
             text = first_part(run) + engine_part(run)
             if len(encoded(text)) >= CAPACITY:
                 text = first_part(run, short=True) + engine_part(run, short=True)
-            data = encoded(text)
+            data = encoded(text + message_part(run))
             if len(data) >= CAPACITY:  # an id of somebody's that no slot has room for
                 return
             slots = writer.slots
@@ -65,12 +66,21 @@ class QueueBegun(TaskObserver):
             mapping[end] = LINE_FEED
             # its span is open in the process that runs it; what is known here is where it was published
             STARTED.pack_into(mapping, at + STARTED_AT, run.started_at, b"", b"", run.sampled)
+            mapping[at + ACKNOWLEDGEMENT_AT] = run._acknowledgement
             mapping[at] = RUNNING  # last, so that a slot that was being written is free
             writer.entries[run] = [slot, text, None]
         except EXITS:
             raise
         except BaseException as fault:  # noqa: BLE001
             self._journal.switch_off(fault)
+
+    def acknowledged(self, run: TaskRun) -> None:
+        """Note in its slot whether it is lost if this process dies."""
+        writer = self._journal.writer
+        entry = None if writer is None else writer.entries.get(run)
+        if entry is not None and entry[0] is not None:
+            mapping, at = entry[0]
+            mapping[at + ACKNOWLEDGEMENT_AT] = run._acknowledgement
 
 
 class QueueTold(Told):

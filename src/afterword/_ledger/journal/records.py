@@ -9,7 +9,16 @@ from typing import Any
 
 from ..._common import semconv
 from ..._common.errors.withheld import as_it_may_be_read
-from ..._common.model import LOST, RETURNED, STARLETTE, STATE_PENDING, STATE_RUNNING, Outcome
+from ..._common.model import (
+    LOST,
+    RETURNED,
+    SENDING,
+    STARLETTE,
+    STATE_PENDING,
+    STATE_RUNNING,
+    UNSENT,
+    Outcome,
+)
 from . import lines
 from .layout import Slot
 
@@ -29,6 +38,9 @@ class Record:
         worker: the node name of Celery's worker.
         queue: the queue that Celery had it from.
         comes_again: whether somebody runs it again if its process dies, so that it is never lost.
+        in_doubt: whether the broker has to be asked that, as its message was being acknowledged.
+        tag: what the broker knows its message by, if it can be asked for it.
+        visible_until: until when it can be asked; later, another worker may have been given the message.
         function: the function's full name.
         method: the HTTP method of its request.
         route: the route's template.
@@ -70,6 +82,9 @@ class Record:
     worker: str | None = None
     queue: str | None = None
     comes_again: bool = False
+    in_doubt: bool = False
+    tag: str | None = None
+    visible_until: float | None = None
     function: str | None = None
     method: str | None = None
     route: str | None = None
@@ -119,16 +134,24 @@ def is_whole(data: bytes, begin: int, end: int) -> bool:
     )
 
 
-def ended_among(data: bytes, runs: Mapping[str, Record], process: str) -> set[str]:
-    """Return which of these runs have their end in a segment. What replaces a task of Celery's has the same id."""
-    ended: set[str] = set()
+def ended_among(data: bytes, runs: Mapping[str, Record], process: str) -> dict[str, Record]:
+    """Return the lines in a segment that end these runs, or the attempts that they are.
+
+    What replaces a task of Celery's has the same id, and so have its other attempts.
+    """
+    ended: dict[str, Record] = {}
     for _, line in whole_lines(data) if runs else ():
         run = line[lines.RUN_AT : line.find(lines.RUN_ENDS, lines.RUN_AT)].decode("ascii", "replace")
         if run in runs:
-            record = parse_line(line, process)
-            if record is not None and record.scheduled_at == runs[run].scheduled_at:
-                ended.add(run)
+            record = parse_line(line, process, attempts=True)
+            if record is not None and _is_end_of(record, runs[run]):
+                ended[run] = record
     return ended
+
+
+def _is_end_of(record: Record, run: Record) -> bool:
+    is_same = record.scheduled_at == run.scheduled_at
+    return is_same and (record.outcome != RETURNED or record.started_at == run.started_at)
 
 
 def length_of_lines(data: bytes) -> int:
@@ -156,7 +179,11 @@ def parse_slot(slot: Slot, process: str, pid: int, alive: bool | None) -> Record
         more[lines.STARTED] = int(started) if 0 < started < _MAX_MICROSECONDS else None
         more |= {semconv.KEY_TRACE_ID: slot.trace_id or None, semconv.KEY_SPAN_ID: slot.span_id or None}
         more[lines.SAMPLED] = slot.sampled
-    return _parse(slot.text + b"}", process, alive, **more)
+    record = _parse(slot.text + b"}", process, alive, **more)
+    if record is not None:
+        record.comes_again |= slot.acknowledgement == UNSENT
+        record.in_doubt = slot.acknowledgement == SENDING
+    return record
 
 
 def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) -> Record | None:
@@ -191,6 +218,8 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         worker=_text(keys, lines.WORKER),
         queue=_text(keys, lines.QUEUE),
         comes_again=keys.get(lines.COMES_AGAIN) is True,
+        tag=_text(keys, lines.TAG),
+        visible_until=_seconds(keys, lines.VISIBLE_UNTIL),
         function=_text(keys, lines.FUNCTION),
         method=_text(keys, semconv.KEY_METHOD),
         route=_text(keys, semconv.KEY_ROUTE),

@@ -11,12 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ..._common import forks
 from ..._common.faults import EXITS, contained
 from ..._common.log import log_fault
+from ..._common.model import RETURNED
 from . import files, holding, layout, lines
 from .layout import Head
 from .locking import MACHINE
@@ -46,6 +47,8 @@ class DeadProcess:
         off: whether it had stopped keeping the journal, so that nothing is known of its runs in flight.
         lost: the runs that were in flight.
         recovered: the runs whose end was written, but perhaps not counted.
+        interrupted: the attempts that were in flight, and whose message comes again.
+        returned: the attempts whose end was written, but perhaps not counted, and which did not end their task.
     """
 
     process: str
@@ -53,6 +56,8 @@ class DeadProcess:
     off: bool
     lost: list[Record]
     recovered: list[Record]
+    interrupted: list[Record] = field(default_factory=list)
+    returned: list[Record] = field(default_factory=list)
 
 
 class Teller(Protocol):
@@ -68,7 +73,11 @@ class Teller(Protocol):
         """Count an error of the journal's own, which is logged already."""
 
 
-def recover(directory: str, teller: Teller) -> list[DeadProcess]:
+ComesAgain = Callable[[Record], bool]
+"""Whether the message of a run that had begun is still the broker's, though it was being acknowledged."""
+
+
+def recover(directory: str, teller: Teller, comes_again: ComesAgain = lambda run: False) -> list[DeadProcess]:
     """Close the accounts of all dead processes, and return them; raises ``OSError`` if there is no directory.
 
     A file that is damaged or none of ours is left alone, and logged and counted once.
@@ -86,7 +95,7 @@ def recover(directory: str, teller: Teller) -> list[DeadProcess]:
                 continue
             if descriptor is not None:
                 try:
-                    dead = _Claim(directory, process, descriptor, teller).close()
+                    dead = _Claim(directory, process, descriptor, teller, comes_again).close()
                 except OSError as fault:
                     _say_once(teller, f"closing the account in {path}", fault)
                 else:
@@ -110,11 +119,14 @@ def _say_once(teller: Teller, what: str, fault: BaseException) -> None:
 class _Claim:
     """The account of one dead process, whose lock this process has."""
 
-    def __init__(self, directory: str, process: str, descriptor: int, teller: Teller) -> None:
+    def __init__(
+        self, directory: str, process: str, descriptor: int, teller: Teller, comes_again: ComesAgain
+    ) -> None:
         self.directory = directory
         self.process = process
         self.descriptor = descriptor
         self.teller = teller
+        self.comes_again = comes_again
 
     def close(self) -> DeadProcess | None:
         """Tell and count what there is, and remove the file; ``None`` if its process may live elsewhere."""
@@ -126,15 +138,18 @@ class _Claim:
             return None
         slots, in_flight = ({}, {}) if head.off else self._in_flight(head, data)
         recovered, ended = self._tell_ended(in_flight)
-        left = [
-            (lines.interrupted_line if in_flight[run].comes_again else lines.lost_line)(
-                slot, head.pid, time.time()
-            )
-            for run, slot in slots.items()
-            if run not in ended
-        ]
+        known = ended.keys() | self._found_before(in_flight).keys()
+        left = [self._line_of(slot, in_flight[run], head.pid) for run, slot in slots.items() if run not in known]
         lost = self._tell_lost(b"".join(left))
-        dead = DeadProcess(process=self.process, pid=head.pid, off=head.off, lost=lost, recovered=recovered)
+        dead = DeadProcess(
+            process=self.process,
+            pid=head.pid,
+            off=head.off,
+            lost=lost,
+            recovered=recovered,
+            interrupted=[each for each in self._found_before(in_flight).values() if each.outcome == RETURNED],
+            returned=[each for each in ended.values() if each.outcome == RETURNED],
+        )
         if not head.counted:
             self._safely(self.teller.count, dead)
             files.write_at(self.descriptor, b"\1", layout.COUNTED_AT)
@@ -152,18 +167,28 @@ class _Claim:
                 slots[record.run], records[record.run] = slot, record
         return slots, records
 
-    def _tell_ended(self, in_flight: Mapping[str, Record]) -> tuple[list[Record], set[str]]:
-        """Tell the ends that were not told; return all of them, and which of those in flight have ended."""
+    def _tell_ended(self, in_flight: Mapping[str, Record]) -> tuple[list[Record], dict[str, Record]]:
+        """Tell the ends that were not told; return all of them, and the ends of those in flight."""
         recovered: list[Record] = []
-        ended: set[str] = set()
+        ended: dict[str, Record] = {}
         for name in self._segments():
             with _opened(self._path(name)) as descriptor:
                 data = files.read_open(descriptor)
                 recovered += self._tell_untold(descriptor, data)
                 ended |= ended_among(data, in_flight, self.process)
-        with contextlib.suppress(FileNotFoundError):
-            ended |= ended_among(files.read(self._lost_path), in_flight, self.process)
         return recovered, ended
+
+    def _found_before(self, in_flight: Mapping[str, Record]) -> dict[str, Record]:
+        """Return what was written of those in flight, by this claimer or by one that died."""
+        try:
+            return ended_among(files.read(self._lost_path), in_flight, self.process)
+        except FileNotFoundError:
+            return {}
+
+    def _line_of(self, slot: layout.Slot, run: Record, pid: int) -> bytes:
+        """Return the line of a run that nobody else has ended: it is lost, or its message comes again."""
+        comes_again = run.comes_again or (run.in_doubt and self.comes_again(run))
+        return (lines.interrupted_line if comes_again else lines.lost_line)(slot, pid, time.time())
 
     def _tell_lost(self, left: bytes) -> list[Record]:
         """Write and tell what was lost; return it with what another claimer has written."""

@@ -19,7 +19,7 @@ from ..._common import semconv
 from ..._common.log import emit
 from ..._common.model import STARLETTE
 from ..lost import DeadProcess
-from .corrections import correct, open_runs
+from .corrections import correct, correct_lost, open_runs
 from .directory import log_once
 from .shared_file import (
     COUNTER,
@@ -57,9 +57,10 @@ def close_account(path: str, pid: int) -> bool:
 def close_as_journaled(path: str, dead: DeadProcess) -> None:
     """Make a dead process's account agree with its journal, and close it; raises ``OSError`` if there is no room.
 
-    If another process has its pid, that one has closed the account already.
+    If another process has its pid, that one has closed the account already, except for what a queue has lost.
     """
     if is_alive(dead.pid):
+        correct_lost(path, dead)
         return
     if dead.off:
         _close(path, dead.pid)

@@ -29,15 +29,11 @@ class QueueTaskSeries:
         # start all outcomes at 0, so that rate() sees the first failure
         for outcome in Outcome:
             book.counter(semconv.ENDED, name, str(outcome), CELERY)
-        book.counter(semconv.LOST, name, CELERY)
+        book.counter(semconv.LOST, name, CELERY)  # for the same reason; others count there
 
     def count_scheduled(self) -> None:
         """Count a published task."""
         self._book.counter(semconv.SCHEDULED, self._name, CELERY).inc()
-
-    def count_lost(self) -> None:
-        """Count a run that was lost with another process."""
-        self._book.counter(semconv.LOST, self._name, CELERY).inc()
 
     def hold(self, change: int) -> None:
         """Change how many are received and not begun."""
