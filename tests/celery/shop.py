@@ -17,6 +17,7 @@ import prometheus_client
 import structlog
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
+from celery.worker.request import Request
 from kombu import Message
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -126,15 +127,20 @@ def logging_to(folder: Path) -> None:
 
 
 def die_at_acknowledgement(moment: str) -> None:
-    """Let this process, and all of its group, be killed ``before`` or ``after`` a message is acknowledged."""
-    original = Message.ack
+    """Let this process, and all of its group, be killed when a task has begun and its message is acknowledged.
 
-    def ack(self: Any, *args: Any, **kwargs: Any) -> None:
+    That is ``long before`` it is sent, when Celery puts it off till later, just ``before``, or just ``after``.
+    """
+    owner: Any = Request if moment == "long before" else Message
+    name = "acknowledge" if owner is Request else "ack"
+    original = getattr(owner, name)
+
+    def dying(self: Any, *args: Any, **kwargs: Any) -> None:
         if moment == "after":
             original(self, *args, **kwargs)
         os.killpg(0, signal.SIGKILL)
 
-    Message.ack = ack
+    setattr(owner, name, dying)
 
 
 def make(

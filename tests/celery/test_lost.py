@@ -23,6 +23,7 @@ def test_lost_with_a_worker(stage: Stage, tmp_path: Path):
     stage.wait_begun("gate", 2)
     third = stage.publish("works")
     wait_until(lambda: stage.counted()["held works"] == 1 and stage.counted()["running waits"] == 2)
+    wait_until(lambda: stage.redis.client.hlen("unacked") == 1)  # of what is not acknowledged, nothing is lost
     worker.kill()
     stage.workers.remove(worker)
     stage.worker("prefork", "-c1", AFTERWORD_JOURNAL=journal)
@@ -54,7 +55,7 @@ def test_what_comes_again_is_not_lost(stage: Stage, tmp_path: Path):
 
 
 def killed_at_acknowledgement(stage: Stage, moment: str, **known: str) -> str:
-    """Let a worker be killed before or after it acknowledges its task; return the task's id."""
+    """Let a worker be killed about when it acknowledges its task; return the task's id."""
     worker = stage.worker("prefork", "-c1", SHOP_DIES=moment, **known)
     result = stage.publish("waits", "gate")
     worker.wait()
@@ -75,7 +76,7 @@ def known_to_all(folder: Path, **more: str) -> dict[str, str]:
 def test_killed_before_a_message_is_acknowledged(stage: Stage, tmp_path: Path):
     """What had begun when its worker was killed, its message not acknowledged yet, comes again: it is not lost."""
     known = known_to_all(tmp_path, SHOP_SETTINGS=SOON)
-    task = killed_at_acknowledgement(stage, "before", **known)
+    task = killed_at_acknowledgement(stage, "long before", **known)
     stage.worker("prefork", "-c1", **known)
     ends = "returned waits worker_lost", "ended waits succeeded"
     stage.settles("scheduled waits", "2 started waits", *ends)
@@ -84,13 +85,17 @@ def test_killed_before_a_message_is_acknowledged(stage: Stage, tmp_path: Path):
     assert [(one["outcome"], one["reason"]) for one in told["attempts"]] == [("returned", "worker_lost")]
 
 
-def test_killed_after_a_message_is_acknowledged(stage: Stage, tmp_path: Path):
-    """What had begun when its worker was killed, its message just acknowledged, is lost: Redis has it no more."""
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_killed_while_a_message_is_acknowledged(stage: Stage, tmp_path: Path, moment: str):
+    """If a worker was killed while it acknowledged a message, Redis says whether that is lost or comes again."""
     known = known_to_all(tmp_path)
-    task = killed_at_acknowledgement(stage, "after", **known)
+    task = killed_at_acknowledgement(stage, moment, **known)
     stage.worker("prefork", "-c1", **known)
-    stage.settles("scheduled waits", "started waits", "lost waits")
-    assert stage.told(task) == ["lost"]
+    is_lost = moment == "after"
+    end = "lost waits" if is_lost else "returned waits worker_lost"
+    stage.settles("scheduled waits", "started waits", end)
+    assert stage.told(task) == ["lost"] * is_lost
+    assert stage.redis.client.hlen("unacked") == (not is_lost)
 
 
 @pytest.mark.parametrize("pool", ["threads", "gevent"])
@@ -101,6 +106,7 @@ def test_a_journal_in_one_process(stage: Stage, tmp_path: Path, pool: str):
     result = stage.publish("waits", "gate")
     stage.wait_begun("gate")
     wait_until(lambda: stage.counted()["running waits"] == 1)
+    wait_until(lambda: not stage.redis.client.hlen("unacked"))  # what is not acknowledged comes again
     worker.kill()
     stage.workers.remove(worker)
     stage.worker(pool, AFTERWORD_JOURNAL=journal)
@@ -119,6 +125,7 @@ def test_a_task_that_replaced_itself_is_lost(stage: Stage, tmp_path: Path):
     )
     stage.tells(result.id, "succeeded replaced")
     assert stage.counted()["scheduled waits"] == 1  # by the worker: its counters go with it
+    wait_until(lambda: not stage.redis.client.hlen("unacked"))
     worker.kill()
     stage.workers.remove(worker)
     stage.worker("prefork", "-c1", AFTERWORD_JOURNAL=journal)

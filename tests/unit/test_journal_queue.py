@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,11 +171,24 @@ def test_what_comes_again_is_never_lost(directory: Path, reader: JournalReader):
     later.close()
 
 
+_begun: list[tuple[QueueLedger, TaskRun]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs() -> Iterator[None]:
+    """End what a test has begun, so that it is not found by others."""
+    yield
+    for books, run in _begun:
+        books.close(run, Outcome.CANCELLED)
+    _begun.clear()
+
+
 def begun(books: QueueLedger, state: int = SENDING) -> TaskRun:
     """Let an attempt begin, and its acknowledgement be as far as that."""
     run = attempt_of()
     run._acknowledgement, run._tag, run._visible_until = UNSENT, "tag-1", 2e9
     books.begin(run)
+    _begun.append((books, run))
     if state is not UNSENT:
         books.acknowledge(run, state)
     return run
