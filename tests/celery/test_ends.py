@@ -155,6 +155,10 @@ def test_a_chain_that_stops(play: Stage):
         *("scheduled works", "ended works skipped", "scheduled adds", "ended adds skipped"),
     )
     play.tells(result.id, "skipped earlier_task_failed")
+    [line] = play.lines(result.id)
+    [span] = [span["attributes"] for span in play.spans(result.id) if span["kind"] == "CONSUMER"]
+    assert line["stopped_by"].endswith("fails")
+    assert span["background_task.stopped_by"] == line["stopped_by"]
 
 
 def test_a_chord(play: Stage):

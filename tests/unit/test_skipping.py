@@ -9,8 +9,12 @@ from fastapi import BackgroundTasks as FastAPITasks
 from starlette.background import BackgroundTask, BackgroundTasks
 from starlette.responses import Response
 
+from afterword._views.keys import keys_of
+from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
+from tests.support.journals import history_of
+from tests.support.sdk_logs import KeptLogs
 from tests.support.stage import named
 from tests.support.story import cancelled, failed, skipped
 from tests.support.waiting import eventually
@@ -47,8 +51,13 @@ async def raises() -> None:
     ],
     ids=["failed", "cancelled"],
 )
-def test_a_skipped_task_says_what_stopped_its_batch(stage: InProcessStage, cls, task, error, said, advised, fate):
-    """Behind a failed task the advice is for an error, behind a cancelled one it is for a shutdown."""
+def test_a_skipped_task_says_what_stopped_its_batch(
+    stage: InProcessStage, kept_logs: KeptLogs, tmp_path, cls, task, error, said, advised, fate
+):
+    """Behind a failed task the advice is for an error, behind a cancelled one it is for a shutdown.
+
+    Line, span, record of OpenTelemetry's and journal name the task that stopped it.
+    """
 
     async def endpoint() -> Response:
         background = cls()
@@ -57,7 +66,8 @@ def test_a_skipped_task_says_what_stopped_its_batch(stage: InProcessStage, cls, 
         return Response(background=background)
 
     try:
-        raised = ask(stage.app(endpoint)).error
+        logs = OpenTelemetryLogs(kept_logs.provider)
+        raised = ask(stage.app(endpoint, journal=str(tmp_path), observers=[logs])).error
     except asyncio.CancelledError as exc:
         raised = exc
     assert type(raised) is error
@@ -69,6 +79,12 @@ def test_a_skipped_task_says_what_stopped_its_batch(stage: InProcessStage, cls, 
     assert f"shop.mail {said}" in detail
     assert advised in detail
     assert ("catch" in detail) == (error is ValueError)
+    [line], span = stage.lines("background_task.skipped"), stage.accounts.spans.of("audit").attributes
+    [kept] = [kept.attributes for kept in kept_logs.records if kept.event == "background_task.skipped"]
+    [record] = [record for record in history_of(tmp_path) if record.outcome == "skipped"]
+    told = line["stopped_by"], record.stopped_by, *(each["background_task.stopped_by"] for each in (span, kept))
+    assert set(told) == {"shop.mail"}
+    assert keys_of(record)["stopped_by"] == "shop.mail"
 
 
 def test_a_task_in_a_batch_inside_stops_those_around_it(stage: InProcessStage):

@@ -34,11 +34,11 @@ def chord_failed(original: Callable[..., Any], is_on: Callable[[], bool]) -> Cal
 
 
 def _skip_body(known: CeleryInstrumentation, app: Any, body: Any) -> None:
-    _skip(known, app, "a part of the chord", [body], None)
+    _skip(known, app, None, [body], None)
 
 
-def _skip(known: CeleryInstrumentation, app: Any, after: str, steps: Any, around: Context | None) -> None:
-    detail = judgement.SKIPPED.format(name=after)
+def _skip(known: CeleryInstrumentation, app: Any, culprit: str | None, steps: Any, around: Context | None) -> None:
+    detail = judgement.SKIPPED.format(name=culprit or "a part of the chord")
     for number, step in enumerate(_tasks_of(steps)):
         if number >= _MOST:
             return
@@ -49,7 +49,7 @@ def _skip(known: CeleryInstrumentation, app: Any, after: str, steps: Any, around
         run._around = around
         pipe.count(known, pipe.SKIP, run, detail)
         run.outcome, run.reason, run.detail = Outcome.SKIPPED, Reason.EARLIER_TASK_FAILED, detail
-        run.error_type = str(run.reason)
+        run.error_type, run._stopped_by = str(run.reason), culprit
         known.teller.tell_end(run)
 
 

@@ -164,12 +164,12 @@ class TaskRun:
 
     engine: str = STARLETTE
     attempt: int | None = None
-
     # Defaults on the class: most of these are never written.
     _scheduled_tick = 0.0
     _started_tick = 0.0
     _captured: Any = None
     _logged = False  # whether its traceback was logged
+    _stopped_by: str | None = None  # the task that failed before it, so that it is skipped
     _destination: str | None = None  # the queue that it is published to, or came from
     _worker: str | None = None  # the node name of the worker that has it, such as celery@host
     _system: str | None = None  # the broker's, as OpenTelemetry calls it

@@ -150,6 +150,8 @@ def _outcome(run: TaskRun) -> dict[str, Any]:
         keys[semconv.KEY_DURATION] = int(run.duration * 1e6 + 0.5) / 1e6
     if run.reason is not None:
         keys[semconv.KEY_REASON] = str(run.reason)
+        if run._stopped_by is not None:
+            keys[semconv.KEY_STOPPED_BY] = run._stopped_by
         if run.error_type is not None:
             keys[semconv.KEY_ERROR_TYPE] = run.error_type
         if run.detail is not None and (run.exception is None or not run.started):  # else it says no more

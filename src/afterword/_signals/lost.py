@@ -37,6 +37,7 @@ class DeadRun(Protocol):
     outcome: str | None
     state: str | None
     reason: str | None
+    stopped_by: str | None
     detail: str | None
     error_type: str | None
     error: str | None
@@ -184,6 +185,7 @@ def attributes_of(run: DeadRun) -> dict[str, Any]:
         semconv.TASK_OUTCOME: run.outcome,
         semconv.TASK_STATE: run.state,
         semconv.TASK_REASON: run.reason,
+        semconv.TASK_STOPPED_BY: run.stopped_by,
         semconv.TASK_WAIT: None if run.started_at is None else max(0.0, run.started_at - run.scheduled_at),
         semconv.TASK_THREAD_WAIT: run.thread_wait,
         semconv.TASK_RECOVERED: run.recovered or None,
@@ -257,6 +259,7 @@ def _keys(run: DeadRun) -> dict[str, Any]:
             semconv.KEY_THREAD_WAIT: _microseconds(run.thread_wait),
             semconv.KEY_DURATION: _microseconds(run.duration),
             semconv.KEY_REASON: run.reason,
+            semconv.KEY_STOPPED_BY: run.stopped_by,
             semconv.KEY_ERROR_TYPE: run.error_type,
             semconv.KEY_ERROR_TEXT: run.error,
             semconv.KEY_TRACEBACK: run.traceback,

@@ -158,6 +158,7 @@ def _run(run: TaskRun) -> dict[str, Any]:
         semconv.TASK_DURATION: run.duration,
         semconv.TASK_OUTCOME: run.outcome and str(run.outcome),
         semconv.TASK_REASON: run.reason and str(run.reason),
+        semconv.TASK_STOPPED_BY: run._stopped_by,
         semconv.ERROR_TYPE: run.error_type,
     }
     if run.outcome is Outcome.FAILED and run.exception is not None:

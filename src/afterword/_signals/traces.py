@@ -174,6 +174,8 @@ class Traces(TaskObserver):
     def _write_error(self, run: TaskRun, span: Span, adopted: bool | None) -> None:
         if run.reason is not None:
             span.set_attribute(semconv.TASK_REASON, str(run.reason))
+        if run._stopped_by is not None:
+            span.set_attribute(semconv.TASK_STOPPED_BY, run._stopped_by)
         if run.error_type is not None:
             span.set_attribute(semconv.ERROR_TYPE, run.error_type)
         if run.outcome is Outcome.FAILED and run.exception is not None and self._record_exceptions:

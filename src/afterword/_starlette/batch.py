@@ -178,10 +178,12 @@ def _skip_rest(
     """Skip the remaining runs, including those that a running task has added to its own batch."""
     _note_removed(execution.expected, batch, known)
     reason, detail = why_skipped(execution.failed, exc)
+    culprit = execution.failed.name if execution.failed is not None else None
     added = [record for _, record in _members(batch) if record is not None]
     for run, record in [*execution.expected, *((record.run, record) for record in added)]:
         if run is not None and not record.removed and is_pending(run):
             ledger = record.request.instrumentation.ledger
+            run._stopped_by = culprit
             ledger.end_unstarted(run, Outcome.SKIPPED, reason, detail)
             record.request.runs.pop(run, None)
     drain()

@@ -133,6 +133,8 @@ def give_up(request: RequestState, run: TaskRun, record: TaskRecord) -> None:
         record.failure = None  # its exception is not kept
     else:
         outcome, reason, detail = _why(request, record)
+        if outcome is Outcome.SKIPPED and record.batch is not None and record.batch.failed is not None:
+            run._stopped_by = record.batch.failed.name
         request.instrumentation.ledger.end_unstarted(run, outcome, reason, detail)
     request.runs.pop(run, None)
 

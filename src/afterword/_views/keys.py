@@ -41,6 +41,7 @@ def keys_of(record: Record) -> dict[str, Any]:
         lines.STATE: record.state,
         "alive": record.alive,
         semconv.KEY_REASON: record.reason,
+        semconv.KEY_STOPPED_BY: record.stopped_by,
         semconv.KEY_DETAIL: record.detail,
         semconv.KEY_ERROR_TYPE: record.error_type,
         lines.ERROR: record.error,

@@ -226,7 +226,12 @@ def _thread(run: TaskRun) -> str:
 
 
 def _why(run: TaskRun) -> str:
-    keys = {semconv.KEY_REASON: run.reason, semconv.KEY_DETAIL: run.detail, semconv.KEY_ERROR_TYPE: run.error_type}
+    keys = {
+        semconv.KEY_REASON: run.reason,
+        semconv.KEY_STOPPED_BY: run._stopped_by,
+        semconv.KEY_DETAIL: run.detail,
+        semconv.KEY_ERROR_TYPE: run.error_type,
+    }
     known: dict[str, str] = {key: clean(str(value)) for key, value in keys.items() if value is not None}
     if run.exception is not None:
         known |= _exception(run.exception, with_traceback=run.outcome is Outcome.FAILED)

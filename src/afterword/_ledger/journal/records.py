@@ -56,6 +56,7 @@ class Record:
             a run in flight.
         state: ``pending`` or ``running``, for a run in flight, and for a lost one at the death of its process.
         reason: why it did not succeed.
+        stopped_by: the task that failed before it, for a skipped run.
         detail: what happened, as text.
         error_type: the full name of the exception's type, or the reason.
         error: the exception's text.
@@ -98,6 +99,7 @@ class Record:
     outcome: str | None = None
     state: str | None = None
     reason: str | None = None
+    stopped_by: str | None = None
     detail: str | None = None
     error_type: str | None = None
     error: str | None = None
@@ -233,6 +235,7 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         outcome=_text(keys, lines.OUTCOME),
         state=_text(keys, lines.STATE),
         reason=_text(keys, semconv.KEY_REASON),
+        stopped_by=_text(keys, semconv.KEY_STOPPED_BY),
         detail=_text(keys, semconv.KEY_DETAIL),
         error_type=_text(keys, semconv.KEY_ERROR_TYPE),
         error=error,

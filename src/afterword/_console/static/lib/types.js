@@ -16,6 +16,7 @@
  * @property {State} [state] of one in flight; what a lost one was doing
  * @property {boolean} [alive] whether the process of one in flight lives
  * @property {string} [reason]
+ * @property {string} [stopped_by] the task that failed before a skipped one
  * @property {string} [detail]
  * @property {string} [error_type]
  * @property {string} [error]
