@@ -80,6 +80,17 @@ def test_beat(stage: Stage):
     assert beat.numbers()["scheduled works"] >= 2
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_beat_inside_a_worker(stage: Stage, pool: str):
+    """What beat inside a worker (`-B`) publishes is scheduled in the worker's account, at the worker's port."""
+    settings = "beat_schedule = dict(often=dict(task='shop.works', schedule=0.2))"
+    worker = stage.worker(pool, "-B", "-s", str(stage.folder / "schedule"), SHOP_SETTINGS=settings)
+    is_told = {"scheduled works", "started works", "ended works succeeded"}
+    wait_until(lambda: is_told <= worker.numbers().keys(), SECONDS, stage.report)
+    lost = "is not counted", "is logged once", "cannot be served"
+    assert [text for text in lost if text in worker.log.read_text()] == []
+
+
 def test_a_law_of_the_worker(stage: Stage):
     """In a worker, what was started runs, has ended or was returned, exactly."""
     worker = stage.worker("prefork", "-c2")

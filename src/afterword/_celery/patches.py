@@ -38,6 +38,8 @@ _RECEIVERS: Final[tuple[tuple[Any, Callable[..., None]], ...]] = (
     (signals.task_received, worker.received),
     (signals.task_unknown, worker.unknown),
     (signals.task_rejected, worker.rejected),
+    (signals.celeryd_init, worker.before_worker),
+    (signals.beat_init, worker.in_beat),
     (signals.worker_before_create_process, worker.before_child),
     (signals.worker_process_init, worker.in_order),
     (signals.worker_ready, worker.in_order),

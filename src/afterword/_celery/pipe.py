@@ -30,17 +30,20 @@ _F_SETPIPE_SZ: Final = 1031
 class _Pipe:
     def __init__(self) -> None:
         self.owner = os.getpid()
-        self.reading, self.writing = os.pipe()
-        os.set_blocking(self.writing, False)
+        self.reading, writing = os.pipe()
+        os.set_blocking(writing, False)
         with contextlib.suppress(OSError, ImportError):
             import fcntl
 
-            fcntl.fcntl(self.writing, _F_SETPIPE_SZ, _ROOM)
+            fcntl.fcntl(writing, _F_SETPIPE_SZ, _ROOM)
+        self.writing: int | None = writing
         threading.Thread(target=self._read, name="afterword-children", daemon=True).start()
 
     def write(self, data: bytes) -> None:
         """Write one message; main may be busy for a while, but no task waits longer than a second for it."""
         for _ in range(2):
+            if self.writing is None:
+                break
             try:
                 os.write(self.writing, data)
             except BlockingIOError:
@@ -49,6 +52,13 @@ class _Pipe:
                 return
         if once.first("pipe"):
             warn("the worker's main process does not listen: what its children publish is not counted")
+
+    def reopen(self) -> None:
+        """Get the writing end anew: this process has closed what it inherited, and may have reused its number."""
+        try:
+            self.writing = os.open(f"/proc/{self.owner}/fd/{self.writing}", os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # not on Linux
+            self.writing = None
 
     def _read(self) -> None:
         left = b""
@@ -76,6 +86,12 @@ def open_for_children() -> None:
     global _pipe
     if _pipe is None or _pipe.owner != os.getpid():
         _pipe = _Pipe()
+
+
+def reopen_in_child() -> None:
+    """In a child that has closed what it inherited, get hold of the pipe again."""
+    if _pipe is not None and in_child():
+        _pipe.reopen()
 
 
 def in_child() -> bool:

@@ -22,6 +22,17 @@ def in_order(**more: Any) -> None:
     interop.come_first(signals.task_postrun, attempts.postrun)
 
 
+def before_worker(options: Any = None, **more: Any) -> None:
+    """Receive ``celeryd_init``: beat inside a worker (``-B``) is a child of any pool, forked before the others."""
+    if isinstance(options, dict) and options.get("beat"):
+        pipe.open_for_children()
+
+
+def in_beat(**more: Any) -> None:
+    """Receive ``beat_init``. Inside a worker, beat has closed all that it inherited before."""
+    pipe.reopen_in_child()
+
+
 def before_child(**more: Any) -> None:
     """Receive ``worker_before_create_process``, which the prefork pool alone sends."""
     pipe.open_for_children()

@@ -76,7 +76,7 @@ def flush_child(**more: Any) -> None:
 
 hooks.receivers += [
     (signals.worker_ready, worker_metrics.serve),
-    (signals.beat_init, worker_metrics.serve),
+    (signals.beat_init, worker_metrics.serve_beat),
     (signals.worker_process_shutdown, flush_child),
 ]
 

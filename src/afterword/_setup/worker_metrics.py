@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from prometheus_client import CollectorRegistry
 
+from .._celery.queues import is_worker
 from .._common import semconv
 from .._common.cardinality import TASK_NAMES
 from .._common.faults import EXITS
@@ -25,8 +26,14 @@ _served: dict[int, tuple[int, ThreadingHTTPServer]] = {}
 """By port: the process that serves it, and its server."""
 
 
+def serve_beat(sender: Any = None, **more: Any) -> None:
+    """Receive ``beat_init``; the worker counts and serves what beat inside it (``-B``) publishes."""
+    if not is_worker():
+        serve(sender)
+
+
 def serve(sender: Any = None, **more: Any) -> None:
-    """Receive ``worker_ready`` or ``beat_init``: start the series, and serve them if there is a port."""
+    """Receive ``worker_ready``: start the series, and serve them if there is a port."""
     app = getattr(sender, "app", None)
     instrumentation = get_instrumentation(app) if hasattr(app, "__dict__") else None
     if instrumentation is not None and not instrumentation.closed:
