@@ -59,6 +59,7 @@ class ToFile(SpanExporter):
                     "attributes": dict(span.attributes or {}),
                     "status": span.status.status_code.name,
                     "events": [event.name for event in span.events],
+                    "said": [span.status.description, *(dict(event.attributes or {}) for event in span.events)],
                     "scope": span.instrumentation_scope.name if span.instrumentation_scope else None,
                     "pid": os.getpid(),
                 },
@@ -190,6 +191,20 @@ def add_tasks(app: Celery, folder: Path) -> None:
     @task("waits")
     def waits(gate: str) -> None:
         wait_for(gate)
+
+    @task("tells", bind=True, max_retries=1, default_retry_delay=0)
+    def tells(self: Task, how: str, text: str) -> None:
+        if how == "retry":
+            raise self.retry(exc=ConnectionError(text))
+        if how == "reject":
+            raise Reject(text, requeue=False)
+        if how == "cause":
+            raise KeyError(text) from ValueError(text)
+        if how == "publish":
+            works.apply_async(serializer=text)
+        if how == "exit":
+            sys.exit(text)
+        raise ValueError(text)
 
     @task("waits_hard", time_limit=0.5)
     def waits_hard(gate: str) -> None:

@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from afterword._common.errors.withheld import WITHHELD
+from afterword._ledger.journal import history
 from afterword._views import causes, runs
 from afterword._views.reader import JournalReader
 from tests.celery.stage import SECONDS, Stage
@@ -51,3 +55,25 @@ def test_a_workers_journal(stage: Stage, tmp_path: Path):
     assert "import its module there" in advice["abandoned", "unregistered"]
     assert "asyncio.run" in advice["failed", "never_awaited"]
     assert advice["returned", "worker_lost"].endswith("its message is in the queue again")
+
+
+SECRET = "4929-1234-8765-0009"
+
+
+@pytest.mark.parametrize("contrib", ["", "before"], ids=["alone", "beside contrib"])
+def test_texts_of_exceptions_are_withheld(stage: Stage, tmp_path: Path, contrib: str):
+    """With the privacy switch, no child and no main process writes what an exception says, nor contrib's span."""
+    journal = tmp_path / "journal"
+    known = {"AFTERWORD_JOURNAL": str(journal), "AFTERWORD_EXCEPTION_MESSAGES": "false", "SHOP_CONTRIB": contrib}
+    stage.worker("prefork", **known)
+    ways = "raise", "cause", "retry", "reject", "publish", "exit"
+    ids = [stage.publish("tells", how, SECRET).id for how in ways]
+    wait_until(lambda: all("failed" in " ".join(stage.told(each)) for each in ids), SECONDS, stage.report)
+    wait_until(lambda: all("failed" in " ".join(stage.attempts(each)) for each in ids), SECONDS, stage.report)
+    wait_until(lambda: {each.run for each in history.ended(str(journal))} >= set(ids))
+    written = {path.name: path.read_text() for path in (tmp_path / "spans.jsonl", tmp_path / "lines.jsonl")}
+    written["journal"] = "".join(path.read_bytes().decode("latin-1") for path in journal.iterdir())
+    for name, said in written.items():
+        assert [line for line in said.splitlines() if SECRET in line] == [], name
+        assert WITHHELD in said or (name == "spans.jsonl" and contrib)
+    assert SECRET in "".join(path.read_text() for path in tmp_path.glob("w*.log"))  # what Celery writes is its own

@@ -6,14 +6,23 @@ from typing import Any, Final
 
 from opentelemetry.trace import Span, SpanKind
 
+from .._common.errors.withheld import are_texts_withheld, keep_out_of
+
+_REASON: Final = "celery.retry.reason"
+"""The attribute in which contrib tells why an attempt is tried again."""
 _SCOPE: Final = "opentelemetry.instrumentation.celery"
 
 
 def recognise_span(span: Span, kind: SpanKind) -> bool | None:
-    """Return true for contrib's span of this kind; ``None`` for any other span."""
+    """Return true for contrib's span of this kind; ``None`` for any other span.
+
+    With the privacy switch, contrib writes no text on it from then on.
+    """
     scope = getattr(getattr(span, "instrumentation_scope", None), "name", None)
     if scope != _SCOPE or getattr(span, "kind", None) is not kind or not span.is_recording():
         return None
+    if are_texts_withheld():
+        keep_out_of(span, _REASON)
     return True
 
 

@@ -6,18 +6,18 @@ background task. Such a span is recognised here, and adopted instead of duplicat
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Span
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.types import Scope
 
+from .._common.errors.withheld import keep_out_of
 from .._common.faults import EXITS
 from .._common.log import warn
 from .._ledger.instrumentation import Instrumentation, Settings, consoles
@@ -127,18 +127,7 @@ def _instrument(app: FastAPI, settings: Settings, excluded: list[str]) -> None:
 
 
 def _without_texts(span: Any, scope: Scope) -> None:
-    """Keep contrib from writing an exception's text on a request's span, as the event and as the status."""
-
-    def ignore(*args: Any, **kwargs: Any) -> None:
-        pass
-
-    def set_status(status: Status | StatusCode, description: str | None = None) -> None:
-        original(status.status_code if isinstance(status, Status) else status)
-
-    if span.is_recording():
-        with contextlib.suppress(AttributeError):  # a span of another SDK
-            original = span.set_status
-            span.record_exception, span.set_status = ignore, set_status
+    keep_out_of(span)
 
 
 def untrace(app: Starlette) -> None:
