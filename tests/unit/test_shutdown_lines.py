@@ -137,7 +137,7 @@ def test_what_ends_in_time_is_cut_off_by_nobody(stage: InProcessStage):
         async def serve() -> None:
             requests.append(asyncio.create_task(call(app, "/export")))
             await wait_until_async(lambda: len(stage.lines("background_task.started")) == 1)
-            ending.begin(app.__dict__["_afterword_account"].on_shutdown)  # as the timer does
+            ending.begin(app.__dict__["_afterword_account"])  # as the timer does
             hold.let_go.set()
             await requests[0]
 

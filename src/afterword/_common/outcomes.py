@@ -41,14 +41,20 @@ RETURNED: Final = "returned"
 """What became of an attempt of a queue's task that did not end the task. No outcome: the task goes on."""
 
 
-def lost_detail(state: str | None, pid: int | None, engine: str = STARLETTE) -> str:
-    """Return what happened to a lost run, and what to do about it."""
+def lost_detail(state: str | None, pid: int | None, engine: str = STARLETTE, shutdown: float | None = None) -> str:
+    """Return what happened to a lost run, and what to do about it.
+
+    ``shutdown`` says for how many seconds its process had been ending, if it had been told to.
+    """
     if engine == CELERY:  # only what it had begun, and had acknowledged already
         return (
             f"the worker, process {pid}, died while it ran, its message acknowledged already, and nobody knows "
             "how far it came; nothing runs it again; with acks_late, its message would come again"
         )
     advice = "nothing runs it again; if it must survive that, use a queue"
+    if shutdown is not None:
+        told = f"its process {pid} had been told to end at least {shutdown:.1f} s before"
+        advice = f"{told}, so give it a longer grace period, or make the task shorter; {advice}"
     if state == STATE_PENDING:
         return f"process {pid} died before it began, so nothing of it was done; {advice}"
     return f"process {pid} died while it ran, and nobody knows how far it came; {advice}"

@@ -11,7 +11,7 @@ from typing import Final
 
 from .._common import forks
 from .._common.model import Outcome, TaskObserver, TaskRun
-from .instrumentation import ShutdownTeller, unwatch, watch
+from .instrumentation import Instrumentation, ShutdownTeller, unwatch, watch
 from .runs import pending, running
 from .server import is_ending
 
@@ -45,16 +45,21 @@ class Ending:
         if self._counting is None:
             self._began = False
 
-    def look(self, teller: ShutdownTeller | None) -> None:
+    def look(self, instrumentation: Instrumentation) -> None:
         """Begin if the server has been told to end."""
         if not self._began and is_ending():
-            self.begin(teller)
+            self.begin(instrumentation)
 
-    def begin(self, teller: ShutdownTeller | None) -> None:
-        """Tell what has not ended yet, unless that was told, or nobody tells of anything."""
-        if self._began or teller is None:
+    def begin(self, instrumentation: Instrumentation) -> None:
+        """Note it in the journal, and tell what has not ended yet; once for a process."""
+        journal, teller = instrumentation.journal, instrumentation.on_shutdown
+        if self._began or (journal is None and teller is None):
             return
         self._began = True
+        if journal is not None:
+            journal.say_ending()
+        if teller is None:
+            return
         self._began_at = perf_counter()
         self._counting = _Counting()
         watch(self._counting)

@@ -65,7 +65,8 @@ def prepared(observer: Metrics) -> Metrics:
 def watch_loop(instrumentation: Instrumentation) -> None:
     """Watch the event loop that serves an application."""
     is_logging = instrumentation.settings.logs
-    each_time = partial(_look_safely, weakref.ref(instrumentation)) if is_logging else None
+    looks = is_logging or instrumentation.journal is not None
+    each_time = partial(_look_safely, weakref.ref(instrumentation)) if looks else None
     watch(instrumentation, running, tells=is_logging, each_time=each_time)
 
 
@@ -73,5 +74,6 @@ def _look_safely(instrumented: weakref.ref[Instrumentation]) -> None:
     """See whether there is something to tell that no run's end tells; the watch keeps nobody alive."""
     instrumentation = instrumented()
     if instrumentation is not None:
-        instrumentation.failsafe("looking for a shutdown", ending.look, instrumentation.on_shutdown)
-        instrumentation.failsafe("looking for slow tasks", slow.look, running, frames_of)
+        instrumentation.failsafe("looking for a shutdown", ending.look, instrumentation)
+        if instrumentation.settings.logs:
+            instrumentation.failsafe("looking for slow tasks", slow.look, running, frames_of)

@@ -49,6 +49,7 @@ class DeadRun(Protocol):
     parent_sampled: bool
     sampled: bool | None
     pid: int | None
+    shutdown: float | None
     recovered: bool
 
 
@@ -223,7 +224,9 @@ def age_of(run: DeadRun) -> float:
 
 def detail_of(run: DeadRun) -> str | None:
     """Return what happened and what to do about it."""
-    return lost_detail(run.state, run.pid, run.engine) if run.outcome == LOST else run.detail
+    if run.outcome != LOST:
+        return run.detail
+    return lost_detail(run.state, run.pid, run.engine, run.shutdown)
 
 
 class LinesOfTheDead:
@@ -251,6 +254,7 @@ def _keys(run: DeadRun) -> dict[str, Any]:
             semconv.KEY_STATE: run.state,
             semconv.KEY_AGE: _microseconds(age_of(run)),
             semconv.KEY_PID: run.pid,
+            semconv.KEY_SHUTDOWN: _microseconds(run.shutdown),
         }
     else:
         wait = None if run.started_at is None else max(0.0, run.started_at - run.scheduled_at)

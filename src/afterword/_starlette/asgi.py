@@ -139,7 +139,7 @@ def _hearing_last(instrumentation: Instrumentation, receive: Receive) -> Receive
     async def receive_last() -> Message:
         message = await receive()
         if message["type"] == "lifespan.shutdown":
-            instrumentation.failsafe("telling of the shutdown", ending.begin, instrumentation.on_shutdown)
+            instrumentation.failsafe("telling of the shutdown", ending.begin, instrumentation)
         return message
 
     return receive_last

@@ -65,7 +65,9 @@ def grouped(records: Iterable[Record]) -> list[Cause]:
 
 def advice(record: Record) -> str:
     """Return what happened to a run and what to do about it, as far as its process wrote it down."""
-    return lost_detail(record.state, record.pid, record.engine) if record.outcome == LOST else record.detail or ""
+    if record.outcome != LOST:
+        return record.detail or ""
+    return lost_detail(record.state, record.pid, record.engine, record.shutdown)
 
 
 def keys_of_cause(cause: Cause, detail: str) -> dict[str, Any]:

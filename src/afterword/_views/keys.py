@@ -60,6 +60,7 @@ def keys_of(record: Record) -> dict[str, Any]:
         "parent_span_id": record.parent_span_id,
         lines.FUNCTION: record.function,
         lines.PID: record.pid,
+        semconv.KEY_SHUTDOWN: record.shutdown,
         "process": record.process,
         semconv.KEY_RECOVERED: record.recovered or None,
         lines.TRACEBACK: record.traceback,

@@ -157,6 +157,12 @@ class Journal:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
+    def say_ending(self) -> None:
+        """Say that this process has been told to end: whoever finds what it has left will tell it."""
+        if self.writer is not None and not self.is_off:
+            with contained():
+                self.writer.slots.say_ending()
+
     def close(self) -> None:
         """Let go of the files as if this process were dead: the next one closes its account. For tests."""
         self._upkeep.stop()

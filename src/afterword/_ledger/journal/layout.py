@@ -23,12 +23,13 @@ HEAD_SIZE: Final = 4096
 SLOT_SIZE: Final = 1024
 SEGMENT_SIZE: Final = 4 << 20
 
-# --- the head: magic, version, slot size, id, pid, created, last sign of life, counted, off, machine ------------
+# --- the head: magic, version, slot size, id, pid, created, last sign of life, counted, off, machine, ending -----
 
-_HEAD: Final = struct.Struct("<8sII20s4xI4xddBB6x40s")
+_HEAD: Final = struct.Struct("<8sII20s4xI4xddBB6x40sd")
 ALIVE_AT: Final = 56
 COUNTED_AT: Final = 64
 OFF_AT: Final = 65
+ENDING_AT: Final = 112
 SECONDS: Final = struct.Struct("<d")
 
 
@@ -43,6 +44,7 @@ class Head(NamedTuple):
         counted: whether the metrics agree with what it left.
         off: whether it stopped keeping the journal, so that its slots say nothing.
         machine: the boot of the machine that it ran on.
+        ending: when it was told to end, in seconds since the epoch; 0 if that was not seen.
     """
 
     process: str
@@ -52,24 +54,26 @@ class Head(NamedTuple):
     counted: bool
     off: bool
     machine: str
+    ending: float = 0.0
 
     def packed(self) -> bytes:
         """Return it as the first bytes of a file."""
         flags = int(self.counted), int(self.off)
         ids = self.process.encode(), self.pid, self.created, self.alive
-        return _HEAD.pack(MAGIC, VERSION, SLOT_SIZE, *ids, *flags, self.machine.encode())
+        return _HEAD.pack(MAGIC, VERSION, SLOT_SIZE, *ids, *flags, self.machine.encode(), self.ending)
 
 
 def parse_head(data: bytes) -> Head | str:
     """Return the head that a file begins with, or why it is none of ours."""
     if len(data) < HEAD_SIZE or data[: len(MAGIC)] != MAGIC:
         return "it was not written by Afterword"
-    _, version, slot_size, process, pid, created, alive, counted, off, machine = _HEAD.unpack_from(data)
+    _, version, slot_size, process, pid, created, alive, counted, off, machine, ending = _HEAD.unpack_from(data)
     if (version, slot_size) != (VERSION, SLOT_SIZE):
         return f"it has version {version}, and this Afterword reads version {VERSION}"
     try:
         on = machine.rstrip(b"\0").decode()
-        return Head(process.decode(), pid, created, alive, counted=bool(counted), off=bool(off), machine=on)
+        flags = {"counted": bool(counted), "off": bool(off)}
+        return Head(process.decode(), pid, created, alive, machine=on, ending=ending, **flags)
     except UnicodeDecodeError:
         return "its head is damaged"
 

@@ -51,6 +51,7 @@ BEGAN: Final = "began_us"
 ANSWERED: Final = "answered_us"
 DURATION: Final = "duration_us"
 THREAD_WAIT: Final = "thread_wait_us"
+SHUTDOWN: Final = "shutdown_us"
 """Keys of a line besides those of a log line. Times are whole microseconds; points in time, since the epoch."""
 
 UNTOLD: Final = ord("0")
@@ -261,13 +262,18 @@ def interrupted_line(slot: Slot, pid: int, found_at: float) -> bytes:
     return first + written.encode() + RETURNED_ENDS
 
 
-def lost_line(slot: Slot, pid: int, found_at: float) -> bytes:
-    """Return the line of a run that was in flight when its process died."""
+def lost_line(slot: Slot, pid: int, found_at: float, shutdown: float | None = None) -> bytes:
+    """Return the line of a run that was in flight when its process died.
+
+    ``shutdown`` says for how many seconds that had been ending, if it had been told to.
+    """
     span = f"{slot.span_id}{_AND_SAMPLED[slot.sampled]}"
     written = f"{_AND_TRACE}{slot.trace_id}{_AND_SPAN}{span}" if slot.trace_id else ""
     if slot.running:
         written += f"{_AND_STARTED}{floor(slot.started_at * _MICROSECONDS)}"
     state = STATE_RUNNING if slot.running else STATE_PENDING
     ended = floor(found_at * _MICROSECONDS)
+    if shutdown is not None:
+        written += f',"{SHUTDOWN}":{floor(shutdown * _MICROSECONDS)}'
     end = f'{written},"{STATE}":"{state}","{PID}":{pid}{_AND_ENDED}{ended}{_AND_OUTCOME}{LOST}"}}\n'
     return slot.text + end.encode(*ENCODING)

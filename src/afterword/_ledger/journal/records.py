@@ -68,6 +68,7 @@ class Record:
         parent_sampled: whether that one is sampled.
         sampled: whether its own span is sampled; ``None`` if it had none.
         pid: the process, for a run that is in flight or lost.
+        shutdown: for how many seconds the process of a lost run had been ending, if it had been told to.
         process: the id of the process, which is unique.
         alive: whether the process lives, for a run in flight; ``None`` if nobody knows.
         seen_at: the last sign of life of its process, for a run in flight.
@@ -111,6 +112,7 @@ class Record:
     parent_sampled: bool = True
     sampled: bool | None = None
     pid: int | None = None
+    shutdown: float | None = None
     alive: bool | None = None
     seen_at: float | None = None
     recovered: bool = False
@@ -247,6 +249,7 @@ def _parse(data: bytes, process: str, alive: bool | None = None, **more: Any) ->
         parent_sampled=flags != lines.UNSAMPLED,
         sampled=keys.get(lines.SAMPLED) is not False if own_trace else None,
         pid=_number(keys, lines.PID),
+        shutdown=_seconds(keys, lines.SHUTDOWN),
         alive=alive,
         recovered=keys.get(lines.TOLD) == 2,
     )

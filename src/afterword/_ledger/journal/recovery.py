@@ -7,6 +7,7 @@ begins anew and does what is left. What can happen twice is the telling, never t
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -139,7 +140,7 @@ class _Claim:
         slots, in_flight = ({}, {}) if head.off else self._in_flight(head, data)
         recovered, ended = self._tell_ended(in_flight)
         known = ended.keys() | self._found_before(in_flight).keys()
-        left = [self._line_of(slot, in_flight[run], head.pid) for run, slot in slots.items() if run not in known]
+        left = [self._line_of(slot, in_flight[run], head) for run, slot in slots.items() if run not in known]
         lost = self._tell_lost(b"".join(left))
         dead = DeadProcess(
             process=self.process,
@@ -185,10 +186,13 @@ class _Claim:
         except FileNotFoundError:
             return {}
 
-    def _line_of(self, slot: layout.Slot, run: Record, pid: int) -> bytes:
+    def _line_of(self, slot: layout.Slot, run: Record, head: Head) -> bytes:
         """Return the line of a run that nobody else has ended: it is lost, or its message comes again."""
         comes_again = run.comes_again or (run.in_doubt and self.comes_again(run))
-        return (lines.interrupted_line if comes_again else lines.lost_line)(slot, pid, time.time())
+        if comes_again:
+            return lines.interrupted_line(slot, head.pid, time.time())
+        shutdown = max(0.0, head.alive - head.ending) if 0 < head.ending < math.inf else None
+        return lines.lost_line(slot, head.pid, time.time(), shutdown)
 
     def _tell_lost(self, left: bytes) -> list[Record]:
         """Write and tell what was lost; return it with what another claimer has written."""

@@ -89,6 +89,12 @@ class Slots:
         """Say in the file that its slots say nothing any more. Needs no room on the disk."""
         self._head[layout.OFF_AT] = 1
 
+    def say_ending(self) -> None:
+        """Say in the file that this process has been told to end, and that it lives."""
+        now = time.time()
+        layout.SECONDS.pack_into(self._head, layout.ENDING_AT, now)
+        layout.SECONDS.pack_into(self._head, layout.ALIVE_AT, now)
+
     def release(self) -> None:
         """Let go of the file, as if this process were dead."""
         holding.release(self.process)
