@@ -20,7 +20,7 @@ TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/te
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest lint format clean help
+.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery drills docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -98,6 +98,9 @@ matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environme
 # goes on where it was stopped; a part of it: make mutation MUTANTS='afterword._ledger.runs.*'
 mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (hours)
 	$(NEWEST)/bin/python -m tests.mutation $(MUTANTS)
+
+drills: debian $(NEWEST)/test.stamp  ## play every incident that an alert is for, on a real Prometheus: which alert, and when?
+	@$(NEWEST)/bin/python -m tests.dashboards.drills
 
 screenshots: debian $(NEWEST)/test.stamp  ## take docs/images/console-*.png of the shop anew
 	$(NEWEST)/bin/python -m tests.console.screenshots

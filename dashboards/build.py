@@ -10,7 +10,7 @@ from pathlib import Path
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from . import alerts, overview, recording, task
+from . import alerts, optional, overview, recording, task
 
 HERE = Path(__file__).parent
 
@@ -27,6 +27,7 @@ FILES: dict[str, Callable[[], str]] = {
     "grafana/task.json": _json(task.build),
     "prometheus/recording.yml": recording.build,
     "prometheus/alerts.yml": alerts.build,
+    "prometheus/optional.yml": optional.build,
 }
 """What is written, and the text of it."""
 

@@ -53,6 +53,7 @@ def build() -> Dashboard:
     grid.row("Flow")
     grid.line(9, sections.throughput(), sections.in_flight())
     grid.line(9, sections.ratios(uid), undone_by_task())
+    grid.line(9, scheduled_by_task(), last_scheduled())
     queues.section(grid, uid, queues.nowhere())
     grid.row("Time")
     grid.line(
@@ -124,6 +125,36 @@ def every_task() -> Any:
             ("Value #K", "Duration p95", seconds),
         ],
         order="Scheduled",
+    )
+
+
+def scheduled_by_task() -> Any:
+    """Return which tasks are scheduled, over time."""
+    return panels.lines(
+        "Scheduled, by task",
+        "Per second. **When a line falls to nothing while its neighbours go on:** their requests still come, and "
+        "the code has stopped asking for this task. Look at what was deployed then; nothing else shows it, since "
+        "nothing fails.",
+        Metric(queries.per_second(names.SCHEDULED, by=(_NAME,)), legend(_NAME)),
+        unit="ops",
+        links=(to_task(_ON_NAME),),
+    )
+
+
+def last_scheduled() -> Any:
+    """Return when each task was last scheduled."""
+    name = [links_value(to_task("__value.raw")), DynamicConfigValue("custom.minWidth", 260)]
+    return panels.rows(
+        "Last scheduled",
+        "When each task was last seen to be scheduled, in the time range. **When it is long ago for one that is "
+        "usually scheduled:** see *Scheduled, by task* for when that ended. What is not here at all was not "
+        "scheduled in the time range.",
+        Now(queries.last_scheduled(_NAME)),
+        columns=[
+            (_NAME, "Task", name),
+            ("Value", "Last scheduled", [DynamicConfigValue("unit", "dateTimeFromNow")]),
+        ],
+        order="Last scheduled",
     )
 
 

@@ -136,6 +136,16 @@ def fullest_process() -> str:
     return f"max({share(busy, limit)})"
 
 
+def last_scheduled(*by: str) -> str:
+    """Return when tasks were last scheduled, in milliseconds since the epoch: what grew, and firsts of a name."""
+    scheduled, info = select(names.SCHEDULED), select(INFO)
+    grew = f"rate({scheduled}[$__rate_interval]) > 0"
+    born = f"({scheduled} unless {scheduled} offset $__rate_interval)"
+    there = f"and on ({', '.join(PROCESS)}) ({info} offset $__rate_interval)"
+    seen = f"timestamp(({grew}) or ({born} {there}))"
+    return total(f"1000 * max_over_time({seen}[$__range:$__rate_interval])", *by, function="max")
+
+
 # --- annotations ------------------------------------------------------------------------------------------------
 
 
@@ -158,7 +168,7 @@ def process_started() -> str:
     start, offset = select(names.PROCESS_START), "offset $__rate_interval"
     another = total(f"changes({start}[$__rate_interval])", *PROCESS, function="max")
     told, told_then = total(start, *PROCESS, function="max"), total(f"{start} {offset}", *PROCESS, function="max")
-    last = total(f"last_over_time({start}[1d] {offset})", *PROCESS, function="max")
+    last = total(f"last_over_time({start}[$__range] {offset})", *PROCESS, function="max")
     later = f"({told} > {last}) unless {told_then}"
     young = f"(time() - {told} < 300) unless {last}"
     return f"({another} > 0) or ({later}) or ({young})"

@@ -18,6 +18,8 @@ from examples.shop.process import free_port
 HERE = Path(__file__).parent
 RULES = (HERE / "recording.yml", HERE / "alerts.yml")
 """The committed rules."""
+OPTIONAL_RULES = (HERE / "optional.yml",)
+"""Those that are off by default."""
 
 _HOST = "127.0.0.1"
 _PATIENCE = 30.0

@@ -19,6 +19,7 @@ from tests.support.waiting import wait_until
 from .live_bureau import IMPATIENT, bureau
 from .live_mail import Beside, IllMailroom, beside
 from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, uvicorn
+from .live_traffic import forgetting, more_troubles
 from .prometheus_rules import write_shortened
 
 FACTOR = 60
@@ -34,8 +35,10 @@ _HIDDEN = {
 
 
 @contextmanager
-def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[object]]) -> Iterator[None]:
-    """Open the shops and Prometheus, let somebody watch it, and let the troubles begin."""
+def stage(
+    directory: Path, watch: Callable[[Prometheus], AbstractContextManager[object]], *, more: bool = False
+) -> Iterator[None]:
+    """Open the shops and Prometheus, let somebody watch it, and let the troubles begin; in drills, some more."""
     with ExitStack() as stack:
         aside = stack.enter_context(beside())
         good, dying, ill, silent = map(aside.mail_server, (Mailroom(), Mailroom(), IllMailroom(), None))
@@ -45,6 +48,9 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
 
         def blocked(port: int) -> list[str]:
             return uvicorn(port, "tests.dashboards.live_blocked:app")
+
+        def incidents(port: int) -> list[str]:
+            return uvicorn(port, "tests.dashboards.live_incidents:app")
 
         def workers(port: int) -> list[str]:
             return uvicorn(port, "tests.dashboards.live_leisurely:app", *TWO_WORKERS)
@@ -60,6 +66,10 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
             "neglected": shop(directory / "neglected", good.port, neglected, AFTERWORD_MAX_TASK_NAMES="3"),
             "blocked": shop(directory / "blocked", good.port, blocked),
             "gone": shop(directory / "gone", good.port, blocked),
+            **{
+                job: shop(directory / job, good.port, incidents)
+                for job in ("forgotten", *(("refused", "disk-full", "swallowed", "scanned") if more else ()))
+            },
             "workers": shop(
                 directory / "workers",
                 silent.port,
@@ -88,12 +98,16 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
         prometheus = stack.enter_context(Prometheus(directory, config))
         stack.enter_context(watch(prometheus))
         # for longer than a range of the rules, so that what comes now is news
-        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == 14, 60)
+        everybody = sum(map(len, targets.values()))
+        stack.enter_context(forgetting(opened["forgotten"]))
+        wait_until(lambda: len(prometheus.query("min_over_time(up[7s]) == 1 and up offset 7s")) == everybody, 60)
         database = sqlite3.connect(directory / "starved" / "shop.sqlite3", check_same_thread=False)
         stack.enter_context(_busy(stack.enter_context(closing(database))))
         _trouble(opened, aside)
         opened["gone"].process.kill()
         stack.enter_context(_pictures(opened["blocked"]))
+        if more:
+            stack.enter_context(more_troubles(opened))
         office.trouble_itself()
         stack.enter_context(office.publishing())
         wait_until(lambda: _count(prometheus, "workers", "background_task_running") > 4, 60)
@@ -110,12 +124,20 @@ def stage(directory: Path, watch: Callable[[Prometheus], AbstractContextManager[
 
 
 def _be_patient(rules: list[Path]) -> None:
-    """Let a shop be late with more scrapes until it is said not to answer: all of them share two cores."""
-    *_, path = rules
+    """Let a shop be late with more scrapes until it is said not to answer: all of them share two cores.
+
+    And let a day be shorter than the others' minutes, or nobody would wait until tomorrow.
+    """
+    _, alerts, optional = rules
+    _replace(alerts, {"(up[10000ms]) < 0.8": "(up[10000ms]) < 0.3", "for: 2000ms": "for: 8s"})
+    _replace(optional, {"60000ms": "20s", "offset 1440000ms": "offset 25s"})
+
+
+def _replace(path: Path, changes: dict[str, str]) -> None:
     text = path.read_text()
-    for usual, patient in (("(up[10000ms]) < 0.8", "(up[10000ms]) < 0.3"), ("for: 2000ms", "for: 8s")):
-        assert text.count(usual) == 1
-        text = text.replace(usual, patient)
+    for usual, other in changes.items():
+        assert usual in text
+        text = text.replace(usual, other)
     path.write_text(text)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from dashboards import names
 from dashboards.names import CELERY, ENGINE, OUTCOME, QUEUE, REASON, STARLETTE, STATE, TASK, Outcome, Reason
-from dashboards.prometheus.server import RULES
+from dashboards.prometheus.server import OPTIONAL_RULES, RULES
 from dashboards.promql import equals
 from dashboards.promql import series as select
 
@@ -82,6 +82,8 @@ class Case(NamedTuple):
     expected: Mapping[str, Moments] = MappingProxyType({})
     recorded: Mapping[str, dict[int, dict[str, float]]] = MappingProxyType({})
     """For an expression of what is recorded, at which minute it has which series, with which values."""
+    step: int = 1
+    """Minutes between two values of a series, and two evaluations; more for what takes days."""
 
 
 def fired(value: str = "", **fields: str) -> Fired:
@@ -97,12 +99,20 @@ def quiet(*minutes: int) -> Moments:
     return {minute: [] for minute in minutes}
 
 
-def document(cases: tuple[Case, ...]) -> dict[str, Any]:
-    """Return what promtool reads."""
+def documents(cases: tuple[Case, ...]) -> list[dict[str, Any]]:
+    """Return what promtool reads: a file for each step."""
+    steps = sorted({case.step for case in cases})
+    return [_document(tuple(case for case in cases if case.step == step), step) for step in steps]
+
+
+def _document(cases: tuple[Case, ...], step: int) -> dict[str, Any]:
+    groups = (
+        ("recording", "alerts", "optional") if step == 1 else ("optional",)
+    )  # of days, all would take too long
     return {
-        "rule_files": [str(path) for path in RULES],
-        "evaluation_interval": "1m",
-        "group_eval_order": ["afterword-recording", "afterword-alerts"],
+        "rule_files": [str(path) for path in (*(RULES if step == 1 else ()), *OPTIONAL_RULES)],
+        "evaluation_interval": f"{step}m",
+        "group_eval_order": [f"afterword-{name}" for name in groups],
         "tests": [_test(case) for case in cases],
     }
 
@@ -111,7 +121,7 @@ def _test(case: Case) -> dict[str, Any]:
     given = {INFO: "1x120", **case.series}
     return {
         "name": case.name,
-        "interval": "1m",
+        "interval": f"{case.step}m",
         "input_series": [{"series": one, "values": values} for one, values in given.items()],
         "alert_rule_test": [
             {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": [expected(alert, one) for one in found]}

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from dashboards.prometheus.server import HERE, RULES
+from dashboards.prometheus.server import HERE, OPTIONAL_RULES, RULES
 
+ALL_RULES = (*RULES, *OPTIONAL_RULES)
 RUNBOOK = HERE.parent / "RUNBOOK.md"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -21,8 +22,8 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 def alerts() -> dict[str, dict[str, Any]]:
-    """Return the committed alerts by name."""
-    return {rule["alert"]: rule for path in RULES for rule in load(path) if "alert" in rule}
+    """Return the committed alerts by name, those that are off by default included."""
+    return {rule["alert"]: rule for path in ALL_RULES for rule in load(path) if "alert" in rule}
 
 
 def shorten(rules: str, factor: float, least_threshold: float) -> str:
@@ -44,7 +45,7 @@ def shorten(rules: str, factor: float, least_threshold: float) -> str:
 def write_shortened(directory: Path, factor: float, least_threshold: float) -> list[Path]:
     """Write shortened copies of the committed rules and return where."""
     copies = []
-    for path in RULES:
+    for path in ALL_RULES:
         copy = directory / path.name
         copy.write_text(shorten(path.read_text(), factor, least_threshold))
         copies.append(copy)

@@ -162,6 +162,14 @@ TEXTS = {
         "missing where it reports to.",
         _OF_PROCESS,
     ),
+    "AfterwordTaskNotScheduled": Text(
+        "warning",
+        _TASK,
+        "{task} is not scheduled any more",
+        "No run of {task} was scheduled in shop in the last hour; in the same hour of yesterday there were "
+        "{value}. Nothing fails, since nothing is tried.",
+        _OF_TASK,
+    ),
     "AfterwordQueueNotConsumed": Text(
         "critical",
         _QUEUE,

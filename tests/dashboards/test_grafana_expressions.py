@@ -71,7 +71,7 @@ def test_grammars_find_mistakes(query):
 @each
 def test_windows_are_variables(expression):
     """Every window is the interval or the range that the dashboard shows."""
-    assert not re.search(r"\[(?!\$__rate_interval\]|\$__range\])", expression.expr)
+    assert not re.search(r"\[(?!\$__rate_interval\]|\$__range\]|\$__range:\$__rate_interval\])", expression.expr)
 
 
 @each

@@ -1,91 +1,21 @@
 """Each alert is fired by a real situation in a real shop, and none by healthy traffic."""
 
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from dashboards.prometheus.server import Prometheus
-from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 
 from .live_bureau import CELERY_WARNS
+from .live_situations import CONSEQUENCES, PATIENCE, SITUATIONS, Watch
 from .live_stage import stage
 from .prometheus_rules import alerts
 
 pytestmark = [pytest.mark.timeout(400), *CELERY_WARNS]
 
-_PATIENCE = 130.0
 TASKS = "examples.shop.tasks."
-SITUATIONS = {
-    ("careless", "AfterwordTaskNeverRan"): "one request fails, and one makes its tasks by hand",
-    ("careless", "AfterwordTaskDroppedByClientError"): "a refund is asked for an order that there is not",
-    ("mail-down", "AfterwordTaskFailureRatioHigh"): "the mail server goes down",
-    ("mail-down", "AfterwordTaskStoppedSucceeding"): "the mail server stays down",
-    ("mail-down", "AfterwordTaskNeverRan"): "the tasks behind a mail are skipped",
-    ("mail-ill", "AfterwordTaskWaitHigh"): "the mail server is slow, so that what comes after a mail is late",
-    ("mail-ill", "AfterwordBacklogGrowing"): "the mail server holds some connections for ever",
-    ("mail-ill", "AfterwordTaskStuck"): "the mail server holds some connections for ever",
-    ("starved", "AfterwordWorkerThreadsExhausted"): "another program holds the database",
-    ("blocked", "AfterwordEventLoopBlocked"): "an async task does not await what it computes",
-    ("neglected", "AfterwordTooManyTaskNames"): "there are more tasks than the process may name",
-    ("neglected", "AfterwordObserverErrors"): "an observer of the user's raises",
-    ("neglected", "AfterwordMetricsMissing"): "an instance of the job serves metrics, but not ours",
-    ("gone", "AfterwordNoAnswer"): "a process is killed, and nobody starts it again",
-    ("filtered", "AfterwordAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
-    ("workers", "AfterwordTaskCancelled"): "a deploy replaces the workers while mails are sent",
-    ("workers", "AfterwordTaskLost"): "workers are killed with their tasks",
-    ("celery", "AfterwordQueueNotConsumed"): "a task is published to a queue that no worker consumes",
-    ("celery", "AfterwordQueueGrowing"): "more is published to a queue than its worker takes",
-    ("celery", "AfterwordTaskRanTwice"): "two workers have the same task, which is acknowledged too late",
-    ("celery", "AfterwordTaskUnregistered"): "a task is published that no worker has",
-    ("celery", "AfterwordWorkerLost"): "a child of a worker is killed by its task",
-    ("celery", "AfterwordQueuedTaskLost"): "a whole worker is killed with its task",
-}
-CONSEQUENCES = {
-    ("workers", "AfterwordTaskNeverRan"),
-    ("filtered", "AfterwordMetricsMissing"),
-    ("starved", "AfterwordTaskWaitHigh"),
-    ("starved", "AfterwordBacklogGrowing"),
-    ("workers", "AfterwordTaskStuck"),
-    ("workers", "AfterwordTaskStoppedSucceeding"),
-    ("workers", "AfterwordBacklogGrowing"),
-    *((job, "AfterwordNoAnswer") for job in ("workers", "celery", "blocked", "starved")),
-}
-"""What may come with a situation, though it is not what the situation is for."""
-
-
-class Watch:
-    """Looks at Prometheus all the time and notes what fired, and how."""
-
-    def __init__(self) -> None:
-        self.fired: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        self.seconds: dict[tuple[str, str], float] = {}
-
-    @contextmanager
-    def over(self, prometheus: Prometheus) -> Iterator[None]:
-        """Watch for as long as the context lasts."""
-        start = time.monotonic()
-
-        def look(over: threading.Event) -> None:
-            for alert in prometheus.api("alerts")["alerts"]:
-                if alert["state"] == "firing":
-                    self._note(alert, time.monotonic() - start)
-            over.wait(0.5)
-
-        with repeating(look):
-            yield
-
-    def _note(self, alert: dict[str, Any], elapsed: float) -> None:
-        key = alert["labels"]["job"], alert["labels"]["alertname"]
-        self.seconds.setdefault(key, round(elapsed))
-        known = self.fired.setdefault(key, [])
-        if alert["labels"] not in [one["labels"] for one in known]:
-            known.append(alert)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +23,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
     """Watch the shops until every situation has fired its alert, or for as long as we have patience."""
     watch = Watch()
     with stage(tmp_path_factory.mktemp("stage"), watch.over), suppress(AssertionError):
-        wait_until(lambda: SITUATIONS.keys() <= watch.fired.keys(), _PATIENCE)
+        wait_until(lambda: SITUATIONS.keys() <= watch.fired.keys(), PATIENCE)
     return watch
 
 
