@@ -34,6 +34,10 @@ are Celery's.
 
 _OUTCOME, _OBSERVER = said(OUTCOME), said(names.OBSERVER)
 _CLIENT_ERROR = "4.."
+_OF_CULPRITS = promql.series(
+    "ALERTS", promql.one_of("alertname", "AfterwordTaskFailureRatioHigh", "AfterwordTaskStoppedSucceeding")
+)
+_BEHIND = f"{{{{ with $labels.{names.STOPPED_BY} }}}} of {{{{ . }}}}{{{{ end }}}}"
 _HOURLY = in_the_last_hour(recording.NEVER_RAN_1H, *recording.BY_WHY.split(", "))
 _PENDING = promql.series(recording.PENDING_SUM, HERE)
 _RUNNING_AGE = promql.equals(STATE, names.STATE_RUNNING)
@@ -75,16 +79,19 @@ ALERTS = (
         {_never_ran(promql.no_match(names.STATUS, _CLIENT_ERROR))} > 0
         unless
         {_never_ran(promql.equals(OUTCOME, Outcome.ABANDONED), CELERY)}
+        unless on (job, {names.STOPPED_BY})
+        label_replace({_OF_CULPRITS}, "{names.STOPPED_BY}", "$1", "{names.TASK}", "(.+)")
         """,
         severity="warning",
         summary=f"{THIS_TASK} was {_OUTCOME}: {REASON}",
         description=f"""
         {NUMBER} run(s) of {THIS_TASK} in {JOB} were {_OUTCOME} in the last 5 minutes, {_HOURLY} in the last hour:
-        they were scheduled, and their work was not done. The reason is {REASON}, the route "{ROUTE}".
+        they were scheduled, and their work was not done. The reason is {REASON}{_BEHIND}, the route "{ROUTE}".
         """,
         dashboard=OF_TASK,
         comment="""
         What a client's error dropped has an alert of its own, and so has what a worker of Celery's cannot call.
+        What was skipped is not told while the task that failed before it has an alert.
         """,
     ),
     Alert(

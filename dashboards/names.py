@@ -64,6 +64,7 @@ TASK, OUTCOME, ENGINE = semconv.ENDED.labels
 QUEUE = semconv.QUEUE_MESSAGES.labels
 """The labels of a queue: its broker and its name."""
 METHOD, ROUTE, STATUS, ERROR = semconv.REQUEST_ERRORS.labels
+STOPPED_BY = semconv.NEVER_RAN.labels[3]
 (OBSERVER,) = semconv.OBSERVER_ERRORS.labels
 (VERSION,) = semconv.INFO.labels
 PROCESS = ("job", "instance")

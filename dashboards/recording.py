@@ -44,7 +44,7 @@ THREADS_UTILISATION = f"job_instance:{_THREADS}:utilisation"
 
 BY_PROCESS = ", ".join(names.PROCESS)
 BY_TASK = f"job, {names.ENGINE}, {TASK}"
-BY_WHY = f"{BY_TASK}, {OUTCOME}, {names.REASON}, {names.ROUTE}, {names.STATUS}"
+BY_WHY = f"{BY_TASK}, {OUTCOME}, {names.REASON}, {names.STOPPED_BY}, {names.ROUTE}, {names.STATUS}"
 HERE = promql.one_of(names.ENGINE, "", names.STARLETTE)
 """Tasks that run where they are scheduled; an older Afterword knows no others, and does not say so."""
 CELERY = promql.equals(names.ENGINE, names.CELERY)

@@ -16,7 +16,6 @@ SITUATIONS = {
     ("careless", "AfterwordTaskDroppedByClientError"): "a refund is asked for an order that there is not",
     ("mail-down", "AfterwordTaskFailureRatioHigh"): "the mail server goes down",
     ("mail-down", "AfterwordTaskStoppedSucceeding"): "the mail server stays down",
-    ("mail-down", "AfterwordTaskNeverRan"): "the tasks behind a mail are skipped",
     ("mail-ill", "AfterwordTaskWaitHigh"): "the mail server is slow, so that what comes after a mail is late",
     ("mail-ill", "AfterwordBacklogGrowing"): "the mail server holds some connections for ever",
     ("mail-ill", "AfterwordTaskStuck"): "the mail server holds some connections for ever",
@@ -38,6 +37,7 @@ SITUATIONS = {
     ("celery", "AfterwordQueuedTaskLost"): "a whole worker is killed with its task",
 }
 CONSEQUENCES = {
+    ("mail-down", "AfterwordTaskNeverRan"),  # until the task that fails before it has its own alert
     ("workers", "AfterwordTaskNeverRan"),
     ("filtered", "AfterwordMetricsMissing"),
     ("starved", "AfterwordTaskWaitHigh"),
@@ -64,7 +64,6 @@ CULPRITS = {
     ("careless", "AfterwordTaskDroppedByClientError"): "write_audit_row",
     ("mail-down", "AfterwordTaskFailureRatioHigh"): "send_confirmation",
     ("mail-down", "AfterwordTaskStoppedSucceeding"): "send_confirmation",
-    ("mail-down", "AfterwordTaskNeverRan"): "send_confirmation",
     ("mail-ill", "AfterwordTaskWaitHigh"): "send_confirmation",
     ("mail-ill", "AfterwordBacklogGrowing"): "send_confirmation",
     ("mail-ill", "AfterwordTaskStuck"): "send_confirmation",

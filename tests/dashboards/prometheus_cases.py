@@ -90,7 +90,8 @@ def fired(value: str = "", **fields: str) -> Fired:
     """Return an alert that fired, for the usual task and process unless told otherwise."""
     usual = {"task": MAIL, "engine": STARLETTE, "instance": "a:80", "observer": "Board"}
     reason = USUAL[Outcome(fields["outcome"])] if "outcome" in fields else ""
-    why = {"reason": reason, "route": "/orders", "status": ""}
+    why = {"reason": reason, "route": "/orders", "status": "", "culprit": ""}
+    why["behind"] = f" of {fields['culprit']}" if "culprit" in fields else ""
     return {"value": value, "hourly": value, **usual, **why, "queue": "statements", "system": "redis", **fields}
 
 

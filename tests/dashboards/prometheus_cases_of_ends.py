@@ -3,7 +3,19 @@
 from dashboards import names
 from dashboards.names import LOST, Outcome
 
-from .prometheus_cases import INFO, OBSERVER_ERRORS, Case, ended, fired, never_ran, of_task, quiet, series
+from .prometheus_cases import (
+    AUDIT,
+    INFO,
+    MAIL,
+    OBSERVER_ERRORS,
+    Case,
+    ended,
+    fired,
+    never_ran,
+    of_task,
+    quiet,
+    series,
+)
 
 CASES = (
     Case(
@@ -71,6 +83,19 @@ CASES = (
                 11: [fired("6", outcome=Outcome.DROPPED, status="422")],
                 100: [fired("15", hourly="180", outcome=Outcome.DROPPED, status="422")],
             },
+        },
+    ),
+    Case(
+        "never ran, firing and quiet: skipped behind a task that has no alert of its own, and behind one that has",
+        {
+            ended(Outcome.FAILED): "0+4x60",
+            ended(Outcome.SUCCEEDED): "0+6x60",
+            never_ran(Outcome.SKIPPED, AUDIT, **{names.STOPPED_BY: MAIL}): "0+4x60",
+            never_ran(Outcome.SKIPPED, **{names.STOPPED_BY: AUDIT}): "0+2x60",
+        },
+        {
+            "AfterwordTaskFailureRatioHigh": {20: [fired("40%")]},
+            "AfterwordTaskNeverRan": {20: [fired("10", hourly="40", outcome=Outcome.SKIPPED, culprit=AUDIT)]},
         },
     ),
     Case(

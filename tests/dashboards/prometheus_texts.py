@@ -12,6 +12,7 @@ from dashboards.names import (
     REASON,
     ROUTE,
     STATUS,
+    STOPPED_BY,
     TASK,
     Outcome,
 )
@@ -31,7 +32,14 @@ class Text(NamedTuple):
 
 
 _TASK = {TASK: "{task}", ENGINE: "{engine}"}
-_WHY = {**_TASK, OUTCOME: "{outcome}", REASON: "{reason}", ROUTE: "{route}", STATUS: "{status}"}
+_WHY = {
+    **_TASK,
+    OUTCOME: "{outcome}",
+    REASON: "{reason}",
+    STOPPED_BY: "{culprit}",
+    ROUTE: "{route}",
+    STATUS: "{status}",
+}
 _QUEUE = dict(zip(QUEUE, ("{system}", "{queue}"), strict=True))
 _OF_TASK = "afterword-task?var-job=shop&var-task={task}"
 _OF_JOB = "afterword-overview?var-job=shop"
@@ -43,7 +51,7 @@ TEXTS = {
         _WHY,
         "{task} was {outcome}: {reason}",
         "{value} run(s) of {task} in shop were {outcome} in the last 5 minutes, {hourly} in the last hour: they "
-        'were scheduled, and their work was not done. The reason is {reason}, the route "{route}".',
+        'were scheduled, and their work was not done. The reason is {reason}{behind}, the route "{route}".',
         _OF_TASK,
     ),
     "AfterwordTaskDroppedByClientError": Text(

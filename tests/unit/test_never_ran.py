@@ -35,7 +35,7 @@ def never_ran(stage: InProcessStage) -> dict[tuple[str, ...], float]:
     """Return what both kinds of metrics say: outcome, reason, route, status; they must say the same."""
     told = []
     for account in (stage.accounts.prometheus, stage.accounts.meter):
-        labels = semconv.NEVER_RAN.labels[1:5]
+        labels = [*semconv.NEVER_RAN.labels[1:3], *semconv.NEVER_RAN.labels[4:6]]
         told.append(
             {
                 tuple(str(given.get(label, "")) for label in labels): value
@@ -64,10 +64,12 @@ def test_a_dropped_task_has_its_route_and_status(stage: InProcessStage):
     }
 
 
-def test_a_skipped_task_has_its_reason_and_no_status(stage: InProcessStage):
-    """Only a dropped task has a status: what was skipped was behind an answer that had been sent."""
+def test_a_skipped_task_has_its_reason_and_its_culprit_and_no_status(stage: InProcessStage):
+    """What was skipped says which task failed before it; only a dropped task has a status."""
     ask(stage.app_with(stage.fails("mail"), stage.works("report")))
     assert never_ran(stage) == {("skipped", "earlier_task_failed", "/", ""): 1}
+    labels = [given for name, given, _ in stage.accounts.prometheus.samples() if name == NAME]
+    assert [given[semconv.NEVER_RAN.labels[3]] for given in labels] == ["shop.mail"]
 
 
 def test_what_ran_is_not_counted(stage: InProcessStage):

@@ -91,7 +91,7 @@ NEVER_RAN = Metric(
     "background_task.never_ran",
     _TASKS,
     "Background tasks that never ran, by reason and route.",
-    (TASK_NAME, TASK_OUTCOME, TASK_REASON, HTTP_ROUTE, HTTP_STATUS, TASK_ENGINE),
+    (TASK_NAME, TASK_OUTCOME, TASK_REASON, TASK_STOPPED_BY, HTTP_ROUTE, HTTP_STATUS, TASK_ENGINE),
 )
 FAILURES = Metric(
     "background_task.failures",
