@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import time
+from typing import Any
 
 import pytest
 
@@ -125,16 +126,29 @@ def test_the_rest_of_a_chain_after_a_killed_child(stage: Stage):
     )
 
 
+def told(stage: Stage, event: str) -> list[dict[str, Any]]:
+    """Return the lines of an event that is no run's."""
+    return [line for line in stage.read("lines.jsonl") if line["event"] == event]
+
+
 def test_warm_shutdown(stage: Stage):
-    """At a warm shutdown what runs ends, and what was only received is in the queue again."""
+    """At a warm shutdown what runs ends, and what was only received is in the queue again.
+
+    The worker says once for what it waits, and once that it has cut nothing off.
+    """
     worker = stage.worker("prefork", "-c1")
     first = stage.publish("waits", "gate")
     stage.wait_begun("gate")
     second = stage.publish("works")
     wait_until(lambda: stage.counted()["held works"] == 1)
     worker.signal(signal.SIGTERM)
+    wait_until(lambda: told(stage, "shutdown.waiting"))
     stage.open("gate")
     worker.wait()
+    [waiting], [ended] = told(stage, "shutdown.waiting"), told(stage, "shutdown.ended")
+    [entry] = waiting["task_counts"]
+    assert "waits: 1 running for up to " in entry
+    assert (ended["task_counts"], ended["level"]) == ([], "info")
     assert stage.told(first.id) == ["succeeded"]
     assert stage.told(second.id) == []
     assert stage.redis.client.llen("shop") == 1

@@ -122,6 +122,11 @@ def known_as(number: int) -> CeleryInstrumentation | None:
     return _known.get(number)
 
 
+def all_open() -> list[CeleryInstrumentation]:
+    """Return the instrumentations of this process that are open."""
+    return [known for known in list(_known.values()) if not known.closed]
+
+
 def remember(app: Any, instrumentation: CeleryInstrumentation) -> None:
     """Let an instrumentation be found by the identity of its application."""
     instrumentation.number = id(app)

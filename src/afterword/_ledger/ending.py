@@ -11,7 +11,7 @@ from typing import Final
 
 from .._common import forks
 from .._common.model import Outcome, TaskObserver, TaskRun
-from .instrumentation import Instrumentation, ShutdownTeller, unwatch, watch
+from .instrumentation import Instrumentation, unwatch, watch
 from .runs import pending, running
 from .server import is_ending
 
@@ -68,9 +68,9 @@ class Ending:
         if runs:
             teller.waiting(runs)
 
-    def end(self, teller: ShutdownTeller | None) -> None:
+    def end(self, instrumentation: Instrumentation) -> None:
         """Tell what became of what was waited for, and of what came after it."""
-        counting = self._counting
+        counting, teller = self._counting, instrumentation.on_shutdown
         if counting is None or teller is None:
             return
         self._counting = None

@@ -67,7 +67,7 @@ async def end(instrumentation: Instrumentation, concerns_us: ConcernsUs) -> None
     """Do what is left to be done at the end of a lifespan."""
     await let_cancelled_end(concerns_us)
     drain()
-    instrumentation.failsafe("telling of the shutdown", ending.end, instrumentation.on_shutdown)
+    instrumentation.failsafe("telling of the shutdown", ending.end, instrumentation)
     if instrumentation.journal is not None:
         await in_thread(instrumentation.journal.recover)
     await flush()

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from celery import signals
 from opentelemetry.trace import TracerProvider, get_tracer_provider
 
-from .._celery.instrumentation import CeleryInstrumentation, remember
+from .._celery.instrumentation import CeleryInstrumentation, all_open, remember
 from .._celery.interop import recognise_span
 from .._celery.patches import hooks
 from .._celery.queues import Watch
 from .._celery.redelivery import still_has
 from .._common.faults import contained
 from .._common.model import RequestInfo, TaskObserver
+from .._ledger.ending import ending
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, set_instrumentation
 from .._ledger.journal.queue_observers import with_journal
 from .._ledger.queue import QueueLedger
 from .._ledger.runs import oldest_ages
 from .._signals.logs import Logs
+from .._signals.meanwhile.shutdown import ShutdownLines
 from .._signals.otel_metrics import otel_metrics
 from .._signals.prometheus import exported_by_opentelemetry
 from .._signals.queues.otel_metrics import QueueOtelMetrics
@@ -31,7 +35,7 @@ from .._starlette.http_route import locate
 from .._starlette.state import current_request
 from . import worker_metrics
 from .journal import connect, journal_of
-from .observers import join_when_set_up, signal
+from .observers import join_when_set_up, signal, usual_of
 
 _FLUSH_MILLISECONDS: Final = 1000
 _providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
@@ -54,6 +58,8 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
     instrumentation.asks_broker = partial(still_has, weakref.ref(app))
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
+    if settings.logs:
+        instrumentation.on_shutdown = ShutdownLines(usual_of(counting))
     uninstrument(app)
     if settings.metrics:
         instrumentation.watch = Watch(app, instrumentation, note)
@@ -74,7 +80,24 @@ def flush_child(**more: Any) -> None:
                 flush(_FLUSH_MILLISECONDS)
 
 
+def shutting_down(**more: Any) -> None:
+    """Receive ``worker_shutting_down``, in a signal's handler: whoever was interrupted may hold any lock."""
+    threading.Thread(target=_each, args=(ending.begin,), name="afterword-shutdown", daemon=True).start()
+
+
+def shut_down(**more: Any) -> None:
+    """Receive ``worker_shutdown``: the pool has ended."""
+    _each(ending.end)
+
+
+def _each(tell: Callable[[Instrumentation], None]) -> None:
+    for instrumentation in all_open():
+        instrumentation.failsafe("telling of the shutdown", tell, instrumentation)
+
+
 hooks.receivers += [
+    (signals.worker_shutting_down, shutting_down),
+    (signals.worker_shutdown, shut_down),
     (signals.worker_ready, worker_metrics.serve),
     (signals.beat_init, worker_metrics.serve_beat),
     (signals.worker_process_shutdown, flush_child),
