@@ -13,7 +13,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from afterword._ledger import deferred
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
-from tests.support.story import abandoned, dropped, request_error
+from tests.support.story import abandoned, answered_error, dropped, request_error
 from tests.unit.test_log_helpers import REST, messages, serve_once
 
 
@@ -226,7 +226,7 @@ def test_an_error_of_a_middleware_that_is_answered_below_400(stage: InProcessSta
     app.add_middleware(Raises)
     app.add_exception_handler(Exception, answers)
     assert ask(app).status == 200
-    stage.assert_story()
+    stage.assert_story(answered_error(200, "KeyError", ""))
 
 
 def test_a_client_error_whose_answer_breaks_off_with_a_task(stage: InProcessStage):

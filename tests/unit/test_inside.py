@@ -171,4 +171,4 @@ def test_a_run_holds_no_request(stage: InProcessStage):
     ask(stage.app(endpoint))
     [run] = stage.accounts.recorder.ended_runs
     info = run.request
-    assert all(isinstance(getattr(info, slot), str | int | float | None) for slot in info.__slots__)
+    assert all(isinstance(getattr(info, slot, None), str | int | float | None) for slot in info.__slots__)

@@ -216,7 +216,9 @@ def hides_error(request: RequestState, failure: RequestFailure) -> bool:
     if request.kind != "http" or failure.kind != ERROR or isinstance(failure.exc, HTTPException):
         return False
     status = request.status or request.inner_status
-    return request.failed_at is not None and status is not None and 200 <= status < 300
+    if request.failed_at is None or status is None or not 200 <= status < 300:
+        return False
+    return not any(is_request_error(request, other) for other in request.failures)  # else one report is enough
 
 
 def is_client_error(status: int | None) -> bool:
