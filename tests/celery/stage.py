@@ -32,6 +32,7 @@ _COUNTED = {
 }
 _NOW = {"background_task_pending": "held", "background_task_running": "running"}
 SECONDS = 40.0
+_MODULE = "tests.celery.worker"
 _client = httpx.Client(verify=False, trust_env=False, timeout=10)
 
 Numbers = Counter[str]
@@ -157,9 +158,19 @@ class Stage:
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
             "PYTHONWARNINGS": "ignore",
         }
+        module = environment.get("SHOP_MODULE", _MODULE)
         with log.open("wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "tests.celery.worker", *command, "-l", "INFO"],
+                [
+                    sys.executable,
+                    "-m",
+                    "celery",
+                    "-A",
+                    module,
+                    *command,
+                    "-l",
+                    "INFO",
+                ],
                 cwd=self.folder,
                 env=plain_environment() | known | environment,
                 stdin=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import pytest
 from afterword._views import runs
 from afterword._views.reader import JournalReader
 from tests.celery.stage import Stage
+from tests.celery.versions import SEARCHES_OFTEN
 from tests.support.waiting import wait_until
 
 SOON = "transport = dict(visibility_timeout=2, unacked_restore_interval=1, unacked_restore_throttle=1)"
@@ -73,6 +74,7 @@ def known_to_all(folder: Path, **more: str) -> dict[str, str]:
     }
 
 
+@SEARCHES_OFTEN
 def test_killed_before_a_message_is_acknowledged(stage: Stage, tmp_path: Path):
     """What had begun when its worker was killed, its message not acknowledged yet, comes again: it is not lost."""
     known = known_to_all(tmp_path, SHOP_SETTINGS=SOON)

@@ -133,6 +133,13 @@ def remember(app: Any, instrumentation: CeleryInstrumentation) -> None:
     _known[id(app)] = instrumentation
 
 
+def adopt(app: Any) -> None:
+    """Let the copy of an application that a spawned child was sent be observed as the one that it has imported."""
+    known = [each for each in _known.values() if not each.closed]
+    if len(known) == 1 and find(app) is None:
+        app.__dict__[ATTRIBUTE] = known[0]
+
+
 def find(app: Any) -> CeleryInstrumentation | None:
     """Return the open instrumentation of a Celery application; ``None`` if it has none."""
     found = getattr(app, "__dict__", {}).get(ATTRIBUTE)

@@ -41,7 +41,7 @@ _RECEIVERS: Final[tuple[tuple[Any, Callable[..., None]], ...]] = (
     (signals.celeryd_init, worker.before_worker),
     (signals.beat_init, worker.in_beat),
     (signals.worker_before_create_process, worker.before_child),
-    (signals.worker_process_init, worker.in_order),
+    (signals.worker_process_init, worker.child_began),
     (signals.worker_ready, worker.in_order),
     (signals.worker_init, queues.become_worker),
 )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
-from celery import signals
+from celery import current_app, signals
 
 from .._common.faults import contained
 from .._common.model import Outcome, Reason
-from . import attempts, interop, judgement, pipe, publishing, requests, tellers
-from .instrumentation import CeleryInstrumentation, find
+from . import attempts, interop, judgement, pipe, publishing, queues, requests, tellers
+from .instrumentation import CeleryInstrumentation, adopt, find
 from .unstarted import skip_rest
 
 
@@ -31,6 +32,14 @@ def before_worker(options: Any = None, **more: Any) -> None:
 def in_beat(**more: Any) -> None:
     """Receive ``beat_init``. Inside a worker, beat has closed all that it inherited before."""
     pipe.reopen_in_child()
+
+
+def child_began(**more: Any) -> None:
+    """Receive ``worker_process_init``, in a child of the prefork pool."""
+    in_order()
+    if os.environ.get("FORKED_BY_MULTIPROCESSING"):  # it was spawned: nothing is inherited
+        adopt(current_app._get_current_object())
+        queues.become_worker()
 
 
 def before_child(**more: Any) -> None:
