@@ -25,7 +25,11 @@ from tests.celery.stage import Stage
 from tests.support.waiting import wait_until
 
 KILLS = int(os.environ.get("AFTERWORD_TEST_KILLS", "4"))
-TRANSPORT = "transport = dict(visibility_timeout=4, unacked_restore_interval=1, unacked_restore_throttle=1)"
+TRANSPORT = (
+    "transport = dict(visibility_timeout=4, unacked_restore_interval=1, unacked_restore_throttle=1, "
+    "unacked_mutex_expire=2)"
+)
+"""The lock of a worker that is killed while it looks for unacknowledged messages keeps the others from looking."""
 COMMANDS = "lpush", "rpush", "hset"
 pytestmark = pytest.mark.timeout(120 + 30 * KILLS)
 
