@@ -21,5 +21,5 @@ HEARS_AGAIN = _needed(
     _has("celery", 5, 6), "after a lost connection, its main process hears of no end of a task that ran meanwhile"
 )
 SPAWNS = _needed(_has("celery", 5, 7), "has no --pool-start-method")
-PUTS_BACK = _has("celery", 5, 5)
+PUTS_BACK = _has("celery", 5, 5) or not _has("billiard", 4, 3)
 """Whether a cold shutdown puts a message back that is acknowledged late; else Redis does, after an hour."""

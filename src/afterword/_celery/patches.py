@@ -9,7 +9,7 @@ from typing import Any, Final
 import celery
 from celery import Celery, signals
 from celery.backends.base import Backend
-from celery.worker import consumer, strategy
+from celery.worker import WorkController, consumer, strategy
 from celery.worker import request as request_module
 
 from .._common import forks
@@ -64,6 +64,7 @@ _PATCHES: Final[tuple[tuple[Any, str, Callable[..., Callable[..., Any]]], ...]] 
     (strategy, "create_request_cls", _making_requests),
     (Celery, "send_task", publishing.sending),
     (Backend, "chord_error_from_stack", chord_failed),
+    (WorkController, "terminate", worker.terminating),
     (consumer.Consumer, "on_decode_error", worker.undecodable),
     (consumer.Consumer, "on_connection_error_after_connected", redelivery.losing_connection),
 )

@@ -107,7 +107,7 @@ def observed(base: type, known: CeleryInstrumentation) -> type:
             try:
                 return super()._announce_cancelled(*args, **kwargs)
             finally:
-                safely("the end of a task", _cancelled, self)
+                safely("the end of a task", cancelled, self)
 
         def reject(self, requeue: bool = False) -> Any:
             was_acknowledged = self.acknowledged
@@ -243,7 +243,7 @@ def _failed(request: Any, exc: Any) -> None:
     if lost and (request._already_revoked or getattr(request, "_already_cancelled", False)):
         return
     if lost and state.should_terminate:  # before Celery 5.5 nothing else tells of a cold shutdown
-        _cancelled(request)
+        cancelled(request)
         return
     end = judgement.raised(exc, request.task, requeued=delivery.gave_back is True)
     if delivery.retried:
@@ -275,7 +275,7 @@ def _revoked(request: Any, terminated: bool, expired: bool) -> None:
         _ended(request, End(Outcome.DROPPED, Reason.REVOKED, judgement.REVOKED_BEFORE), told=False)
 
 
-def _cancelled(request: Any) -> None:
+def cancelled(request: Any) -> None:
     """End what Celery cancels: at a cold shutdown, or late acknowledged when the connection is lost."""
     if not request.task.acks_late:
         end = End(Outcome.CANCELLED, Reason.WORKER_SHUTDOWN, judgement.SHUTDOWN)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import current_app, signals
+from celery.worker import state
 
 from .._common.faults import contained
 from .._common.model import Outcome, Reason
@@ -45,6 +46,24 @@ def child_began(**more: Any) -> None:
 def before_child(**more: Any) -> None:
     """Receive ``worker_before_create_process``, which the prefork pool alone sends."""
     pipe.open_for_children()
+
+
+def terminating(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable[..., Any]:
+    """Return a ``terminate`` of a worker that ends what it cuts off: of that, billiard may tell nobody."""
+
+    @functools.wraps(original)
+    def terminate(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        known = find(getattr(self, "app", None))
+        if known is None or not is_on():
+            return original(self, *args, **kwargs)
+        running = [request for request in list(state.active_requests) if hasattr(request, "afterword")]
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            for request in running:
+                known.failsafe("the end of a task", requests.cancelled, request)
+
+    return terminate
 
 
 def received(sender: Any = None, request: Any = None, **more: Any) -> None:
