@@ -31,7 +31,8 @@ def run(cell: Cell) -> Result:
         return replace(result, not_run=environment.problem)
     result = replace(result, versions=_versions(environment.python))
     spec = json.dumps({"cell": cell._asdict(), "python": environment.python})
-    command = [sys.executable, "-m", "tests.matrix.cell", spec]
+    program = "tests.matrix.celery.cell" if cell.kind == "celery" else "tests.matrix.cell"
+    command = [sys.executable, "-m", program, spec]
     if can_be_alone():
         command = [*ALONE, *command, "--alone"]
     try:

@@ -40,6 +40,8 @@ _PEERS = {
     "newrelic": MEASURED_PEERS["newrelic"],
     "instrumentator": ["prometheus-fastapi-instrumentator==8.1.0"],
     "correlation-id": ["asgi-correlation-id==5.0.1"],
+    "celery-sentry": ["celery[redis]>=5.4", *MEASURED_PEERS["sentry"]],
+    "celery-datadog": ["celery[redis]>=5.4", *MEASURED_PEERS["datadog"]],
 }
 
 
@@ -109,6 +111,15 @@ def peers() -> list[Cell]:
     ]
 
 
+def celery() -> list[Cell]:
+    """Return the cells of those who watch the same Celery application."""
+    return [
+        Cell(f"celery-{peer}-{when}", f"celery-{peer}", peer, late=when == "late", kind="celery")
+        for peer in ("sentry", "datadog")
+        for when in ("early", "late")
+    ]
+
+
 def runtimes() -> list[Cell]:
     """Return the cells of interpreters, event loops, servers and versions of FastAPI."""
     cells = []
@@ -131,4 +142,5 @@ def runtimes() -> list[Cell]:
 
 def selected(words: list[str]) -> list[Cell]:
     """Return the cells whose name has one of the words in it, or all of them."""
-    return [cell for cell in [*peers(), *runtimes()] if not words or any(word in cell.name for word in words)]
+    every = [*peers(), *celery(), *runtimes()]
+    return [cell for cell in every if not words or any(word in cell.name for word in words)]

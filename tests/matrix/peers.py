@@ -126,16 +126,18 @@ class Sentry(Peer):
 
     def telemetry(self) -> list[str]:
         envelopes, self._envelopes[:] = list(self._envelopes), []
-        return [text for envelope in envelopes for item in envelope.items if (text := _sentry_item(item))]
+        return [text for envelope in envelopes for item in envelope.items if (text := sentry_item(item))]
 
 
-def _sentry_item(item: Any) -> str:
+def sentry_item(item: Any, without: str | None = None) -> str:
+    """Say what Sentry says, ``without`` spans of an operation; nothing of what is no event and no transaction."""
     payload = item.payload.json or {}
     if item.type == "event":
         raised = [f"{each['type']}({each['value']})" for each in payload.get("exception", {}).get("values", ())]
         return f"event {payload.get('transaction')} {' '.join(raised)}"
     if item.type == "transaction":
-        spans = sorted(f"{span['op']}:{span.get('description')}" for span in payload.get("spans", ()))
+        spans = [span for span in payload.get("spans", ()) if span["op"] != without]
+        spans = sorted(f"{span['op']}:{span.get('description')}" for span in spans)
         return f"transaction {payload['transaction']} {payload['contexts']['trace'].get('status')} {spans}"
     return ""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.matrix import cells
+from tests.matrix.celery.scenarios import SCENARIOS as CELERY_SCENARIOS
 from tests.matrix.cell import Cell
 from tests.matrix.known import KNOWN
 from tests.matrix.results import Result
@@ -18,6 +19,7 @@ TABLE = Path(__file__).with_name("RESULTS.md")
 
 _ACTS = ("together", "removed in the middle", "removed", "again")
 _PEER_ACTS = ("peer removed", "peer removed, then ours")
+_CELERY_ACTS = ("the application", "the account", "the peer")
 _PEERS = {
     "native-off": ("FastAPI's telemetry, off", "fastapi"),
     "native": ("FastAPI's telemetry", "fastapi"),
@@ -34,9 +36,11 @@ _PEERS = {
 }
 """What a peer is called, and the package whose version is told."""
 
+_OF_CELERY = ("python", "celery", "kombu", "billiard", "redis", "opentelemetry-sdk")
 _SHARED = ("python", "fastapi", "starlette", "uvicorn", "opentelemetry-sdk", "prometheus-client", "structlog")
 TOLD = {
     *_SHARED,
+    *_OF_CELERY,
     *("uvicorn-worker", "httptools", "h11", "uvloop", "hypercorn", "trio", "gunicorn", "anyio"),
     *(package for _, package in _PEERS.values()),
 }
@@ -61,11 +65,19 @@ Afterword and without, and a column says `yes` where all of this holds:
 The columns are the acts of one process, in order: Afterword and the peer **together**; Afterword taken out **while
 a task runs**, with another one waiting behind it (both are still accounted for); **taken out**; put in **again**.
 Where the peer can be taken out, a second process takes **the peer out first**, and **then Afterword**."""
+_CELERY_INTRODUCTION = f"""\
+Both play {len(CELERY_SCENARIOS)} situations, one after the other: each way in which a task can end there,
+retries, limits, killed processes, chains and chords ([scenarios](celery/scenarios.py)); with the peer, with
+Afterword, and with both. A column says `yes` where both together are as one of them alone: **the application** in
+how each task ended for Celery, and in what it did; **the account** in our metrics, spans and lines, and the law
+holds; **the peer** in what it says of tasks (events, transactions, spans), and it says something. Commands to
+Redis are not compared: a task that is acknowledged late and is delivered again has one more, which is ours."""
 _LIMITS = """\
 ## What is not run here
 
 - Cancellation at a shutdown and clients that go away: the scenarios of `tests/scenarios` hold those, with
   FastAPI's and contrib's telemetry.
+- Other pools than prefork beside Sentry and Datadog, and workers beside New Relic and Logfire.
 - Packages that are half installed, so that their import fails: `tests/unit/test_unknown_versions.py`.
 - What a vendor's own agent or backend adds: their output is caught in the process.
 - The metrics and logs of FastAPI's own telemetry, and New Relic's and Datadog's metrics, are not compared.
@@ -93,6 +105,7 @@ def _lines(results: dict[str, Result]) -> Iterator[str]:
     yield _summary(results)
     yield ""
     yield from _peers(results, notes)
+    yield from _celery(results, notes)
     yield from _runtimes(results, notes)
     yield from (f"{number}. {note}" for number, note in enumerate(notes, 1))
     yield ""
@@ -104,7 +117,7 @@ def _lines(results: dict[str, Result]) -> Iterator[str]:
 def _summary(results: dict[str, Result]) -> str:
     counts: Counter[str] = Counter()
     for cell in cells.selected([]):
-        acts = (*_ACTS, *_PEER_ACTS) if cell.removable else _ACTS
+        acts = (*_ACTS, *_PEER_ACTS) if cell.removable else _CELERY_ACTS if cell.kind == "celery" else _ACTS
         told = _acts(cell, results.get(cell.name, _NOT_YET), acts, [])
         counts.update(each.partition(" [")[0] for each in told)
     order = ("yes", "known", "**no**", "not run", "–")
@@ -152,9 +165,34 @@ def _peers(results: dict[str, Result], notes: list[str]) -> Iterator[str]:
     yield from _table(["peer", "comes", "says", *acts, "run on"], rows)
 
 
-def _shared_versions(results: Iterable[Result]) -> str:
+def _celery(results: dict[str, Result], notes: list[str]) -> Iterator[str]:
+    yield "## Celery workers"
+    yield ""
+    of_celery = cells.celery()
+    shared = _shared_versions([results[cell.name] for cell in of_celery if cell.name in results], _OF_CELERY)
+    yield f"A prefork worker on Redis, and a process that publishes to it: {shared}."
+    yield ""
+    yield from _CELERY_INTRODUCTION.splitlines()
+    yield ""
+    rows = []
+    for cell in of_celery:
+        result = results.get(cell.name, _NOT_YET)
+        label, package = _PEERS[cell.peer]
+        rows.append(
+            [
+                f"{label}: {package} {result.versions.get(package, '')}",
+                "after ours" if cell.late else "before ours",
+                _said(result),
+                *_acts(cell, result, _CELERY_ACTS, notes),
+                result.on,
+            ]
+        )
+    yield from _table(["peer", "comes", "says", *_CELERY_ACTS, "run on"], rows)
+
+
+def _shared_versions(results: Iterable[Result], names: Iterable[str] = _SHARED) -> str:
     told = []
-    for name in _SHARED:
+    for name in names:
         found = sorted({result.versions[name] for result in results if name in result.versions})
         told.append(f"{name} {' and '.join(found)}")
     return ", ".join(told)
