@@ -175,6 +175,28 @@ ALERTS = (
         comment="A queue is there to let tasks wait; whether it drains is an alert of its own.",
     ),
     Alert(
+        "AfterwordTaskSlowerThanUsual",
+        f"""
+        (
+          {recording.DURATION_P95} > 10 # seconds
+          and
+          {recording.DURATION_P95}
+            > 5 * quantile_over_time(0.5, {recording.DURATION_P95}[1d] offset 15m)
+        )
+        and
+        {recording.ENDS_OF_TASK} >= 5
+        """,
+        severity="warning",
+        summary=f"{THIS_TASK} takes much longer than usual",
+        description=f"""
+        One run in twenty of {THIS_TASK} in {JOB} takes more than {TIME}, five times as long as it usually did in
+        the last day. What waits behind it is late, too.
+        """,
+        dashboard=OF_TASK,
+        lasting="5m",
+        comment="Usual is the median of the day until a quarter of an hour ago. What never ends is stuck.",
+    ),
+    Alert(
         "AfterwordBacklogGrowing",
         f"""
         min_over_time({_PENDING}[5m]) > 20

@@ -91,7 +91,7 @@ def _p95(record: str, histogram: str, comment: str = "") -> Recording:
         f"""
         histogram_quantile(0.95, sum by ({BY_TASK}, le) (
           rate({histogram}_bucket[5m])
-        ))
+        )) >= 0
         """,
         comment,
     )
@@ -178,7 +178,7 @@ or
         """,
         "The part of them that failed; nothing where nothing ended.",
     ),
-    _p95(WAIT_P95, names.WAIT, "The 95th percentiles of the three times."),
+    _p95(WAIT_P95, names.WAIT, "The 95th percentiles of the three times; none where nothing was measured."),
     _p95(THREAD_WAIT_P95, names.THREAD_WAIT),
     _p95(DURATION_P95, names.DURATION),
     Recording(PENDING_SUM, promql.total(PENDING, "job", names.ENGINE, TASK), "What is in flight."),

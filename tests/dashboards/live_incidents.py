@@ -1,5 +1,6 @@
 """An application with the faults that raise no error of their own, and one whose disk is full."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends, FastAPI, Request
@@ -25,6 +26,11 @@ async def send_reminder() -> None:
     """Succeed."""
 
 
+async def write_report(seconds: float) -> None:
+    """Take so long."""
+    await asyncio.sleep(seconds)
+
+
 async def record_attempt() -> None:
     """Succeed."""
 
@@ -47,9 +53,10 @@ async def health() -> None:
 
 @app.post("/reminders/{on}")
 async def reminders(on: bool, tasks: BackgroundTasks) -> None:
-    """Schedule a reminder, unless the feature was switched off."""
+    """Schedule a reminder, unless the feature was switched off; the other task has become slow since."""
     if on:
         tasks.add_task(send_reminder)
+    tasks.add_task(write_report, 0.0 if on else 12.0)
 
 
 @app.post("/orders")

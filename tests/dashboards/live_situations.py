@@ -26,6 +26,7 @@ SITUATIONS = {
     ("neglected", "AfterwordMetricsMissing"): "an instance of the job serves metrics, but not ours",
     ("gone", "AfterwordNoAnswer"): "a process is killed, and nobody starts it again",
     ("forgotten", "AfterwordTaskNotScheduled"): "a task is not scheduled any more, though its requests still come",
+    ("forgotten", "AfterwordTaskSlowerThanUsual"): "a peer that a task calls has become slow",
     ("filtered", "AfterwordAccountOutOfBalance"): "somebody's relabelling drops a part of the series",
     ("workers", "AfterwordTaskCancelled"): "a deploy replaces the workers while mails are sent",
     ("workers", "AfterwordTaskLost"): "workers are killed with their tasks",
@@ -45,6 +46,8 @@ CONSEQUENCES = {
     ("workers", "AfterwordTaskStuck"),
     ("workers", "AfterwordTaskStoppedSucceeding"),
     ("workers", "AfterwordBacklogGrowing"),
+    ("forgotten", "AfterwordTaskStuck"),
+    *((job, "AfterwordTaskSlowerThanUsual") for job in ("mail-ill", "starved", "workers", "celery")),
     *((job, "AfterwordNoAnswer") for job in ("workers", "celery", "blocked", "starved")),
 }
 """What may come with a situation, though it is not what the situation is for."""
@@ -72,6 +75,7 @@ CULPRITS = {
     ("workers", "AfterwordTaskCancelled"): "send_confirmation",
     ("workers", "AfterwordTaskLost"): "send_confirmation",
     ("forgotten", "AfterwordTaskNotScheduled"): "send_reminder",
+    ("forgotten", "AfterwordTaskSlowerThanUsual"): "write_report",
     ("celery", "AfterwordQueueNotConsumed"): "nobody",
     ("refused", "AfterwordTaskDroppedByClientError"): "record_attempt",
     ("disk-full", "AfterwordTaskFailureRatioHigh"): "write_invoice",

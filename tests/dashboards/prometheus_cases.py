@@ -52,6 +52,11 @@ def waited(bound: str, engine: str = STARLETTE) -> str:
     return of_task(f"{names.WAIT}_bucket", engine=engine, le=bound)
 
 
+def took(bound: str, task: str = MAIL) -> str:
+    """Return how many runs took so many seconds at most."""
+    return of_task(f"{names.DURATION}_bucket", task, **{OUTCOME: Outcome.SUCCEEDED}, le=bound)
+
+
 def oldest(state: str, engine: str = STARLETTE) -> str:
     """Return the age of the oldest run in a state."""
     return series(names.OLDEST, **{STATE: state, ENGINE: engine})

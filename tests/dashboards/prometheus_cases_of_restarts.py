@@ -20,6 +20,7 @@ from .prometheus_cases import (
     quiet,
     returned,
     series,
+    took,
     waited,
 )
 from .prometheus_cases_of_waits import lag_of
@@ -29,7 +30,7 @@ EVENT = 30
 """The minute in which the process restarts, or does not answer any more."""
 BACK = 40
 """The minute in which a process that did not answer is scraped again; it has gone on meanwhile."""
-TIDY = "app.tasks.tidy"
+TIDY, REPORT = "app.tasks.tidy", "app.tasks.report"
 
 Values = Callable[[str], str]
 """Returns the values of a series for ``restart`` or for ``gap``."""
@@ -64,6 +65,15 @@ def found() -> Values:
     }.__getitem__
 
 
+def became_slow(*, slow: bool) -> Values:
+    """Return the runs of a task that has been slow since, in a bucket of those or in one of the quick ones."""
+    rate = 10 if slow else 0
+    return {
+        "restart": f"0+10x{EVENT - 1} 0+{rate}x60",
+        "gap": f"0+10x{EVENT - 1} stale _x{BACK - EVENT - 1} {10 * (BACK if slow else EVENT - 1)}+{rate}x50",
+    }.__getitem__
+
+
 def up(instance: str, restart: str) -> Mapping[str, Values]:
     """Return whether an instance answers."""
     gap = f"1x{EVENT - 1} 0x{BACK - EVENT - 1} 1x50"
@@ -93,6 +103,9 @@ TROUBLE: Mapping[str, Values] = {
     waited("10.0"): grows(9),
     waited("30.0"): grows(10),
     waited("+Inf"): grows(10),
+    **{took(bound, REPORT): became_slow(slow=False) for bound in ("1.0", "10.0")},
+    **{took(bound, REPORT): became_slow(slow=True) for bound in ("30.0", "+Inf")},
+    ended(Outcome.SUCCEEDED, REPORT): grows(10),
     of_task(PENDING): grows(5),
     series(names.THREADS_WAITING): stands(3, 3),
     lag_of("+Inf"): grows(120),
@@ -126,6 +139,7 @@ HEALTH: Mapping[str, Values] = {
     **{never_ran(outcome): stands(OLD, 0) for outcome in names.NEVER_RAN},
     never_ran(Outcome.DROPPED, **{names.STATUS: "404"}): stands(OLD, 0),
     of_task(LOST): stands(OLD, 0),
+    **{took(bound): grows(10) for bound in ("1.0", "10.0", "30.0", "+Inf")},
     waited("0.1"): grows(10),
     waited("10.0"): grows(10),
     waited("30.0"): grows(10),
@@ -160,6 +174,7 @@ AFTER_BOTH: dict[str, Fired] = {
     "AfterwordTaskFailureRatioHigh": fired("20%"),
     "AfterwordTaskCancelled": fired("5"),
     "AfterwordTaskWaitHigh": fired("20s"),
+    "AfterwordTaskSlowerThanUsual": fired("29s", task=REPORT),
     "AfterwordWorkerThreadsExhausted": fired("3"),
     "AfterwordEventLoopBlocked": fired("10"),
     "AfterwordAccountOutOfBalance": fired("3", task=TIDY),

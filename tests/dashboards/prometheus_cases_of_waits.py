@@ -1,9 +1,9 @@
 """What waits, and what hangs: each alert in a firing and a quiet case."""
 
 from dashboards import names
-from dashboards.names import PENDING
+from dashboards.names import PENDING, Outcome
 
-from .prometheus_cases import AUDIT, Case, fired, of_task, oldest, quiet, series, waited
+from .prometheus_cases import AUDIT, Case, ended, fired, of_task, oldest, quiet, series, took, waited
 
 
 def lag_of(bound: str) -> str:
@@ -37,6 +37,37 @@ CASES = (
         },
         {
             "AfterwordTaskWaitHigh": quiet(20, 36, 45),
+        },
+    ),
+    Case(
+        "slow, firing: ten minutes a day ago it took a second at most, now twenty",
+        {
+            ended(Outcome.SUCCEEDED): "0+10x90",
+            took("1.0"): "0+10x40 400x50",
+            took("10.0"): "0+10x40 400x50",
+            took("30.0"): "0+10x90",
+            took("+Inf"): "0+10x90",
+        },
+        {
+            "AfterwordTaskSlowerThanUsual": {40: [], 44: [], 55: [fired("29s")]},
+        },
+    ),
+    Case(
+        "slow, quiet: always slow, slow but rare, and longer by little",
+        {
+            **{took(bound): "0x90" for bound in ("1.0", "10.0")},
+            **{took(bound): "0+10x90" for bound in ("30.0", "+Inf")},
+            ended(Outcome.SUCCEEDED): "0+10x90",
+            ended(Outcome.SUCCEEDED, AUDIT): "0+0.5x90",
+            took("1.0", AUDIT): "0+0.5x40 20x50",
+            took("10.0", AUDIT): "0+0.5x40 20x50",
+            **{took(bound, AUDIT): "0+0.5x90" for bound in ("30.0", "+Inf")},
+            ended(Outcome.SUCCEEDED, "app.tasks.tidy"): "0+10x90",
+            took("1.0", "app.tasks.tidy"): "0+10x40 400x50",
+            **{took(bound, "app.tasks.tidy"): "0+10x90" for bound in ("10.0", "30.0", "+Inf")},
+        },
+        {
+            "AfterwordTaskSlowerThanUsual": quiet(20, 50, 55),
         },
     ),
     Case(

@@ -99,6 +99,14 @@ TEXTS = {
         "One run in twenty of {task} in shop starts more than {value} after it was scheduled.",
         _OF_TASK,
     ),
+    "AfterwordTaskSlowerThanUsual": Text(
+        "warning",
+        _TASK,
+        "{task} takes much longer than usual",
+        "One run in twenty of {task} in shop takes more than {value}, five times as long as it usually did in the "
+        "last day. What waits behind it is late, too.",
+        _OF_TASK,
+    ),
     "AfterwordBacklogGrowing": Text(
         "warning",
         _TASK,
