@@ -106,10 +106,11 @@ def test_every_task_is_accounted_for(stage: Stage, tmp_path: Path):
     lost = [record.run for record in records if record.outcome == "lost"]
     told = [line["task_run"] for line in stage.lines() if line["event"] == "background_task.lost"]
     assert sorted(told) == sorted(lost)
-    again = {run: number for run, number in ends().items() if number > 1}
+    over = ends()
+    again = {run: number for run, number in over.items() if number > 1}
 
     logs = "".join(path.read_text() for path in stage.folder.glob("w*.log"))
-    unheard_of = [each for each in published if not ends()[each]]
+    unheard_of = [each for each in published if not over[each]]
     nowhere = taken_along(stage) - before
     numbers = stage.counted()
     print(f"{KILLS} kills, {len(published)} published, {dict(found)}, {nowhere} taken along, again: {again}")
