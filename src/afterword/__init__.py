@@ -13,7 +13,8 @@ from ._common import __version__
 if TYPE_CHECKING:
     from . import logs as logs
     from ._common.context import current
-    from ._common.model import Outcome, Reason, RequestInfo, TaskObserver, TaskRun
+    from ._common.model import Outcome, Reason, RequestInfo, TaskRun
+    from ._common.observer import TaskObserver
     from ._common.task_names import task
     from ._ledger.instrumentation import TaskFailureCallback
     from ._ledger.runs import running
@@ -46,7 +47,7 @@ _PLACES = {
     "RequestErrorCallback": "._starlette.callbacks",
     "RequestInfo": "._common.model",
     "TaskFailureCallback": "._ledger.instrumentation",
-    "TaskObserver": "._common.model",
+    "TaskObserver": "._common.observer",
     "TaskRun": "._common.model",
     "configure": "._setup.configure",
     "current": "._common.context",

@@ -112,7 +112,7 @@ def afterword(
         options["metrics_path"] = None
     listeners: list[TaskObserver] = [Listener() for _ in range(observers)]
     if kept == "journal":
-        from afterword._ledger.journal.upkeep import Upkeep
+        from afterword._common.own_thread import Upkeep
 
         # it works by the clock, which callgrind stretches: not the cost of a task
         Upkeep.start = lambda _: None  # type: ignore[method-assign]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from afterword._common.model import CELERY, Outcome, Reason, RequestInfo, TaskObserver, TaskRun, full_name
+from afterword._common.model import CELERY, Outcome, Reason, RequestInfo, TaskRun, full_name
+from afterword._common.observer import TaskObserver
 from afterword._ledger.instrumentation import get_instrumentation
 from afterword._ledger.journal import history, layout, lines
 from afterword._ledger.journal.history import Filter

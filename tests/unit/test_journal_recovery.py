@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from afterword._common.model import Outcome, TaskObserver, TaskRun
+from afterword._common.model import Outcome, TaskRun
+from afterword._common.observer import TaskObserver
 from afterword._ledger.journal import holding, layout, lines, recovery
 from afterword._ledger.journal.journal import Journal, journal_at
 from tests.support.journals import (

@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from afterword._common.model import Outcome, Reason, TaskObserver, TaskRun
+from afterword._common.model import Outcome, Reason, TaskRun
+from afterword._common.observer import TaskObserver
+from afterword._common.own_thread import Upkeep
 from afterword._ledger.journal import layout, lines, segments, slots
 from afterword._ledger.journal.history import Filter
 from afterword._ledger.journal.journal import Journal, journal_at
 from afterword._ledger.journal.observers import Ended, Told
 from afterword._ledger.journal.records import parse_line
-from afterword._ledger.journal.upkeep import Upkeep
 from tests.support.journals import (
     REQUEST_SPAN,
     TRACE,

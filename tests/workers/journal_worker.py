@@ -9,7 +9,8 @@ import os
 import random
 import sys
 
-from afterword._common.model import Outcome, TaskObserver, TaskRun
+from afterword._common.model import Outcome, TaskRun
+from afterword._common.observer import TaskObserver
 from afterword._ledger.journal.journal import journal_at
 from afterword._ledger.journal.records import Record
 from afterword._ledger.journal.recovery import DeadProcess

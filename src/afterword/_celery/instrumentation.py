@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from .._common.cardinality import TASK_NAMES
 from .._common.faults import EXITS
-from .._common.model import CELERY, RequestInfo, TaskObserver, TaskRun
+from .._common.model import CELERY, RequestInfo, TaskRun
+from .._common.observer import TaskObserver
 from .._common.task_names import function_name
 from .._common.text import clean_name
 from .._ledger.instrumentation import ATTRIBUTE, Instrumentation, Settings

@@ -10,7 +10,8 @@ from time import perf_counter
 from typing import Final
 
 from .._common import forks
-from .._common.model import Outcome, TaskObserver, TaskRun
+from .._common.model import Outcome, TaskRun
+from .._common.observer import TaskObserver
 from .instrumentation import Instrumentation, unwatch, watch
 from .runs import pending, running
 from .server import is_ending

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 from .._common import forks, semconv
 from .._common.errors.withheld import withhold
 from .._common.faults import EXITS
-from .._common.model import Outcome, TaskObserver, TaskRun
+from .._common.model import Outcome, TaskRun
+from .._common.observer import TaskObserver
 from .journal.journal import Journal
 from .runs import Ledger
 

@@ -11,7 +11,8 @@ from time import perf_counter, time
 from typing import Final
 
 from .._common import forks
-from .._common.model import CELERY, Outcome, Reason, TaskObserver, TaskRun, full_name
+from .._common.model import CELERY, Outcome, Reason, TaskRun, full_name
+from .._common.observer import TaskObserver
 from .runs import Ledger, listeners_of, open_runs
 
 _held: dict[TaskRun, None] = {}

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from .._common import forks
-from .._common.model import TaskObserver, TaskRun
+from .._common.model import TaskRun
+from .._common.observer import TaskObserver
 from .journal import layout
 from .journal.history import Filter, Process, among
 from .journal.lines import encoded, first_part, line

@@ -26,13 +26,12 @@ from .._common.model import (
     STATE_PENDING,
     STATE_RUNNING,
     Outcome,
-    QueueObserver,
     Reason,
     RequestInfo,
-    TaskObserver,
     TaskRun,
     full_name,
 )
+from .._common.observer import QueueObserver, TaskObserver
 from .deferred import defer
 
 _TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "error_answered", "tearing_down")

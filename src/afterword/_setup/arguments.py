@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi.params import Depends
 from prometheus_client import CollectorRegistry
 
-from .._common.model import TaskObserver
+from .._common.observer import TaskObserver
 from .._common.variables import EXCEPTION_MESSAGES, flag
 from .._ledger.instrumentation import Settings
 

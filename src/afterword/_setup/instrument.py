@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 
 from .._common import semconv
 from .._common.log import emit, once
-from .._common.model import TaskObserver
+from .._common.observer import TaskObserver
 from .._ledger.instrumentation import (
     Instrumentation,
     Settings,

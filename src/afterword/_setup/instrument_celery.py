@@ -17,7 +17,8 @@ from .._celery.patches import hooks
 from .._celery.queues import Watch
 from .._celery.redelivery import still_has
 from .._common.faults import contained
-from .._common.model import RequestInfo, TaskObserver
+from .._common.model import RequestInfo
+from .._common.observer import TaskObserver
 from .._ledger.ending import ending
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, set_instrumentation
 from .._ledger.journal.queue_observers import with_journal

@@ -12,7 +12,7 @@ from opentelemetry.metrics import get_meter_provider
 from .._common import semconv, task_names
 from .._common.faults import EXITS
 from .._common.log import emit, log_fault
-from .._common.model import TaskObserver
+from .._common.observer import TaskObserver
 from .._ledger.ending import ending
 from .._ledger.instrumentation import Instrumentation
 from .._ledger.runs import running

@@ -10,7 +10,8 @@ from .._common.context import bound_keys
 from .._common.errors.exceptions import exc_info, text
 from .._common.errors.validation import findings
 from .._common.log import Emitter, free_of_bound
-from .._common.model import Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import Outcome, RequestInfo, TaskRun, full_name
+from .._common.observer import TaskObserver
 from .loop.places import place_raised
 from .severity import LEVELS, answered_level, client_error_level, request_level, returned_level
 

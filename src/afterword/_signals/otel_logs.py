@@ -15,7 +15,8 @@ from .._common import __version__, semconv
 from .._common.context import context_of
 from .._common.errors.exceptions import exc_info, text
 from .._common.errors.validation import findings
-from .._common.model import LOST, Outcome, RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import LOST, Outcome, RequestInfo, TaskRun, full_name
+from .._common.observer import TaskObserver
 from .attributes import exception_attributes
 from .lost import DeadRun, age_of, attributes_of, detail_of, event_of, exception_of
 from .severity import LEVELS, answered_level, client_error_level, request_level, returned_level

@@ -11,7 +11,8 @@ from prometheus_client.registry import Collector
 
 from .._common import __version__, forks, semconv
 from .._common.cardinality import ERROR_TYPES, ROUTES, admit_status
-from .._common.model import RequestInfo, TaskObserver, TaskRun, full_name
+from .._common.model import RequestInfo, TaskRun, full_name
+from .._common.observer import TaskObserver
 from .loop.lag import listeners
 from .lost import DeadProcess
 from .multiprocess.dead_processes import close_as_journaled

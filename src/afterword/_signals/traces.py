@@ -28,7 +28,8 @@ from .._common import __version__, semconv
 from .._common.context import HexIds, hex_ids
 from .._common.errors.exceptions import exc_info, text
 from .._common.faults import EXITS
-from .._common.model import Outcome, Reason, TaskObserver, TaskRun, full_name
+from .._common.model import Outcome, Reason, TaskRun, full_name
+from .._common.observer import TaskObserver
 from . import missing_sdk
 from .attributes import exception_attributes
 

@@ -6,7 +6,8 @@ import traceback
 from dataclasses import dataclass
 
 from .._common.errors.exceptions import exc_info
-from .._common.model import CELERY, Outcome, QueueObserver, Reason, RequestInfo, TaskRun, full_name
+from .._common.model import CELERY, Outcome, Reason, RequestInfo, TaskRun, full_name
+from .._common.observer import QueueObserver
 
 _MAX_FRAMES = 10
 

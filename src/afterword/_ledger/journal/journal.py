@@ -10,11 +10,11 @@ from typing import Final, Protocol
 from ..._common import forks
 from ..._common.faults import EXITS, contained
 from ..._common.log import log_fault
+from ..._common.own_thread import Upkeep
 from . import files
 from .records import Record
 from .recovery import DeadProcess, Teller, recover
 from .retention import Limits, Retention
-from .upkeep import Upkeep
 from .writer import Writer
 
 _RETENTION_SECONDS: Final = 60.0
@@ -52,7 +52,7 @@ class Journal:
         self.is_off = False
         self.keepers: list[Keeper] = []
         """The applications of this process that keep it, in the order in which they were instrumented."""
-        self._upkeep = Upkeep(self.look_after)
+        self._upkeep = Upkeep("afterword-journal", self.look_after)
         self._next_retention = 0.0
 
     def open(self) -> Writer | None:

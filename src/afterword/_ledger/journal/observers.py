@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._common.faults import EXITS
-from ..._common.model import TaskObserver, TaskRun
+from ..._common.model import TaskRun
+from ..._common.observer import TaskObserver
 from .journal import Journal
 from .layout import CAPACITY, FREE, LINE_FEED, PENDING, RUNNING, STARTED, STARTED_AT, TEXT_AT
 from .lines import TOLD_BY_OWNER, encoded, engine_part, first_part, line

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..._common.faults import EXITS
-from ..._common.model import QueueObserver, TaskObserver, TaskRun
+from ..._common.model import TaskRun
+from ..._common.observer import QueueObserver, TaskObserver
 from .journal import Journal
 from .layout import ACKNOWLEDGEMENT_AT, CAPACITY, LINE_FEED, RUNNING, STARTED, STARTED_AT, TEXT_AT
 from .lines import encoded, engine_part, first_part, message_part, returned_line

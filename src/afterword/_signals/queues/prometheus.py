@@ -5,7 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from ..._common import semconv
-from ..._common.model import QueueObserver, TaskRun
+from ..._common.model import TaskRun
+from ..._common.observer import QueueObserver
 from ..lost import DeadProcess
 from ..multiprocess.queue_series import QueueProcessSeries
 from ..process_gauges import OldestAges

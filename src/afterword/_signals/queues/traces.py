@@ -24,7 +24,8 @@ from opentelemetry.trace import (
 
 from ..._common import semconv
 from ..._common.context import hex_ids
-from ..._common.model import Outcome, QueueObserver, TaskRun
+from ..._common.model import Outcome, TaskRun
+from ..._common.observer import QueueObserver
 from ..traces import Traces, task_attributes
 
 _NANOSECONDS: Final = 1_000_000_000

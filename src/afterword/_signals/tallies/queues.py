@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..._common.cardinality import ERROR_TYPES, TASK_NAMES
-from ..._common.model import CELERY, Outcome, QueueObserver, Reason, TaskRun
+from ..._common.model import CELERY, Outcome, Reason, TaskRun
+from ..._common.observer import QueueObserver
 from ..attributes import why
 from ..lost import DeadProcess
 from .tasks import Histogram, ScheduledObserver, TalliesOf, Tally

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
-from ..._common.model import STARLETTE, Outcome, TaskObserver, TaskRun
+from ..._common.model import STARLETTE, Outcome, TaskRun
+from ..._common.observer import TaskObserver
 from ..attributes import Why, why
 from ..percentiles import p95
 from ..worker_threads import note_limiter
