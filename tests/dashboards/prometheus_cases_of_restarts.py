@@ -232,13 +232,13 @@ CASES = (
         {alert: quiet(*QUIET) for alert in AFTER_GAP},
     ),
     Case(
-        "no answer, quiet: a minute, a target that never had our metrics, and one that is scaled away",
+        "no answer, quiet: a minute, a target that never had our metrics, and one that fails and is scaled away",
         {
             **_story(up("node:9100", ""), "gap"),
             INFO: f"1x{EVENT - 1} stale 1x60",
             series("up"): f"1x{EVENT - 1} 0 1x60",
-            series("up", instance="b:80"): f"1x{EVENT - 1} 0 stale",
-            series(names.INFO, instance="b:80", **{names.VERSION: "1"}): f"1x{EVENT - 1} stale",
+            series("up", instance="b:80"): f"1x{EVENT - 3} 0x1 stale",
+            series(names.INFO, instance="b:80", **{names.VERSION: "1"}): f"1x{EVENT - 3} stale",
         },
         {"AfterwordNoAnswer": quiet(30, 31, 32, 35, 45)},
     ),
