@@ -24,9 +24,12 @@ def visit(server: Process, times: int = 1) -> list[int]:
 
 
 def account(numbers: Numbers) -> Numbers:
-    """Return what has to be equal at rest: not the process's own gauges, and sums to the microsecond."""
+    """Return what has to be equal at rest: not the process's own gauges, and sums to the microsecond.
+
+    To Prometheus, a label that is empty is none.
+    """
     return {
-        (name, labels): round(value, 6)
+        (name, frozenset(label for label in labels if label[1])): round(value, 6)
         for (name, labels), value in numbers.items()
         if name.startswith(_ACCOUNT) and "oldest_age" not in name
     }
