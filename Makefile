@@ -20,7 +20,7 @@ TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/te
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery drills docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest lint format clean help
+.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery drills docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest test-oldest-together test-oldest-alone lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -40,17 +40,18 @@ quick: check  ## the quick half of lint, and unit tests, in less than a minute: 
 	$(NEWEST)/bin/python -m pytest -q -n 4 --dist loadfile -m "not slow" $(TOGETHER) $(PYTEST_ARGS)
 
 # First what computes, on all cores. Then what waits, for servers, scrapes and alerts: one by one, since the live
-# alerts want the machine for themselves, and beside it the oldest and Celery, which speak at the end.
+# alerts want the machine for themselves, and beside it the rest of the oldest and Celery, which speak at the end.
 test: debian $(NEWEST)/test.stamp $(OLDEST)/test.stamp  ## all tests, on the newest and the oldest supported FastAPI
 	@mkdir -p .build
 	@$(MAKE) --no-print-directory test-together; together=$$?; \
-	{ $(MAKE) --no-print-directory test-oldest; oldest=$$?; $(MAKE) --no-print-directory test-celery && exit $$oldest; } \
+	$(MAKE) --no-print-directory test-oldest-together; older=$$?; \
+	{ $(MAKE) --no-print-directory test-oldest-alone; oldest=$$?; $(MAKE) --no-print-directory test-celery && exit $$oldest; } \
 		>.build/beside.log 2>&1 & beside=$$!; \
 	trap 'kill $$beside' INT TERM; \
 	$(MAKE) --no-print-directory test-alone; alone=$$?; \
 	wait $$beside; beside=$$?; \
 	cat .build/beside.log; \
-	exit $$((together || alone || beside))
+	exit $$((together || older || alone || beside))
 
 test-together: $(NEWEST)/test.stamp
 	$(NEWEST)/bin/python -m pytest -n 4 --dist loadfile $(TOGETHER) $(PYTEST_ARGS)
@@ -66,12 +67,20 @@ test-celery-oldest: debian $(OLDEST_CELERY)/test.stamp  ## the tests of Celery's
 	$(OLDEST_CELERY)/bin/python -m pytest -o cache_dir=.build/oldest-celery-cache tests/celery $(PYTEST_ARGS)
 
 # What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
-test-oldest: $(OLDEST)/test.stamp
-	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache \
-		--ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel --ignore=tests/soak \
-		--ignore=tests/fire --ignore=tests/celery --ignore=tests/workers/test_lost_under_load.py --ignore=tests/workers/test_journal_kills.py \
-		--ignore-glob='tests/unit/test_journal_*' --ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*' \
-		$(PYTEST_ARGS)
+OLDEST_LEAVES_OUT := --ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel \
+	--ignore=tests/soak --ignore=tests/fire --ignore=tests/celery --ignore=tests/workers/test_lost_under_load.py \
+	--ignore=tests/workers/test_journal_kills.py --ignore-glob='tests/unit/test_journal_*' \
+	--ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*'
+
+test-oldest: test-oldest-together test-oldest-alone
+
+test-oldest-together: $(OLDEST)/test.stamp
+	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache -n 4 --dist loadfile $(OLDEST_LEAVES_OUT) \
+		$(TOGETHER) $(PYTEST_ARGS)
+
+test-oldest-alone: $(OLDEST)/test.stamp
+	$(OLDEST)/bin/python -m pytest -o cache_dir=.build/oldest-cache $(OLDEST_LEAVES_OUT) \
+		$(TOGETHER:%=--ignore=%) $(PYTEST_ARGS)
 
 coverage: debian $(NEWEST)/test.stamp  ## the newest's tests again, slower: which lines and branches they reach
 	@rm -f .coverage .coverage.*

@@ -54,7 +54,7 @@ def note_acknowledgement(request: Any) -> None:
         return
 
     def ack(*args: Any, **kwargs: Any) -> None:
-        del message.ack  # that of its class is in its place again
+        vars(message).pop("ack", None)  # that of its class is in its place again
         books.acknowledge(run, SENDING)
         try:
             message.ack(*args, **kwargs)
