@@ -23,7 +23,7 @@ def of_its_own(stage: InProcessStage, background: BackgroundTasks) -> None:
 
 def of_nobody_who_awaits_it(stage: InProcessStage, background: BackgroundTasks) -> None:
     """Let it return a coroutine that nobody awaits."""
-    inner = stage.works("inner")
+    inner = stage.works("mail")  # a name of which the collector may find one at any time
     background.add_task(named("mail")(lambda: inner(1)))
 
 
