@@ -59,7 +59,7 @@ class Shop:
     def workers(self) -> list[int]:
         """Return the pids of a server's worker processes."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return [int(pid) for pid in children if b"spawn_main" in _command_line(pid)]
 
     def spans(self) -> dict[str, tuple[str, str]]:
         """Read what OpenTelemetry's console exporter wrote to the log: trace and name by span."""
@@ -82,6 +82,14 @@ class Shop:
         """Replace the workers; the tasks that they run are given a second."""
         wait_until(lambda: len(self.workers()) == 2, NOTICED)
         self.process.send_signal(signal.SIGHUP)
+
+
+def _command_line(pid: str) -> bytes:
+    """Return a process's command line: nothing if it has ended since it was listed."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def uvicorn(port: int, app: str = SHOP, *more: str) -> list[str]:
