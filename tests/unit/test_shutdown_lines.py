@@ -11,8 +11,8 @@ import pytest
 from fastapi import BackgroundTasks, FastAPI
 
 from afterword._ledger.ending import ending
+from afterword._setup.observers import p95
 from afterword._signals.meanwhile import shutdown
-from afterword._signals.percentiles import p95
 from tests.support.asgi import call
 from tests.support.in_process import InProcessStage
 from tests.support.waiting import wait_until_async
@@ -223,6 +223,7 @@ def test_the_entries_of_a_line_are_bounded():
 
 def test_what_is_usual_is_reckoned_as_prometheus_does():
     """The bound that 95 % stay below is interpolated within its bucket; above the last one nobody knows more."""
+    assert p95([]) is None
     assert p95([0.0] * 16) is None
     assert p95([0, 0, 0, 0, 0, 50, 50, *[0] * 9]) == pytest.approx(0.475)  # 0.25 to 0.5, 9 tenths of it
     assert p95([100, *[0] * 15]) == pytest.approx(0.00475)

@@ -6,6 +6,7 @@ unit and ``_total`` are appended), so one dashboard serves a scrape and an OTLP 
 
 from __future__ import annotations
 
+from math import inf
 from typing import Final, NamedTuple
 
 from . import model
@@ -179,6 +180,7 @@ INFO = Metric("afterword.info", "", "Afterword is accounting for this process.",
 
 # From a cache write to a long export: 5 ms to 10 min. Both SDKs expect floats.
 BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+BOUNDS: Final = (*BUCKETS, inf)  # what a value in each bucket is at most
 
 # --- log events and keys ----------------------------------------------------------------------------------------
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 
 from opentelemetry.metrics import get_meter_provider
 
@@ -22,6 +23,7 @@ from .._signals.missing_sdk import is_set_up
 from .._signals.otel_metrics import OtelMetrics
 from .._signals.prometheus import CountsRequests, Prometheus, PrometheusFiles, Unavailable
 from .._starlette.execution import frames_of
+from .._views.account import Histogram
 
 Metrics = OtelMetrics | Prometheus | PrometheusFiles
 
@@ -51,8 +53,16 @@ def usual_of(observers: Iterable[TaskObserver]) -> Callable[[str], float | None]
     """Return what says how long a task usually takes, in seconds: the metrics know, if this process has any."""
     for observer in observers:
         if isinstance(observer, CountsRequests):
-            return observer.usual
+            counts_of = observer.succeeded_counts
+            return lambda name: p95(counts_of(name))
     return lambda _: None
+
+
+def p95(counts: Sequence[float]) -> float | None:
+    """Return what 95 % of the values in these buckets are at most, as Prometheus reckons it, if there are any."""
+    times = Histogram()
+    times.buckets.update(zip(semconv.BOUNDS, accumulate(counts), strict=False))
+    return times.quantile(0.95)
 
 
 def prepared(observer: Metrics) -> Metrics:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -219,10 +219,10 @@ class CountsRequests(TaskObserver):
     def __init__(self, series: Series) -> None:
         self._series = series
 
-    def usual(self, name: str) -> float | None:
-        """Return what nearly all runs of a task took at most in this process, in seconds, if any succeeded."""
+    def succeeded_counts(self, name: str) -> Sequence[float]:
+        """Return how many runs of a task that succeeded in this process each bucket of their durations has."""
         known = self._series.tasks.get(name)
-        return None if known is None else known.usual()
+        return () if known is None else known.succeeded_counts()
 
     def request_failed(self, info: RequestInfo, exc: BaseException) -> None:
         """Count a failed request."""

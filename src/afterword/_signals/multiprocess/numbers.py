@@ -17,6 +17,7 @@ from prometheus_client.utils import floatToGoString
 from ..._common import semconv
 from ..._common.forks import in_child
 from ..._common.log import emit
+from ..._common.semconv import BOUNDS
 from .dead_processes import close_own_account
 from .shared_file import (
     COUNTER,
@@ -32,7 +33,6 @@ from .shared_file import (
     key_of,
 )
 
-_BOUNDS = (*semconv.BUCKETS, float("inf"))
 _COUNTERS = (
     *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED, semconv.FAILURES, semconv.RETURNED),
     *(semconv.LOST, semconv.NEVER_RAN, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
@@ -117,7 +117,7 @@ class Times:
     def observe(self, value: float) -> None:
         """Add a value."""
         self._total.inc(value)
-        self._buckets[bisect_left(_BOUNDS, value)].inc()
+        self._buckets[bisect_left(BOUNDS, value)].inc()
 
     def counts(self) -> list[float]:
         """Return how many values each bucket has."""
@@ -228,7 +228,7 @@ class Book:
         if known is not None:
             return known
         buckets = [
-            self.slot(HISTOGRAM, metric, "_bucket", values, (("le", floatToGoString(bound)),)) for bound in _BOUNDS
+            self.slot(HISTOGRAM, metric, "_bucket", values, (("le", floatToGoString(bound)),)) for bound in BOUNDS
         ]
         times = Times(buckets, self.slot(HISTOGRAM, metric, "_sum", values))
         all_or_none(times.slots)

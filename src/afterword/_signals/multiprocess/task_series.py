@@ -6,7 +6,6 @@ from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import STARLETTE, Outcome, TaskRun
 from ..attributes import why
-from ..percentiles import p95
 from .numbers import Book, Times, all_or_none
 
 
@@ -74,10 +73,10 @@ class TaskSeries:
             kind = ERROR_TYPES.admit(str(run.error_type))
             self._book.counter(semconv.FAILURES, self._name, kind, STARLETTE).inc()
 
-    def usual(self) -> float | None:
-        """Return what nearly all runs of this process that succeeded took at most, if there are any."""
+    def succeeded_counts(self) -> list[float]:
+        """Return how many runs of this process that succeeded each bucket has; nothing if there are none."""
         times = self._durations.get(Outcome.SUCCEEDED)
-        return None if times is None else p95(times.counts())
+        return [] if times is None else times.counts()
 
     def _observe_times(self, run: TaskRun, outcome: Outcome) -> None:
         times = self._durations.get(outcome)

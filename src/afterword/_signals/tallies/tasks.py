@@ -8,19 +8,14 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from math import inf
 from typing import Any, Generic, TypeVar
 
-from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
 from ..._common.model import STARLETTE, Outcome, TaskRun
 from ..._common.observer import TaskObserver
+from ..._common.semconv import BOUNDS
 from ..attributes import Why, why
-from ..percentiles import p95
 from ..worker_threads import note_limiter
-
-_BOUNDS = (*semconv.BUCKETS, inf)
-
 
 Exemplar = tuple[str, str, float, float]
 """A trace id, a span id, the value that was observed, and when, in seconds since the epoch."""
@@ -32,13 +27,13 @@ class Histogram:
     __slots__ = ("counts", "exemplars", "total")
 
     def __init__(self) -> None:
-        self.counts = [0] * len(_BOUNDS)
-        self.exemplars: list[Exemplar | None] = [None] * len(_BOUNDS)
+        self.counts = [0] * len(BOUNDS)
+        self.exemplars: list[Exemplar | None] = [None] * len(BOUNDS)
         self.total = 0.0
 
     def observe(self, value: float, run: TaskRun | None, now: float | None) -> None:
         """Add a value that was observed at ``now``, in seconds since the epoch; of a run, or of none."""
-        bucket = bisect_left(_BOUNDS, value)
+        bucket = bisect_left(BOUNDS, value)
         self.counts[bucket] += 1
         self.total += value
         if run is not None and run.sampled:
@@ -53,7 +48,7 @@ class Histogram:
     def buckets(self) -> list[tuple[float, int, Exemplar | None]]:
         """Return the buckets with cumulative counts, as Prometheus expects them."""
         cumulated, found = 0, []
-        for bound, count, exemplar in zip(_BOUNDS, self.counts, self.exemplars, strict=True):
+        for bound, count, exemplar in zip(BOUNDS, self.counts, self.exemplars, strict=True):
             cumulated += count
             found.append((bound, cumulated, exemplar))
         return found
@@ -109,11 +104,11 @@ class Tally:
         """How many runs have started and not ended."""
         return self.started + self.never_started - sum(self.ended.values()) - self.lost
 
-    def usual(self) -> float | None:
-        """Return what nearly all runs that succeeded took at most, in seconds; ``None`` if there are none."""
+    def succeeded_counts(self) -> list[int]:
+        """Return how many runs that succeeded each bucket of their durations has; nothing if there are none."""
         with self.lock:
             times = self.durations.get(Outcome.SUCCEEDED)
-            return None if times is None else p95(times.counts)
+            return [] if times is None else times.counts[:]
 
     def copy(self) -> Tally:
         """Return a copy in which the law holds."""
@@ -194,7 +189,7 @@ class TallyingObserver(ScheduledObserver[Tally]):
             tally.started += 1
             if tally.timed:
                 wait, value = tally.wait, run.wait or 0.0
-                bucket = bisect_left(_BOUNDS, value)  # as ``observe`` does, which would be one more call
+                bucket = bisect_left(BOUNDS, value)  # as ``observe`` does, which would be one more call
                 wait.counts[bucket] += 1
                 wait.total += value
                 if run.sampled:
