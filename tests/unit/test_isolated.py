@@ -9,6 +9,7 @@ from starlette.background import BackgroundTasks as StarlettesTasks
 from starlette.responses import Response
 
 from afterword import task
+from afterword._starlette import execution
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage, scheduling
 from tests.support.stage import named
@@ -129,3 +130,27 @@ def test_a_task_that_is_not_marked_is_none(stage: InProcessStage):
 
     assert isinstance(ask(stage.app(scheduling(fails, stage.works("audit")))).error, ValueError)
     stage.assert_story(failed("mail"), skipped("audit"))
+
+
+@pytest.mark.faults
+def test_a_fault_of_ours_lets_the_exception_through(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """If our own code cannot say whether a task is isolated, that is counted, and all goes as without us."""
+
+    def fails(func: object) -> None:
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr("afterword._starlette.execution.task_options", fails)
+    app = stage.app(scheduling(stage.fails("mail"), stage.works("audit")))
+    assert str(ask(app).error) == "boom"
+    stage.assert_story(failed("mail"), skipped("audit"))
+    assert stage.observer_errors("afterword") == 1.0
+
+
+def test_it_is_decided_once(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """What a task says of itself may change while ``on_task_failure`` runs: its end and its exception agree."""
+    answers = iter([True, False])
+    options = execution.task_options
+    monkeypatch.setattr(execution, "task_options", lambda func: options(func)._replace(isolated=next(answers)))
+    assert ask(stage.app(scheduling(asynchronous, stage.works("audit")))).error is None
+    assert next(answers) is False
+    stage.assert_story(failed("mail"), succeeded("audit"))

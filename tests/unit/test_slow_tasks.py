@@ -14,7 +14,10 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 import afterword
 from afterword._common import task_names
+from afterword._ledger import runs as ledger
+from afterword._setup import observers
 from afterword._signals.loop import lag
+from afterword._starlette import execution
 from tests.support.asgi import call
 from tests.support.in_process import InProcessStage
 from tests.support.waiting import wait_until_async
@@ -198,19 +201,56 @@ def test_what_is_no_time_is_refused(seconds: Any, error: type[Exception]):
 
 
 @pytest.mark.faults
-def test_a_fault_of_the_look_is_counted(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
-    """If our own code fails there, that is counted, the task is none the worse, and the next run is told."""
-    gate, faults = asyncio.Event(), iter([RuntimeError("odd")])
+def test_where_nobody_can_say_where_it_stands_it_is_told_all_the_same(
+    stage: InProcessStage, monkeypatch: pytest.MonkeyPatch
+):
+    """If our own code fails on the way there, that is counted, and each line is written without the place."""
+    gate = asyncio.Event()
 
-    def frames(run: Any) -> None:
-        for fault in faults:
-            raise fault
+    def frames(runs: Any) -> None:
+        raise RuntimeError("odd")
 
-    @afterword.task(slow_after=0.001)
+    @afterword.task("mail", slow_after=0.001)
     async def mail() -> None:
         await gate.wait()
 
     monkeypatch.setattr("afterword._setup.observers.frames_of", frames)
-    play(stage, stage.app_with(mail, mail, metrics_path=SCRAPE), gate.set, "/", "/")
-    assert stage.observer_errors("afterword") == 1.0
-    assert stage.outcomes == [("mail", "succeeded")] * 4
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set, "/", "/", lines=2)
+    assert stage.observer_errors("afterword") >= 1.0
+    assert [line.get("place", line["detail"]) for line in stage.lines(SLOW)] == ["it still runs"] * 2
+    assert stage.outcomes == [("mail", "succeeded")] * 2
+
+
+def test_one_look_is_bounded(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """Of a dozen slow runs one look tells ten, in one walk, and the next one the others; each is told once."""
+    gate, walks = asyncio.Event(), []
+    original = observers.frames_of
+
+    def frames(runs: Any) -> Any:
+        found = original(runs)
+        walks.append((len(runs), len(found)))
+        return found
+
+    @afterword.task("mail", slow_after=0.001)
+    async def mail() -> None:
+        await gate.wait()
+
+    monkeypatch.setattr(observers, "frames_of", frames)
+    monkeypatch.setattr(observers, "running", lambda: runs if len(runs := ledger.running()) == 12 else [])
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set, *["/"] * 12, lines=12)
+    assert walks == [(10, 10), (2, 2)]
+    assert len({line["task_run"] for line in stage.lines(SLOW)}) == len(stage.lines(SLOW)) == 12
+
+
+def test_so_many_tasks_of_asyncios_are_walked_through(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """Beyond them, a slow run is told without where it stands."""
+    gate = asyncio.Event()
+
+    @afterword.task("mail", slow_after=0.001)
+    async def mail() -> None:
+        await gate.wait()
+
+    monkeypatch.setattr(execution, "_MOST_TASKS", 0)
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set)
+    [line] = stage.lines(SLOW)
+    assert line.get("place", line["detail"]) == "it still runs"

@@ -84,6 +84,8 @@ def _look_safely(instrumented: weakref.ref[Instrumentation]) -> None:
     """See whether there is something to tell that no run's end tells; the watch keeps nobody alive."""
     instrumentation = instrumented()
     if instrumentation is not None:
-        instrumentation.failsafe("looking for a shutdown", ending.look, instrumentation)
+        failsafe = instrumentation.failsafe
+        failsafe("looking for a shutdown", ending.look, instrumentation)
         if instrumentation.settings.logs:
-            instrumentation.failsafe("looking for slow tasks", slow.look, running, frames_of)
+            where = "looking where slow tasks stand"
+            failsafe("looking for slow tasks", slow.look, running, lambda runs: failsafe(where, frames_of, runs))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import Token
+from itertools import islice
 from types import FrameType, FunctionType
 from typing import Any, Final
 
@@ -26,23 +27,26 @@ from .patching import MethodPatch
 from .request_errors import is_cancellation
 from .scheduling import OpenRun, is_container, open_run_at_call
 from .state import RequestState, TaskRecord, current_request, find_task
-from .task_proxy import TaskProxy, never_awaited, stand_in_for
+from .task_proxy import TaskProxy, awaited, never_awaited, stand_in_for
 
 Original = Callable[[BackgroundTask], Awaitable[None]]
 
 # all that Starlette's own ``__call__`` of a task uses: it awaits the function, or runs it in a thread
 _STARLETTES_NAMES = {"is_async", "func", "args", "kwargs", "run_in_threadpool"}
 
-
-# of what can be awaited: its frame, and what it awaits itself
-_KINDS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+_MOST_TASKS: Final = 1000
+"""Of asyncio's tasks, so many are walked through in one look for where ours stand."""
 
 
 class TaskExecution:
     """One call of one task, from start to end."""
 
-    __slots__ = ("batch", "behind_response", "caller", "ledger", "proxy", "record", "run", "task", "token")
+    __slots__ = (
+        *("batch", "behind_response", "caller", "isolated", "ledger", "proxy", "record", "run", "task", "token"),
+    )
 
+    isolated: bool
+    """Whether what the function raised ends here, by ``@task(isolated=True)``."""
     proxy: TaskProxy | None
     """What is called in place of the task; ``None`` if its function is awaited directly."""
     token: Token[TaskRun | None]
@@ -60,6 +64,7 @@ class TaskExecution:
         self.record = record
         self.caller = caller
         self.batch = batch
+        self.isolated = False
         self.proxy = None
         self.ledger = record.request.instrumentation.ledger
         if batch is not None:
@@ -104,7 +109,7 @@ class TaskExecution:
         """End the run of a function that raised."""
         if is_cancellation(exc):
             self.ledger.finish(self.run, Outcome.CANCELLED, Reason.CANCELLED, self._how_cancelled(), exc)
-        elif self.isolates(exc):
+        elif self.isolated:
             detail = "it raised; see the traceback. It is isolated: the tasks behind it run"
             self.ledger.finish(self.run, Outcome.FAILED, Reason.EXCEPTION, detail, exc)
             return
@@ -114,12 +119,6 @@ class TaskExecution:
         if self.behind_response and self.caller is not None:
             self.caller.task_failed = True
             self.caller.task_told = exc if self.run._logged and not self.caller.settled else None
-
-    def isolates(self, exc: BaseException) -> bool:
-        """Return whether the exception ends here, by ``@task(isolated=True)``; not where code awaits one task."""
-        if not isinstance(exc, Exception) or (self.batch is None and not self.behind_response):
-            return False
-        return task_options(getattr(self.task, "func", None)).isolated
 
     def _how_cancelled(self) -> str:
         """Describe how far the function had come. A function in a thread cannot be stopped."""
@@ -150,34 +149,24 @@ class TaskExecution:
         self.record.request.runs.pop(self.run, None)
 
 
-def frames_of(run: TaskRun) -> list[FrameType] | None:
-    """Return the frames in which a running task stands, from its function inwards; ``None`` if that is not known.
+def frames_of(runs: Collection[TaskRun]) -> dict[TaskRun, list[FrameType]]:
+    """Return the frames in which running tasks stand, from each one's function inwards, where that is known.
 
     There is none yet while a sync task waits for its thread. Call it on the event loop.
     """
-    for task in asyncio.all_tasks():
-        chain = list(_awaited(task.get_coro()))
+    found: dict[TaskRun, list[FrameType]] = {}
+    for task in islice(asyncio.all_tasks(), _MOST_TASKS):
+        chain = list(awaited(task.get_coro()))
         for depth, frame in enumerate(chain):
-            if frame.f_globals is not globals():
-                continue
-            call = frame.f_locals.get("call")
-            if isinstance(call, TaskExecution) and call.run is run:
+            call = frame.f_locals.get("call") if frame.f_globals is globals() else None
+            if isinstance(call, TaskExecution) and call.run in runs:
                 proxy = call.proxy
-                return chain[depth + 1 :] if proxy is None or proxy.is_async else proxy.frames()
-    return None
-
-
-def _awaited(waiting: Any) -> Iterator[FrameType]:
-    """Yield the frames of a suspended coroutine and of what it awaits, outermost first."""
-    while waiting is not None:
-        for frame, inner in _KINDS:
-            found = getattr(waiting, frame, None)
-            if found is not None:
-                yield found
-                waiting = getattr(waiting, inner, None)
-                break
-        else:
-            return
+                frames = chain[depth + 1 :] if proxy is None or proxy.is_async else proxy.frames()
+                if frames is not None:
+                    found[call.run] = frames
+        if len(found) == len(runs):
+            break
+    return found
 
 
 def accounting(
@@ -210,9 +199,10 @@ def accounting(
             call.tear_down()
             raise
         except BaseException as exc:
+            call.isolated = _isolates(call, exc)
             if _end(call, call.raised, exc):
                 await task_failed(call.run, call.record, call.caller, exc)
-            if call.isolates(exc):
+            if call.isolated:
                 return
             raise
         if _end(call, call.returned, result):
@@ -225,6 +215,18 @@ def accounting(
 def _is_starlettes(function: Any) -> bool:
     # its globals tell: a wrapper takes over the module's name, and a proxy of the method has its globals, too
     return type(function) is FunctionType and function.__globals__ is vars(background)
+
+
+def _isolates(call: TaskExecution, exc: BaseException) -> bool:
+    """Return whether an exception ends with its task, which says so; it does not where code awaits one task."""
+    if not isinstance(exc, Exception) or (call.batch is None and not call.behind_response):
+        return False
+    failsafe = call.record.request.instrumentation.failsafe
+    return failsafe("looking whether a task is isolated", _is_isolated, call.task) is True
+
+
+def _is_isolated(task: BackgroundTask) -> bool:
+    return task_options(getattr(task, "func", None)).isolated  # it may be gone
 
 
 def _end(call: TaskExecution, end: Callable[[Any], None], how: object) -> bool:

@@ -6,16 +6,19 @@ import asyncio
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from time import perf_counter
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Final
 
 from starlette.background import BackgroundTask
 
 from .._common.faults import EXITS, contained
 from .._common.model import TaskRun
 from .._common.task_names import unwrap
+
+# of what can be awaited: its frame, and what it awaits itself
+_KINDS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
 
 
 class TaskProxy(BackgroundTask):
@@ -110,6 +113,19 @@ class _InThread(TaskProxy):
 def stand_in_for(task: BackgroundTask) -> TaskProxy:
     """Return a stand-in for one call of a task."""
     return (_OnLoop if task.is_async else _InThread)(task)
+
+
+def awaited(waiting: Any) -> Iterator[FrameType]:
+    """Yield the frames of a suspended coroutine and of what it awaits, outermost first."""
+    while waiting is not None:
+        for frame, inner in _KINDS:
+            found = getattr(waiting, frame, None)
+            if found is not None:
+                yield found
+                waiting = getattr(waiting, inner, None)
+                break
+        else:
+            return
 
 
 def never_awaited(result: object, func: Callable[..., Any] | None, *, awaits: bool) -> str | None:

@@ -6,7 +6,9 @@ Its function says from when on (``@task(slow_after=...)``). Nobody looks if none
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from math import inf
 from time import perf_counter
 from types import FrameType
 from typing import Any, Final
@@ -18,13 +20,15 @@ from ..._common.task_names import slow_after
 from ..logs import identity
 from ..loop.places import place
 
-Frames = Callable[[TaskRun], Sequence[FrameType] | None]
-"""Returns where a running task stands, from its function inwards; nothing if it waits for a thread, and ``None``
-if that is not known. Each engine knows its own."""
+Frames = Callable[[Collection[TaskRun]], Mapping[TaskRun, Sequence[FrameType]] | None]
+"""Returns where running tasks stand, from each one's function inwards, as far as that is known; no frames for one
+that waits for a thread. Each engine knows its own."""
 
 _told: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
 """The runs that have been told, while anybody holds them."""
 
+_MOST: Final = 10
+"""Runs that are told in one look; the next looks tell the others."""
 _WAITS: Final = "it waits for a worker thread, and its function has not begun; find who holds the threads"
 _STANDS: Final = "it still runs, and this is where it stands; give what it waits for there a timeout of its own"
 _UNKNOWN: Final = "it still runs"
@@ -36,17 +40,19 @@ def look(running: Callable[[], Iterable[TaskRun]], frames_of: Frames) -> None:
     if not after:
         return
     now = perf_counter()
-    for run in running():
-        seconds = after.get(run.function)
-        if seconds is not None and now - run._started_tick > seconds and run not in _told:
-            _told.add(run)
-            emit("warning", semconv.EVENT_SLOW, _keys(run, now - run._started_tick, frames_of(run)))
+    slow = (run for run in running() if now - run._started_tick > after.get(run.function, inf))
+    runs = list(islice((run for run in slow if run not in _told), _MOST))
+    if not runs:
+        return
+    found = frames_of(runs) or {}
+    for run in runs:
+        _told.add(run)
+        age = {semconv.KEY_AGE: round(now - run._started_tick, 3)}
+        emit("warning", semconv.EVENT_SLOW, identity(run) | age | _stand(run, found.get(run)))
 
 
-def _keys(run: TaskRun, age: float, frames: Sequence[FrameType] | None) -> dict[str, Any]:
+def _stand(run: TaskRun, frames: Sequence[FrameType] | None) -> dict[str, Any]:
     stands = place(frames, of=run.function) if frames else None
-    keys = identity(run) | {semconv.KEY_AGE: round(age, 3)}
     if stands is not None:
-        keys[semconv.KEY_PLACE] = stands
-    keys[semconv.KEY_DETAIL] = _WAITS if frames == [] else _UNKNOWN if stands is None else _STANDS
-    return keys
+        return {semconv.KEY_PLACE: stands, semconv.KEY_DETAIL: _STANDS}
+    return {semconv.KEY_DETAIL: _UNKNOWN if frames is None or frames else _WAITS}
