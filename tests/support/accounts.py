@@ -60,7 +60,7 @@ class Recorder(TaskObserver):
         with self._lock:
             self.failed_requests.append(error)
 
-    error_answered = request_failed  # what only our own observers are told
+    error_answered = request_failed
 
     def run(self, name: str) -> TaskRun:
         """Return the one run of that name."""

@@ -8,12 +8,17 @@ from contextlib import suppress
 
 import pytest
 from fastapi import BackgroundTasks, HTTPException
+from fastapi.responses import JSONResponse
 from starlette.background import BackgroundTask
 
 from afterword import Outcome, RequestInfo, TaskObserver, TaskRun, current
 from afterword._ledger import runs as ledger
 from afterword._ledger.deferred import drain
 from afterword._ledger.instrumentation import unwatch, watch
+from afterword._ledger.journal.journal import Journal
+from afterword._ledger.journal.queue_observers import QueueBegun
+from afterword._ledger.journal.retention import Limits
+from afterword._ledger.runs import listeners_of
 from tests.support.accounts import Recorder
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
@@ -144,6 +149,43 @@ def test_the_base_class_may_be_used_as_it_is(stage: InProcessStage):
 
 FAULTS = [RuntimeError, CancelledError, GeneratorExit, Odd]
 EXITS = [KeyboardInterrupt, SystemExit]
+
+
+class Homonym(Notes):
+    """Has a method of its own that is named as one of our observers' is."""
+
+    def published(self, run) -> None:
+        raise AssertionError
+
+
+def test_only_what_overrides_a_declared_method_listens():
+    """A method counts if its class overrides that of the class that declares it, and not by its name alone."""
+    inherits, homonym, begun = TaskObserver(), Homonym(), QueueBegun(Journal("unused", Limits()))
+    patched = patched_faulty("ended")
+    assert listeners_of([inherits, homonym, begun, patched], "ended") == (homonym.ended, patched.ended)
+    assert listeners_of([inherits, homonym, begun], "published") == ()
+    assert listeners_of([inherits, homonym, begun], "acknowledged") == (begun.acknowledged,)
+    assert listeners_of([inherits, homonym, begun], "error_answered") == ()
+
+
+def test_an_observer_is_told_of_an_error_that_was_answered(stage: InProcessStage):
+    """An exception that a handler answers with a 2xx is no failed request: ``error_answered`` says so, once."""
+    told = []
+
+    class Answered(Notes):
+        def error_answered(self, info: RequestInfo, exc: BaseException) -> None:
+            told.append((info.status, info.dropped, type(exc)))
+
+    async def endpoint(background: BackgroundTasks) -> None:
+        background.add_task(stage.works("mail"))
+        raise LookupError("boom")
+
+    answered = Answered()
+    app = stage.app(endpoint, observers=[answered])
+    app.add_exception_handler(LookupError, lambda request, exc: JSONResponse({}, 202))
+    ask(app)
+    assert told == [(202, True, LookupError)]
+    assert "request_failed" not in [what for what, *_ in answered.told]
 
 
 @pytest.mark.parametrize("error", FAULTS)

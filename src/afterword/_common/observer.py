@@ -54,6 +54,13 @@ class TaskObserver:
         the exception it raised, because that determines the response. ``on_request_error`` is called next.
         """
 
+    def error_answered(self, info: RequestInfo, exc: BaseException) -> None:
+        """A handler or a middleware answered an exception with a 2xx: it failed no request.
+
+        Called in place of ``request_failed``, once per error and at the same moment. ``info.status`` is the status
+        that was sent, and ``info.dropped`` says whether the error kept tasks from running.
+        """
+
     def tearing_down(self, run: TaskRun) -> None:
         """A running task's coroutine is being destroyed, perhaps by the garbage collector.
 

@@ -112,10 +112,14 @@ forks.in_child(forget)
 
 
 def listeners_of(observers: Sequence[TaskObserver], transition: str) -> Listeners:
-    """Return the listeners of a transition, without observers that do not know it or do not override it."""
-    ignored = [getattr(base, transition) for base in (TaskObserver, QueueObserver) if hasattr(base, transition)]
-    methods = (getattr(observer, transition, None) for observer in observers)
-    return tuple(method for method in methods if method and getattr(method, "__func__", None) not in ignored)
+    """Return the listeners of a transition: the methods that override the one of the class that declares it.
+
+    A user's observer may have a method of its own that is named as one which only ours are told of.
+    """
+    declares = TaskObserver if hasattr(TaskObserver, transition) else QueueObserver
+    declared = getattr(declares, transition)
+    known = (getattr(observer, transition) for observer in observers if isinstance(observer, declares))
+    return tuple(told for told in known if callable(told) and getattr(told, "__func__", None) is not declared)
 
 
 class Ledger:
@@ -218,7 +222,7 @@ class Ledger:
         self._notify(tuple(functools.partial(listener, info) for listener in self._request_failed), exc)
 
     def error_answered(self, info: RequestInfo, exc: BaseException) -> None:
-        """Tell our own observers of an error that was answered as if there had been none."""
+        """Tell the observers of an error that was answered as if there had been none."""
         self._notify(tuple(functools.partial(listener, info) for listener in self._error_answered), exc)
 
     def _end(
