@@ -26,11 +26,11 @@ help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 demo: $(NEWEST)/demo.stamp  ## run the example shop and watch its background tasks being accounted for
-	@$(NEWEST)/bin/python -m examples.shop.demo --port $(DEMO_PORT)
+	@$(NEWEST)/bin/python -m examples.demo --port $(DEMO_PORT)
 
 demo-celery: $(NEWEST)/demo-celery.stamp  ## the same with two Celery workers, one of which is killed: one account over all
 	@.ci/debian-packages redis-server
-	@$(NEWEST)/bin/python -m examples.shop.demo_celery --port $(DEMO_PORT)
+	@$(NEWEST)/bin/python -m examples.demo.with_celery --port $(DEMO_PORT)
 
 prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules, against the running demo
 	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)

@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, build_opener
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 
 HERE = Path(__file__).parent
 RULES = (HERE / "recording.yml", HERE / "alerts.yml")

@@ -16,7 +16,7 @@ from fastapi import BackgroundTasks, FastAPI
 from prometheus_client import make_asgi_app
 
 from afterword import instrument, task
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.workers.servers import ROOT
 
 NAMES, ROUNDS = 200, 30

@@ -25,7 +25,7 @@ from fastapi import BackgroundTasks, FastAPI
 from afterword import instrument
 from afterword._console import watching
 from afterword._ledger.journal.retention import Retention
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.benchmarks.instructions import _control, _read
 from tests.support.processes import plain_environment, server_process
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.celery.brokers import plain_environment
 from tests.celery.versions import SEARCHES_OFTEN
 from tests.support import ROOT
@@ -32,7 +32,7 @@ def _left(folder: Path) -> list[str]:
 def test_one_account_over_all_processes(tmp_path: Path):
     """A worker is killed at work: the law holds over all, what is lost is told, and no process is left behind."""
     environment = plain_environment() | {"TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "examples.shop.demo_celery", "--port", str(free_port()), "--seconds", "12"]
+    command = [sys.executable, "-m", "examples.demo.with_celery", "--port", str(free_port()), "--seconds", "12"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=170, check=False
     )

@@ -18,10 +18,10 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
-from examples.shop.mailserver import Mailroom, serve
-from examples.shop.process import free_port
-from examples.shop.traffic import Traffic
-from examples.shop.visitors import plan
+from examples.demo.mailserver import Mailroom, serve
+from examples.demo.process import free_port
+from examples.demo.traffic import Traffic
+from examples.demo.visitors import plan
 from tests.support import ROOT
 from tests.support.processes import plain_environment, server_process
 from tests.support.waiting import wait_until

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from afterword._ledger.instrumentation import get_instrumentation
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.celery import shop
 from tests.celery.brokers import redis_server
 from tests.celery.stage import SECONDS, Stage, Worker

@@ -8,9 +8,9 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from examples.shop.mailserver import SLOW, Mailroom, serve
-from examples.shop.traffic import CONCURRENCY, Traffic
-from examples.shop.visitors import plan
+from examples.demo.mailserver import SLOW, Mailroom, serve
+from examples.demo.traffic import CONCURRENCY, Traffic
+from examples.demo.visitors import plan
 
 LATE = 15.0
 """Seconds: what comes after such a mail is late by any measure here."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.support.processes import server_process
 from tests.support.waiting import wait_until
 

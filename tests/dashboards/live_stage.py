@@ -12,7 +12,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, start_http_server
 
 from dashboards.prometheus.server import Prometheus, configuration
-from examples.shop.mailserver import Mailroom
+from examples.demo.mailserver import Mailroom
 from tests.support.threads import repeating
 from tests.support.waiting import wait_until
 

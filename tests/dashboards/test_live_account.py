@@ -14,7 +14,7 @@ from afterword._views.account import read
 from dashboards import names, recording
 from dashboards.expressions import PLAUSIBLE, Expression, expressions, interpolate
 from dashboards.prometheus.server import RULES, Prometheus, configuration
-from examples.shop.mailserver import Mailroom
+from examples.demo.mailserver import Mailroom
 from tests.support.waiting import wait_until
 
 from .live_bureau import CELERY_WARNS, Bureau, Served, bureau

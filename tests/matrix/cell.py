@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.benchmarks.processes import environment_variables
 from tests.matrix.scenarios import HOLD, paths
 from tests.matrix.servers import SERVERS

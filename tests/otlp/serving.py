@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.support import ROOT
 from tests.support.processes import plain_environment, server_process
 from tests.support.waiting import SECONDS, wait_until

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.otlp.receiver import Receiver
 from tests.otlp.serving import QUIET, process, uvicorn
 from tests.otlp.visits import STATUSES, STORY, account, ended, visit

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.soak.soaking import Figures, soak
 from tests.support.disks import mounted
 

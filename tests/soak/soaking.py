@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.soak.load import drive, expected_of
 from tests.support.processes import plain_environment, server_process
 from tests.support.waiting import wait_until

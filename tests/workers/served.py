@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.support import ROOT
 from tests.support.waiting import wait_until
 from tests.workers.servers import is_up

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.support import ROOT
 from tests.support.processes import server_process
 from tests.support.waiting import wait_until

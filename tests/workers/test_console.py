@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.support.processes import plain_environment, server_process
 from tests.support.waiting import wait_until
 from tests.workers.servers import is_up

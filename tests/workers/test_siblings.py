@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from examples.shop.process import free_port
+from examples.demo.process import free_port
 from tests.support.processes import server_process
 from tests.support.waiting import wait_until
 from tests.workers.servers import APP, is_up

@@ -2,7 +2,7 @@
 
 By itself, against a shop that is already open::
 
-    python -m examples.shop.traffic --base-url http://127.0.0.1:8000 --seconds 60 --rate 20 --healthy
+    python -m examples.demo.traffic --base-url http://127.0.0.1:8000 --seconds 60 --rate 20 --healthy
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Traffic:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m examples.shop.traffic", description="Steady, bounded traffic against the shop."
+        prog="python -m examples.demo.traffic", description="Steady, bounded traffic against the shop."
     )
     parser.add_argument("--base-url", default="http://127.0.0.1:8000")
     parser.add_argument("--seconds", type=float, default=60, help="how long (default: %(default)s)")

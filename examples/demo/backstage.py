@@ -8,8 +8,9 @@ from pathlib import Path
 import redis.asyncio
 from redis.exceptions import ConnectionError as NoConnection
 
+from examples.shop.queues import CONSUMED
+
 from .process import HOST, Measured, Process, free_port
-from .queues import CONSUMED
 
 _CHILDREN = 2
 

@@ -1,6 +1,6 @@
 """The demo with Celery: a Redis, two workers, one of which is killed while it works, and one account over all.
 
-``make demo-celery``, or ``python -m examples.shop.demo_celery``. With ``DEMO_SECONDS=40``, it ends by itself.
+``make demo-celery``, or ``python -m examples.demo.with_celery``. With ``DEMO_SECONDS=40``, it ends by itself.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from itertools import cycle
 
 from afterword._common.model import CELERY
 from afterword._views.account import Account, read
+from examples.shop.queues import CONSUMED, QUEUES
 
 from . import samples
 from .backstage import RedisProcess, WorkerProcess
-from .demo import CONSOLE, Demo, main
 from .evidence import TASKS, Finding
+from .performance import CONSOLE, Demo, main
 from .process import ShopProcess, free_port
-from .queues import CONSUMED, QUEUES
 from .traffic import Traffic
 from .visitors import Visit, plan, statements
 

@@ -1,7 +1,7 @@
 """A mail server for the shop: it takes mail for everybody, and keeps none of it.
 
 It refuses recipients ``@refused.example`` as a real server does, with 550, and takes its time with
-recipients ``@slow.example``. By itself: ``python -m examples.shop.mailserver --port 8025``.
+recipients ``@slow.example``. By itself: ``python -m examples.demo.mailserver --port 8025``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The demo: opens the shop, sends customers, shows the account of its background tasks, keeps serving.
 
-``make demo``, or ``python -m examples.shop.demo``. ``DEMO_SECONDS=20 make demo`` ends by itself.
+``make demo``, or ``python -m examples.demo``. ``DEMO_SECONDS=20 make demo`` ends by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import os
 import secrets
 import signal
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -42,7 +41,7 @@ _A_DAY = 86_400.0
 
 
 class Demo:
-    """One performance, from opening the shop to closing it. ``demo_celery`` has one with more around it."""
+    """One performance, from opening the shop to closing it. ``with_celery`` has one with more around it."""
 
     settle_seconds = 15.0
     """How long the account may take to come to rest."""
@@ -175,7 +174,7 @@ class Demo:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m examples.shop.demo", description="Open the shop, send customers, show the account."
+        prog="python -m examples.demo", description="Open the shop, send customers, show the account."
     )
     parser.add_argument("--port", type=int, default=8000, help="where to serve (default: %(default)s)")
     parser.add_argument(
@@ -215,7 +214,3 @@ def main(demo: type[Demo] = Demo, width: int = 130) -> int:
     if not console.is_terminal:
         console = Console(width=width)
     return asyncio.run(_main(demo, console, _arguments()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
