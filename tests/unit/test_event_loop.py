@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 import afterword
 from afterword._common import semconv
 from afterword._signals.loop import blocked, lag
+from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import call
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 from tests.support.waiting import wait_until, wait_until_async
 
 SCRAPE = "/metrics"
@@ -80,6 +82,38 @@ def test_the_task_that_holds_the_loop_up_is_named(stage: InProcessStage):
     assert line["place"].startswith(f"{compress.__module__}.compress:")
     assert 0.3 <= line["duration_s"] < 30
     assert "to_thread" in line["detail"]
+
+
+def test_opentelemetry_is_told_the_same_once(stage: InProcessStage, kept_logs: KeptLogs):
+    """Where OpenTelemetry's logs are on, a record says what the line does, on the run's span."""
+    observers = [OpenTelemetryLogs(kept_logs.provider), OpenTelemetryLogs(kept_logs.provider)]
+    lags(stage.app_with(compress, metrics_path=SCRAPE, observers=observers), "/")
+    [line] = stage.lines("event_loop.blocked")
+    [record] = (record for record in kept_logs.records if record.event == "event_loop.blocked")
+    run = stage.accounts.recorder.run("compress")
+    assert (record.severity, record.trace_id) == (13, int(run.trace_id or "", 16))
+    assert record.body == f"{run.name} blocked: {line['detail']}"
+    assert record.attributes["afterword.event_loop.lag"] == line["duration_s"]
+    assert record.attributes["background_task.run.id"] == line["task_run"]
+    assert (record.attributes["background_task.place"], record.attributes["http.route"]) == (line["place"], "/")
+
+
+def test_opentelemetry_is_told_without_lines(stage: InProcessStage, kept_logs: KeptLogs):
+    """Without log lines OpenTelemetry is told, too, also of what is no task, unless its level is higher."""
+
+    async def endpoint() -> None:
+        time.sleep(0.5)  # noqa: ASYNC251  what this is about
+
+    quiet = KeptLogs()
+    observers = [OpenTelemetryLogs(kept_logs.provider), OpenTelemetryLogs(quiet.provider, level="error")]
+    lags(stage.app(endpoint, metrics_path=SCRAPE, logs=False, observers=observers), "/")
+    [record] = kept_logs.records
+    assert record.body.startswith(
+        "event_loop.blocked: nothing else in this process could go on meanwhile; no background"
+    )
+    assert (record.event, record.trace_id) == ("event_loop.blocked", 0)
+    assert ".endpoint:" in record.attributes["background_task.place"]
+    assert stage.lines("event_loop.blocked") == quiet.records == []
 
 
 def test_whoever_else_holds_it_up_is_told_by_the_place(stage: InProcessStage):

@@ -13,8 +13,10 @@ from fastapi import BackgroundTasks, FastAPI
 from afterword._ledger.ending import ending
 from afterword._setup.observers import p95
 from afterword._signals.meanwhile import shutdown
+from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import call
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 from tests.support.waiting import wait_until_async
 
 WAITING, ENDED = "shutdown.waiting", "shutdown.ended"
@@ -78,9 +80,10 @@ def shop(stage: InProcessStage, hold: Hold, **options: Any) -> FastAPI:
 
 def test_a_shutdown_says_what_it_waits_for_and_what_it_has_cut_off(stage: InProcessStage):
     """Two lines: what runs and waits, for how long, and how long usually; what was cancelled and skipped."""
+    kept = KeptLogs()
 
     async def main() -> None:
-        app = shop(stage, Hold(lambda: stage.lines(WAITING)))
+        app = shop(stage, Hold(lambda: stage.lines(WAITING)), observers=[OpenTelemetryLogs(kept.provider)])
         requests: list[asyncio.Task[Any]] = []
 
         async def serve() -> None:
@@ -103,6 +106,14 @@ def test_a_shutdown_says_what_it_waits_for_and_what_it_has_cut_off(stage: InProc
     assert (ended["log_level"], ended["count"]) == ("warning", 2)
     assert sorted(entry.partition(": ")[2] for entry in ended["task_counts"]) == ["1 cancelled", "1 skipped"]
     assert ended["detail"].startswith("0 came to their end meanwhile; ")
+    first, last = (record for record in kept.records if record.event in {WAITING, ENDED})
+    assert (first.event, first.severity, last.event, last.severity) == (WAITING, 9, ENDED, 13)
+    for record, line in ((first, waiting), (last, ended)):
+        assert record.body == f"{record.event}: {line['detail']}"
+        assert record.attributes["afterword.shutdown.runs"] == line["count"]
+        assert list(record.attributes["afterword.shutdown.tasks"]) == line["task_counts"]
+    assert first.attributes["background_task.age"] == waiting["age_s"]
+    assert last.attributes["afterword.shutdown.duration"] == ended["duration_s"]
 
 
 def test_what_is_left_is_told_as_lost(stage: InProcessStage):

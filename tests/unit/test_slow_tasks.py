@@ -18,8 +18,10 @@ from afterword._ledger import runs as ledger
 from afterword._setup import observers
 from afterword._signals.loop import lag
 from afterword._starlette import execution
+from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import call
 from tests.support.in_process import InProcessStage
+from tests.support.sdk_logs import KeptLogs
 from tests.support.waiting import wait_until_async
 
 SLOW = "background_task.slow"
@@ -59,8 +61,8 @@ def play(stage: InProcessStage, app: FastAPI, let_go: Callable[[], Any], *paths:
     asyncio.run(main())
 
 
-def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage):
-    """The line has the run, its age, and the functions that await each other, without any value."""
+def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage, kept_logs: KeptLogs):
+    """Line and record have the run, its age, and the functions that await each other, without any value."""
     gate = asyncio.Event()
 
     @afterword.task("mail", slow_after=0.05)
@@ -70,7 +72,8 @@ def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage):
     async def endpoint(tasks: BackgroundTasks) -> None:
         tasks.add_task(mail, "a secret")
 
-    play(stage, stage.app(endpoint, metrics_path=SCRAPE), gate.set)
+    app = stage.app(endpoint, metrics_path=SCRAPE, observers=[OpenTelemetryLogs(kept_logs.provider)])
+    play(stage, app, gate.set)
     [line] = stage.lines(SLOW)
     [run] = stage.accounts.recorder.ended_runs
     assert (line["log_level"], line["task"], line["task_run"], line["trace_id"]) == (
@@ -84,6 +87,14 @@ def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage):
     assert delivering.startswith(f"{__name__}.deliver:")
     assert "secret" not in str(line)
     assert "afterword." not in line["place"]
+    [record] = (record for record in kept_logs.records if record.event == SLOW)
+    assert (record.severity, record.trace_id) == (13, int(run.trace_id or "", 16))
+    assert record.body == f"mail slow: {line['detail']}"
+    assert (record.attributes["background_task.run.id"], record.attributes["background_task.age"]) == (
+        *(run.id, line["age_s"]),
+    )
+    assert record.attributes["background_task.place"] == line["place"]
+    assert "background_task.outcome" not in record.attributes
 
 
 def test_a_sync_task_is_told_with_the_frames_of_its_thread(stage: InProcessStage):

@@ -46,7 +46,7 @@ from .arguments import checked, refuse
 from .celery_application import CeleryApplication, celery_is_asked_for
 from .environment import DEFAULT_PATH, is_disabled
 from .journal import connect, journal_of
-from .observers import join_when_set_up, prepared, signal, usual_of, watch_loop
+from .observers import join_when_set_up, prepared, signal, tellers_of, usual_of, watch_loop
 from .occupied_path import is_taken
 from .response_times import timed
 from .worker_siblings import warn_of_siblings
@@ -207,10 +207,11 @@ def apply(app: Starlette, settings: Settings, *, trace_requests: bool = True) ->
             observer = prepared(otel_metrics(settings.meter_provider, oldest_ages))
             join_when_set_up(instrumentation, observer)
         instrumentation.timed = timed if settings.response_duration else None
-    if settings.metrics or settings.logs:
+    tellers = tellers_of(settings)
+    if settings.metrics or tellers:
         instrumentation.on_loop = watch_loop
-    if settings.logs:
-        instrumentation.on_shutdown = ShutdownLines(usual_of(instrumentation.ledger.observers))
+    if tellers:
+        instrumentation.on_shutdown = ShutdownLines(usual_of(instrumentation.ledger.observers), tellers)
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
     uninstrument(app)

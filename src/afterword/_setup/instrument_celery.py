@@ -36,7 +36,7 @@ from .._starlette.http_route import locate
 from .._starlette.state import current_request
 from . import worker_metrics
 from .journal import connect, journal_of
-from .observers import join_when_set_up, signal, usual_of
+from .observers import join_when_set_up, signal, tellers_of, usual_of
 
 _FLUSH_MILLISECONDS: Final = 1000
 _providers: weakref.WeakSet[TracerProvider] = weakref.WeakSet()
@@ -59,8 +59,9 @@ def apply(app: Any, settings: Settings) -> Instrumentation | None:
     instrumentation.asks_broker = partial(still_has, weakref.ref(app))
     if journal is not None:
         instrumentation.failsafe("connecting the journal", connect, journal, instrumentation)
-    if settings.logs:
-        instrumentation.on_shutdown = ShutdownLines(usual_of(counting))
+    tellers = tellers_of(settings)
+    if tellers:
+        instrumentation.on_shutdown = ShutdownLines(usual_of(counting), tellers)
     uninstrument(app)
     if settings.metrics:
         instrumentation.watch = Watch(app, instrumentation, note)

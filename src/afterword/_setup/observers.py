@@ -15,13 +15,15 @@ from .._common.faults import EXITS
 from .._common.log import emit, log_fault
 from .._common.observer import TaskObserver
 from .._ledger.ending import ending
-from .._ledger.instrumentation import Instrumentation
+from .._ledger.instrumentation import Instrumentation, Settings
 from .._ledger.runs import running
 from .._signals.loop.lag import watch
 from .._signals.meanwhile import slow
 from .._signals.missing_sdk import is_set_up
+from .._signals.otel_logs import OpenTelemetryLogs
 from .._signals.otel_metrics import OtelMetrics
 from .._signals.prometheus import CountsRequests, Prometheus, PrometheusFiles, Unavailable
+from .._signals.tellers import Lines, Teller
 from .._starlette.execution import frames_of
 from .._views.account import Histogram
 
@@ -65,6 +67,12 @@ def p95(counts: Sequence[float]) -> float | None:
     return times.quantile(0.95)
 
 
+def tellers_of(settings: Settings) -> list[Teller]:
+    """Return who is told of what is no run's end: the log, and OpenTelemetry's logs."""
+    tellers: list[Teller] = [Lines()] if settings.logs else []
+    return [*tellers, *(each for each in settings.observers if isinstance(each, OpenTelemetryLogs))]
+
+
 def prepared(observer: Metrics) -> Metrics:
     """Start series for the tasks that are declared with ``@task``."""
     for name in task_names.declared():
@@ -74,18 +82,19 @@ def prepared(observer: Metrics) -> Metrics:
 
 def watch_loop(instrumentation: Instrumentation) -> None:
     """Watch the event loop that serves an application."""
-    is_logging = instrumentation.settings.logs
-    looks = is_logging or instrumentation.journal is not None
-    each_time = partial(_look_safely, weakref.ref(instrumentation)) if looks else None
-    watch(instrumentation, running, tells=is_logging, each_time=each_time)
+    tellers = tellers_of(instrumentation.settings)
+    looks = bool(tellers) or instrumentation.journal is not None
+    each_time = partial(_look_safely, weakref.ref(instrumentation), tellers) if looks else None
+    watch(instrumentation, running, tellers, each_time=each_time)
 
 
-def _look_safely(instrumented: weakref.ref[Instrumentation]) -> None:
+def _look_safely(instrumented: weakref.ref[Instrumentation], tellers: Sequence[Teller]) -> None:
     """See whether there is something to tell that no run's end tells; the watch keeps nobody alive."""
     instrumentation = instrumented()
     if instrumentation is not None:
         failsafe = instrumentation.failsafe
         failsafe("looking for a shutdown", ending.look, instrumentation)
-        if instrumentation.settings.logs:
+        if tellers:
             where = "looking where slow tasks stand"
-            failsafe("looking for slow tasks", slow.look, running, lambda runs: failsafe(where, frames_of, runs))
+            look = partial(slow.look, running, lambda runs: failsafe(where, frames_of, runs))
+            failsafe("looking for slow tasks", look, tellers)

@@ -1,10 +1,11 @@
-"""OpenTelemetry logs: one record per outcome and per failed request.
+"""OpenTelemetry logs: one record per outcome and per failed request, and for what happens meanwhile.
 
 Opt-in: with a bridge from structlog or stdlib logging to OpenTelemetry in place, every event would arrive twice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Final
 
 from opentelemetry import _logs
@@ -20,6 +21,7 @@ from .._common.observer import TaskObserver
 from .attributes import exception_attributes
 from .lost import DeadRun, age_of, attributes_of, detail_of, event_of, exception_of
 from .severity import LEVELS, answered_level, client_error_level, request_level, returned_level
+from .tellers import Happening
 
 _SEVERITIES: Final = {
     "debug": SeverityNumber.DEBUG,
@@ -28,6 +30,17 @@ _SEVERITIES: Final = {
     "error": SeverityNumber.ERROR,
 }
 _NANOSECONDS: Final = 1_000_000_000
+_OF_KEY: Final = {
+    semconv.KEY_AGE: semconv.TASK_AGE,
+    semconv.KEY_PLACE: semconv.TASK_PLACE,
+    semconv.KEY_COUNT: semconv.SHUTDOWN_RUNS,
+    semconv.KEY_TASK_COUNTS: semconv.SHUTDOWN_TASKS,
+}
+"""The attributes of what a line says in keys, besides those of its run."""
+_OF_EVENT: Final = {
+    (semconv.EVENT_BLOCKED, semconv.KEY_DURATION): semconv.LOOP_LAG.name,
+    (semconv.EVENT_SHUT_DOWN, semconv.KEY_DURATION): semconv.SHUTDOWN_DURATION,
+}
 
 
 class OpenTelemetryLogs(TaskObserver):
@@ -35,7 +48,8 @@ class OpenTelemetryLogs(TaskObserver):
 
     A record has the event name of the log line (``background_task.failed``), the attributes of the run's span, and
     that span as its trace context. A failure also has ``exception.*`` with the traceback. With a journal, what a
-    dead process has left is told as on the log lines, too (``background_task.lost``).
+    dead process has left is told as on the log lines, too (``background_task.lost``), and so is what no run's end
+    tells: ``background_task.slow``, ``event_loop.blocked``, ``shutdown.waiting`` and ``shutdown.ended``.
 
     Args:
         logger_provider: the provider for records; the global one by default, even if it is set later.
@@ -112,6 +126,27 @@ class OpenTelemetryLogs(TaskObserver):
             body = _body(run.task, event, detail_of(run))
             self._emit(event, _SEVERITIES[level], body, _dead(run), context, at)
 
+    @property
+    def to(self) -> Hashable:
+        """What it emits to; for what is told to everybody once."""
+        return OpenTelemetryLogs, self._provider, self._least
+
+    def tell(self, happening: Happening) -> None:
+        """Emit what is no run's end, with the words of its log line."""
+        severity, run = _SEVERITIES[happening.level], happening.run
+        if not self._wants(severity):
+            return
+        attributes = (
+            {} if run is None else {name: value for name, value in _identity(run).items() if value is not None}
+        )
+        for key, value in happening.keys.items():
+            attribute = _OF_EVENT.get((happening.event, key)) or _OF_KEY.get(key)
+            if attribute is not None:
+                attributes[attribute] = value
+        body = _body("" if run is None else run.name, happening.event, happening.keys.get(semconv.KEY_DETAIL))
+        context = None if run is None else context_of(run.trace_id, run.span_id, sampled=run.sampled)
+        self._emit(happening.event, severity, body, attributes, context, None)
+
     def _wants(self, severity: SeverityNumber) -> bool:
         return bool(severity.value >= self._least)
 
@@ -144,16 +179,13 @@ class OpenTelemetryLogs(TaskObserver):
 
 
 def _body(task: str, event: str, detail: str | None) -> str:
-    return f"{task} {event.rpartition('.')[2]}" + ("" if detail is None else f": {detail}")
+    told = f"{task} {event.rpartition('.')[2]}" if task else event
+    return told if detail is None else f"{told}: {detail}"
 
 
 def _run(run: TaskRun) -> dict[str, Any]:
     """Return the attributes of a run, as far as they are known."""
-    attributes = _request(run.request) | {
-        semconv.TASK_NAME: run.name,
-        semconv.TASK_RUN_ID: run.id,
-        semconv.TASK_ATTEMPT: run.attempt,
-        semconv.CODE_FUNCTION: run.function if run.function != run.name else None,
+    attributes = _identity(run) | {
         semconv.TASK_WAIT: run.wait,
         semconv.TASK_THREAD_WAIT: run.thread_wait,
         semconv.TASK_DURATION: run.duration,
@@ -167,6 +199,16 @@ def _run(run: TaskRun) -> dict[str, Any]:
     elif run.outcome is Outcome.DROPPED and run.exception is not None:
         attributes[semconv.EXCEPTION_MESSAGE] = text(exc_info(run.exception))
     return {key: value for key, value in attributes.items() if value is not None}
+
+
+def _identity(run: TaskRun) -> dict[str, Any]:
+    """Return the attributes that every record of a run has; what is not known is ``None``."""
+    return _request(run.request) | {
+        semconv.TASK_NAME: run.name,
+        semconv.TASK_RUN_ID: run.id,
+        semconv.TASK_ATTEMPT: run.attempt,
+        semconv.CODE_FUNCTION: run.function if run.function != run.name else None,
+    }
 
 
 def _request(info: RequestInfo | None) -> dict[str, Any]:

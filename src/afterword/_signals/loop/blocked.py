@@ -7,14 +7,14 @@ import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import FrameType
 from typing import Any, Final, NamedTuple, Protocol
 
 from ..._common import forks, semconv
 from ..._common.faults import contained
-from ..._common.log import emit
 from ..._common.model import TaskRun
+from ..tellers import Happening, Teller, tell
 from .places import function_of, place
 
 BLOCKED: Final = 1.0
@@ -74,17 +74,19 @@ class Blockages:
             if held is not None and (held in self._seen or len(self._seen) < _MOST_SEEN):
                 self._seen[held] += 1
 
-    def over(self, lag: float, *, tells: bool) -> None:
+    def over(self, lag: float, tellers: Collection[Teller]) -> None:
         """Tell of a loop that was blocked, once a minute at most: of the longest time, if there were several."""
         seen = self._seen
         if seen:
             self._seen = Counter()
         if lag >= BLOCKED and (self._longest is None or lag > self._longest[0]):
             self._longest = lag, seen.most_common(1)[0][0] if seen else None
-        if self._longest is not None and (not tells or _thread.may_tell()):
+        if self._longest is not None and (not tellers or _thread.may_tell()):
             longest, self._longest = self._longest, None
-            if tells:
-                emit("warning", semconv.EVENT_BLOCKED, _keys(*longest))
+            if tellers:
+                held = longest[1]
+                run = None if held is None else held.run
+                tell(tellers, Happening("warning", semconv.EVENT_BLOCKED, _keys(*longest), run))
 
 
 def _keys(lag: float, held: Held | None) -> dict[str, Any]:

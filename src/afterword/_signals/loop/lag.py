@@ -10,11 +10,12 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from ..._common import forks
 from ..._common.faults import contained
+from ..tellers import Teller
 from .blocked import Blockages, Running, look_after
 
 INTERVAL: Final = 0.5
@@ -48,12 +49,13 @@ class Watch:
     """Watches one event loop, from within."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, blockages: Blockages) -> None:
-        self.users: weakref.WeakKeyDictionary[Any, EachTime | None] = weakref.WeakKeyDictionary()
+        self.users: weakref.WeakKeyDictionary[Any, tuple[EachTime | None, Sequence[Teller]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        """For whom it is watched, what they do each time, and whom they tell of a loop that was blocked."""
         self.thread = threading.get_ident()
         self.due = time.monotonic() + INTERVAL
         """When the timer comes back, if nothing holds the loop up."""
-        self.tells = False
-        """Whether somebody wants a line for a loop that is blocked."""
         self._loop = weakref.ref(loop)
         self._blockages = blockages
         self._stood_still = False
@@ -81,28 +83,28 @@ class Watch:
                 _watches.pop(loop, None)
             return
         with contained():
-            self._count(time.monotonic() - self.due)
-        for _, each_time in users:
+            self._count(time.monotonic() - self.due, [teller for _, (_, tellers) in users for teller in tellers])
+        for _, (each_time, _) in users:
             if each_time is not None:
                 with contained():
                     each_time()
         self.due = time.monotonic() + INTERVAL
         loop.call_later(INTERVAL, self._tick)
 
-    def _count(self, lag: float) -> None:
+    def _count(self, lag: float, tellers: list[Teller]) -> None:
         if self._stood_still:  # between two runs of the loop there was nobody to be held up
             self._stood_still = False
             return
-        self._blockages.over(lag, tells=self.tells)
+        self._blockages.over(lag, tellers)
         for listener in list(listeners):
             with contained():
                 listener.lagged(max(0.0, lag))
 
 
-def watch(user: User, running: Running, *, tells: bool, each_time: EachTime | None = None) -> None:
+def watch(user: User, running: Running, tellers: Sequence[Teller], *, each_time: EachTime | None = None) -> None:
     """Watch the running event loop for somebody, from now until they are closed.
 
-    ``running`` returns the runs of this process that are running. ``tells``: there is a line for a blocked loop.
+    ``running`` returns the runs of this process that are running. ``tellers`` are told of a loop that was blocked.
     ``each_time`` is called twice a second, on the loop.
     """
     loop = asyncio._get_running_loop()  # none under trio
@@ -111,8 +113,7 @@ def watch(user: User, running: Running, *, tells: bool, each_time: EachTime | No
     known = _watches.get(loop)
     if known is None:
         known = _watches[loop] = Watch(loop, Blockages(running))
-    known.users[user] = each_time
-    known.tells |= tells
+    known.users[user] = each_time, tellers
 
 
 def _forget() -> None:

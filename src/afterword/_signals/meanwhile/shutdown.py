@@ -8,8 +8,8 @@ from time import perf_counter
 from typing import Final
 
 from ..._common import semconv
-from ..._common.log import emit
 from ..._common.model import LOST, STATE_PENDING, STATE_RUNNING, Outcome, TaskRun
+from ..tellers import Happening, Teller, tell
 
 Usual = Callable[[str], float | None]
 """Returns what nearly all runs (95 %) of a task took at most, in seconds; ``None`` if that is not known."""
@@ -25,10 +25,11 @@ _ADVICE: Final = "give the server a longer grace period, or put what takes so lo
 
 
 class ShutdownLines:
-    """Writes one line when a shutdown begins, and one when it is over."""
+    """Tells once when a shutdown begins, and once when it is over."""
 
-    def __init__(self, usual: Usual) -> None:
+    def __init__(self, usual: Usual, tellers: Sequence[Teller]) -> None:
         self._usual = usual
+        self._tellers = tellers
 
     def waiting(self, runs: Sequence[TaskRun]) -> None:
         """Tell what runs and waits, for how long, and how long it usually takes: what is oldest first."""
@@ -44,16 +45,13 @@ class ShutdownLines:
             self._entry(*group, len(groups[group]), oldest[group])
             for group in sorted(groups, key=lambda group: -oldest[group])
         ]
-        emit(
-            "info",
-            semconv.EVENT_WAITING,
-            {
-                semconv.KEY_COUNT: len(runs),
-                semconv.KEY_AGE: round(max(oldest.values(), default=0.0), 3),
-                semconv.KEY_TASK_COUNTS: bounded(entries),
-                semconv.KEY_DETAIL: _WAITING,
-            },
-        )
+        keys = {
+            semconv.KEY_COUNT: len(runs),
+            semconv.KEY_AGE: round(max(oldest.values(), default=0.0), 3),
+            semconv.KEY_TASK_COUNTS: bounded(entries),
+            semconv.KEY_DETAIL: _WAITING,
+        }
+        tell(self._tellers, Happening("info", semconv.EVENT_WAITING, keys))
 
     def _entry(self, state: str, name: str, count: int, age: float) -> str:
         told = f"{name}: {count} {state} for up to {age:.3f} s"
@@ -70,18 +68,13 @@ class ShutdownLines:
         detail = f"{done} came to their end meanwhile, and nothing was cut off"
         if cut_off:
             detail = f"{done} came to their end meanwhile; {_ADVICE}"
-        emit(
-            "warning" if cut_off else "info",
-            semconv.EVENT_SHUT_DOWN,
-            {
-                semconv.KEY_DURATION: round(seconds, 3),
-                semconv.KEY_COUNT: cut_off.total(),
-                semconv.KEY_TASK_COUNTS: bounded(
-                    [f"{name}: {n} {what}" for (what, name), n in cut_off.most_common()]
-                ),
-                semconv.KEY_DETAIL: detail,
-            },
-        )
+        keys = {
+            semconv.KEY_DURATION: round(seconds, 3),
+            semconv.KEY_COUNT: cut_off.total(),
+            semconv.KEY_TASK_COUNTS: bounded([f"{name}: {n} {what}" for (what, name), n in cut_off.most_common()]),
+            semconv.KEY_DETAIL: detail,
+        }
+        tell(self._tellers, Happening("warning" if cut_off else "info", semconv.EVENT_SHUT_DOWN, keys))
 
 
 def bounded(entries: list[str]) -> list[str]:

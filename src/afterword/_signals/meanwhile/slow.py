@@ -14,11 +14,11 @@ from types import FrameType
 from typing import Any, Final
 
 from ..._common import semconv
-from ..._common.log import emit
 from ..._common.model import TaskRun
 from ..._common.task_names import slow_after
 from ..logs import identity
 from ..loop.places import place
+from ..tellers import Happening, Teller, tell
 
 Frames = Callable[[Collection[TaskRun]], Mapping[TaskRun, Sequence[FrameType]] | None]
 """Returns where running tasks stand, from each one's function inwards, as far as that is known; no frames for one
@@ -34,7 +34,7 @@ _STANDS: Final = "it still runs, and this is where it stands; give what it waits
 _UNKNOWN: Final = "it still runs"
 
 
-def look(running: Callable[[], Iterable[TaskRun]], frames_of: Frames) -> None:
+def look(running: Callable[[], Iterable[TaskRun]], frames_of: Frames, tellers: Sequence[Teller]) -> None:
     """Tell of each run that has been running for longer than its function allows, unless that was told."""
     after = slow_after()
     if not after:
@@ -48,7 +48,8 @@ def look(running: Callable[[], Iterable[TaskRun]], frames_of: Frames) -> None:
     for run in runs:
         _told.add(run)
         age = {semconv.KEY_AGE: round(now - run._started_tick, 3)}
-        emit("warning", semconv.EVENT_SLOW, identity(run) | age | _stand(run, found.get(run)))
+        keys = identity(run) | age | _stand(run, found.get(run))
+        tell(tellers, Happening("warning", semconv.EVENT_SLOW, keys, run))
 
 
 def _stand(run: TaskRun, frames: Sequence[FrameType] | None) -> dict[str, Any]:
