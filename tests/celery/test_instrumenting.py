@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from celery import Celery, signals
 from celery.backends.base import Backend
 from celery.utils.dispatch import Signal
-from celery.worker import request, strategy
+from celery.worker import request, state, strategy
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 import afterword
+from afterword._celery import worker
 from afterword._celery.patches import hooks, incompatibilities
 from tests.celery import shop
 from tests.celery.stage import Stage
@@ -104,6 +106,23 @@ def test_a_request_that_is_built_otherwise(
     [line] = [line for line in caplog.messages if "no Celery task is observed" in line]
     assert "_announce_revoked" in line
     assert Celery.send_task is before
+
+
+@pytest.mark.faults
+def test_a_fault_of_ours_keeps_no_worker_from_ending(app: Celery, monkeypatch: pytest.MonkeyPatch):
+    """If we cannot see what a worker runs at a cold shutdown, Celery ends it as without us."""
+
+    class Odd:
+        def __iter__(self):
+            raise RuntimeError("odd")
+
+    afterword.instrument(app, registry=None)
+    try:
+        monkeypatch.setattr(state, "active_requests", Odd())
+        terminate = worker.terminating(lambda controller: "ended", lambda: hooks.installed)
+        assert terminate(SimpleNamespace(app=app)) == "ended"
+    finally:
+        afterword.uninstrument(app)
 
 
 def test_this_celery_is_known():

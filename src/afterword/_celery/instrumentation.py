@@ -136,7 +136,7 @@ def remember(app: Any, instrumentation: CeleryInstrumentation) -> None:
 
 def adopt(app: Any) -> None:
     """Let the copy of an application that a spawned child was sent be observed as the one that it has imported."""
-    known = [each for each in _known.values() if not each.closed]
+    known = all_open()
     if len(known) == 1 and find(app) is None:
         app.__dict__[ATTRIBUTE] = known[0]
 

@@ -50,7 +50,7 @@ def note_acknowledgement(request: Any) -> None:
     message, delivery = request.message, request.afterword
     run: TaskRun = delivery.run
     books: QueueLedger = delivery.known.books
-    if request.acknowledged or not books.hears_acknowledgements:
+    if request.acknowledged:
         return
 
     def ack(*args: Any, **kwargs: Any) -> None:

@@ -185,7 +185,7 @@ def _begin(request: Any) -> None:
         run.wait = max(0.0, wait)
     _watched.pop(run, None)
     run._comes_again = bool(request.task.acks_late)
-    if not run._comes_again:
+    if not run._comes_again and delivery.known.books.hears_acknowledgements:
         delivery.known.failsafe("an acknowledgement", redelivery.note_acknowledgement, request)
     delivery.known.books.begin(run)
 

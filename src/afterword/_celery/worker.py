@@ -56,7 +56,7 @@ def terminating(original: Callable[..., Any], is_on: Callable[[], bool]) -> Call
         known = find(getattr(self, "app", None))
         if known is None or not is_on():
             return original(self, *args, **kwargs)
-        running = [request for request in list(state.active_requests) if hasattr(request, "afterword")]
+        running = known.failsafe("what a worker runs at its end", _observed_requests) or ()
         try:
             return original(self, *args, **kwargs)
         finally:
@@ -64,6 +64,11 @@ def terminating(original: Callable[..., Any], is_on: Callable[[], bool]) -> Call
                 known.failsafe("the end of a task", requests.cancelled, request)
 
     return terminate
+
+
+def _observed_requests() -> list[Any]:
+    """Return the requests of this worker that run and that are accounted for."""
+    return [request for request in list(state.active_requests) if hasattr(request, "afterword")]
 
 
 def received(sender: Any = None, request: Any = None, **more: Any) -> None:
