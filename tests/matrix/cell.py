@@ -229,8 +229,8 @@ def _difference(what: str, ours: list[Any], theirs: list[Any]) -> str:
     return f"{what}: {more}, without ours {less}"[:900]
 
 
-def main() -> None:
-    """Play the cell that is given, and print what is wrong."""
+def main(play: Callable[[Cell, str], dict[str, Any]]) -> None:
+    """Play the cell that is given on the command line, and print what is wrong with it."""
     spec = json.loads(sys.argv[1])
     if "--alone" in sys.argv:
         loopback_up()
@@ -242,4 +242,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(play)

@@ -83,6 +83,14 @@ class PrometheusAccount(Numbers):
                 yield sample.name, sample.labels, sample.value
 
 
+def recorded(reader: InMemoryMetricReader) -> Iterator[Any]:
+    """Yield the metrics that a reader collects now."""
+    data = reader.get_metrics_data()
+    for resource in data.resource_metrics if data is not None else ():
+        for scope in resource.scope_metrics:
+            yield from scope.metrics
+
+
 class MeterAccount(Numbers):
     """What the OpenTelemetry metrics pipeline says."""
 
@@ -91,7 +99,7 @@ class MeterAccount(Numbers):
         self.provider = MeterProvider(metric_readers=[self.reader], shutdown_on_exit=False)
 
     def samples(self) -> Samples:
-        for metric in self._metrics():
+        for metric in recorded(self.reader):
             for point in metric.data.data_points:
                 if hasattr(point, "value"):
                     labels = {k.replace(".", "_"): str(v) for k, v in (point.attributes or {}).items()}
@@ -99,13 +107,9 @@ class MeterAccount(Numbers):
 
     def points(self, name: str) -> list[Any]:
         """Return the data points of one metric, by its OpenTelemetry name."""
-        return [point for metric in self._metrics() if metric.name == name for point in metric.data.data_points]
-
-    def _metrics(self) -> Iterator[Any]:
-        data = self.reader.get_metrics_data()
-        for resource in data.resource_metrics if data is not None else ():
-            for scope in resource.scope_metrics:
-                yield from scope.metrics
+        return [
+            point for metric in recorded(self.reader) if metric.name == name for point in metric.data.data_points
+        ]
 
     @staticmethod
     def _prometheus_name(metric: Any) -> str:

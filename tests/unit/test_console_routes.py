@@ -17,6 +17,7 @@ from afterword.instrumentor import BackgroundTaskInstrumentor
 from tests.support.asgi import ask, with_header
 from tests.support.console import KNOWN, PATH, TOKEN, VIEWS, api, told, wrong
 from tests.support.in_process import InProcessStage, plain_app
+from tests.support.numbers import recorded
 from tests.support.versions import NATIVE_TELEMETRY, native_only
 
 
@@ -198,9 +199,8 @@ def signals(stage: InProcessStage) -> tuple[list[str], list[str], list[str]]:
     """Return the spans, the log lines and the metrics that have a value."""
     spans = [span.name for span in stage.accounts.spans.all() if span.parent is None]
     lines = [line["event"] for line in stage.accounts.lines.entries if not line["event"].startswith("afterword.")]
-    data = stage.accounts.meter.reader.get_metrics_data()
-    scopes = [] if data is None else data.resource_metrics[0].scope_metrics
-    metrics = [metric.name for scope in scopes for metric in scope.metrics if metric.name.startswith("http")]
+    recorded_now = recorded(stage.accounts.meter.reader)
+    metrics = [metric.name for metric in recorded_now if metric.name.startswith("http")]
     return spans, lines, metrics
 
 

@@ -11,6 +11,7 @@ APP = """
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     import afterword
     from tests.support.asgi import call
+    from tests.support.numbers import recorded
 
     reader = InMemoryMetricReader()
 
@@ -18,8 +19,7 @@ APP = """
         metrics.set_meter_provider(MeterProvider([reader]))
 
     def counted(name):
-        data = reader.get_metrics_data()
-        found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
+        found = [metric for metric in recorded(reader) if metric.name == name]
         return [point.value for metric in found for point in metric.data.data_points]
 
     async def mail(): ...

@@ -23,6 +23,7 @@ from afterword._ledger import runs
 from afterword._signals import worker_threads as threads
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
+from tests.support.numbers import recorded
 
 NAME = {"background_task_name": "shop.mail"}
 
@@ -233,7 +234,7 @@ def test_otel_histograms_have_exemplars_and_our_buckets(stage: InProcessStage):
     """The OpenTelemetry histograms use the advised buckets and link to the run's span."""
     ask(stage.app_with(stage.works_in_thread("mail")))
     [run] = stage.accounts.recorder.ended_runs
-    points = {metric.name: metric.data.data_points for metric in stage.accounts.meter._metrics()}
+    points = {metric.name: metric.data.data_points for metric in recorded(stage.accounts.meter.reader)}
     for name in ("background_task.duration", "background_task.wait", "background_task.thread_wait"):
         [point] = points[name]
         assert tuple(point.explicit_bounds) == names.BUCKETS

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from afterword import instrument, uninstrument
 from afterword._common import semconv
 from tests.support.interpreter import run_fresh
+from tests.support.numbers import recorded
 
 pytestmark = pytest.mark.slow  # some need an interpreter of their own
 
@@ -25,6 +26,7 @@ FORKING = """
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from afterword import instrument
     from tests.support.asgi import ask
+    from tests.support.numbers import recorded
 
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     app, reader = FastAPI(), InMemoryMetricReader()
@@ -38,10 +40,9 @@ FORKING = """
         lines = ask(app, "/metrics").text.splitlines()
         starts = [line.split() for line in lines if line.startswith("afterword") and "_start_time_" in line]
         scraped = {name: float(value) for name, value in starts}
-        data = json.loads(reader.get_metrics_data().to_json())
-        for metric in data["resource_metrics"][0]["scope_metrics"][0]["metrics"]:
-            if metric["name"].endswith(".start_time"):
-                scraped[metric["name"]] = metric["data"]["data_points"][0]["value"]
+        for metric in recorded(reader):
+            if metric.name.endswith(".start_time"):
+                scraped[metric.name] = metric.data.data_points[0].value
         return scraped
 
     ask(app, "/")
@@ -64,13 +65,8 @@ def test_a_process_tells_since_when_it_counts(monkeypatch: pytest.MonkeyPatch):
     instrument(app, registry=registry, meter_provider=MeterProvider([reader]), traces=False, logs=False)
     try:
         assert [registry.get_sample_value(metric.prometheus) for metric in STARTS] == [1_800_000_000.5] * 2
-        data = reader.get_metrics_data()
-        assert data is not None
-        told = {
-            metric.name: [point.value for point in metric.data.data_points]  # type: ignore[union-attr]
-            for metric in data.resource_metrics[0].scope_metrics[0].metrics
-        }
-        assert [told[metric.name] for metric in STARTS] == [[1_800_000_000.5]] * 2
+        told = {metric.name: metric.data.data_points for metric in recorded(reader)}
+        assert [[point.value for point in told[metric.name]] for metric in STARTS] == [[1_800_000_000.5]] * 2
     finally:
         uninstrument(app)
 

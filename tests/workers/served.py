@@ -12,8 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from examples.demo.process import free_port
 from tests.support import ROOT
+from tests.support.journals import in_flight_of
 from tests.support.waiting import wait_until
 from tests.workers.servers import is_up
 
@@ -69,6 +72,13 @@ class Served:
                 self.command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
         wait_until(lambda: is_up(self.address), why=self.log)
+
+    def start_held(self) -> None:
+        """Start, and let one task hold on with another one behind it."""
+        self.start()
+        assert httpx.get(f"{self.address}/long", timeout=10).status_code == 200
+        states = {"long": "running", "quick": "pending"}
+        wait_until(lambda: {each.task: each.state for each in in_flight_of(self.journal)} == states, why=self.log)
 
     def log(self) -> str:
         return (self.directory / "log").read_text()[-5000:]

@@ -13,7 +13,6 @@ import httpx
 import pytest
 
 from tests.support.journals import history_of, in_flight_of
-from tests.support.waiting import wait_until
 from tests.workers.served import Served, one
 from tests.workers.servers import scrape
 
@@ -31,14 +30,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     served = Served(tmp_path, without_lifespan)
     yield served
     served.kill()
-
-
-def begin(served: Served) -> None:
-    """Start, and let one task hold on with another one behind it."""
-    served.start()
-    assert httpx.get(f"{served.address}/long", timeout=10).status_code == 200
-    states = {"long": "running", "quick": "pending"}
-    wait_until(lambda: {each.task: each.state for each in in_flight_of(served.journal)} == states, why=served.log)
 
 
 def end(served: Served, *signals: signal.Signals) -> None:
@@ -68,7 +59,7 @@ def told(served: Served) -> dict[str, list[tuple[str, bool]]]:
 )
 def test_the_next_start_tells_what_the_end_did_not_wait_for(served: Served, signals: tuple[signal.Signals, ...]):
     """Each run has one end in the history and is told once, as cancelled only if it was; the law holds."""
-    begin(served)
+    served.start_held()
     end(served, *signals)
     served.start()
     samples = scrape(served.address)
@@ -89,7 +80,7 @@ def test_the_next_start_tells_what_the_end_did_not_wait_for(served: Served, sign
 def test_the_next_start_tells_a_cancellation(served: Served):
     """A run that was cancelled, but whose process died telling it, is told as cancelled, never as lost."""
     served.environment["DIES_OF"] = "cancelled"
-    begin(served)
+    served.start_held()
     with contextlib.suppress(httpx.HTTPError):
         httpx.get(f"{served.address}/cancel", timeout=10)
     end(served)

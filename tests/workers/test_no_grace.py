@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from afterword._views.causes import advice
-from tests.support.journals import history_of, in_flight_of
+from tests.support.journals import history_of
 from tests.support.waiting import wait_until
 from tests.workers.served import Served, one
 
@@ -26,14 +25,6 @@ def served(tmp_path: Path) -> Iterator[Served]:
     served.kill()
 
 
-def hold(served: Served) -> None:
-    """Start, and let one task hold on with another one behind it."""
-    served.start()
-    assert httpx.get(f"{served.address}/long", timeout=10).status_code == 200
-    states = {"long": "running", "quick": "pending"}
-    wait_until(lambda: {each.task: each.state for each in in_flight_of(served.journal)} == states, why=served.log)
-
-
 def lost(served: Served, count: int) -> list[dict[str, Any]]:
     """Wait until so many runs were told as lost; return the lines of the last two."""
 
@@ -46,9 +37,9 @@ def lost(served: Served, count: int) -> list[dict[str, Any]]:
 
 def test_a_deploy_without_grace_is_told_from_a_crash(served: Served):
     """Only of a process that had been told to end is that told: by the line, its advice and the journal."""
-    hold(served)
+    served.start_held()
     served.kill()
-    hold(served)
+    served.start_held()
     assert [line.keys() & {"shutdown_s"} for line in lost(served, 2)] == [set(), set()]
     assert served.server is not None
     served.server.send_signal(signal.SIGTERM)

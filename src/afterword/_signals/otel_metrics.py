@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry import context as otel
@@ -44,18 +45,9 @@ class OtelMetrics(TallyingObserver):
         self._recorded: list[Any] = []
         """The instruments whose values the SDK keeps."""
 
-        def counter(metric: semconv.Metric) -> Any:
-            self._recorded.append(meter.create_counter(metric.name, metric.unit, metric.help))
-            return self._recorded[-1]
-
-        def histogram(metric: semconv.Metric) -> Any:
-            buckets = semconv.BUCKETS
-            self._recorded.append(
-                meter.create_histogram(
-                    metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=buckets
-                )
-            )
-            return self._recorded[-1]
+        def recorded(create: Callable[..., Any], metric: semconv.Metric) -> Any:
+            self._recorded.append(instrument := create(metric.name, metric.unit, metric.help))
+            return instrument
 
         def observe(create: Callable[..., Any], metric: semconv.Metric, read: _Read) -> None:
             create(metric.name, [self._callback(read)], metric.unit, metric.help)
@@ -87,17 +79,18 @@ class OtelMetrics(TallyingObserver):
         observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
         self._start = time.time()
         _observe_process(meter, oldest_ages, lambda: self._start)
-        self.duration = histogram(semconv.DURATION)
-        self.wait = histogram(semconv.WAIT)
-        self._thread_wait = histogram(semconv.THREAD_WAIT)
-        self.held = histogram(semconv.HELD)
-        self.publish_duration = histogram(semconv.PUBLISH_DURATION)
-        self._loop_lag = histogram(semconv.LOOP_LAG)
+        histogram = partial(meter.create_histogram, explicit_bucket_boundaries_advisory=semconv.BUCKETS)
+        self.duration = recorded(histogram, semconv.DURATION)
+        self.wait = recorded(histogram, semconv.WAIT)
+        self._thread_wait = recorded(histogram, semconv.THREAD_WAIT)
+        self.held = recorded(histogram, semconv.HELD)
+        self.publish_duration = recorded(histogram, semconv.PUBLISH_DURATION)
+        self._loop_lag = recorded(histogram, semconv.LOOP_LAG)
         listeners.add(self)
-        self._response_duration = histogram(semconv.RESPONSE_DURATION)
-        self.clock_skewed = counter(semconv.CLOCK_SKEWED)
-        self._request_errors = counter(semconv.REQUEST_ERRORS)
-        self._observer_errors = counter(semconv.OBSERVER_ERRORS)
+        self._response_duration = recorded(histogram, semconv.RESPONSE_DURATION)
+        self.clock_skewed = recorded(meter.create_counter, semconv.CLOCK_SKEWED)
+        self._request_errors = recorded(meter.create_counter, semconv.REQUEST_ERRORS)
+        self._observer_errors = recorded(meter.create_counter, semconv.OBSERVER_ERRORS)
 
     def _callback(self, read: _Read) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def callback(_: CallbackOptions) -> Iterable[Observation]:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -24,9 +23,8 @@ from tests.benchmarks.processes import environment_variables
 from tests.celery.brokers import HAS_REDIS, Redis, free_port, redis_server
 from tests.celery.stage import Numbers, numbers_of
 from tests.matrix.celery.scenarios import SCENARIOS, WITHOUT_RESULT
-from tests.matrix.cell import BrokenCellError, Cell
+from tests.matrix.cell import BrokenCellError, Cell, main
 from tests.support import ROOT
-from tests.support.alone import loopback_up
 from tests.support.processes import server_process
 from tests.support.waiting import wait_until
 
@@ -242,17 +240,5 @@ def _span(span: dict[str, Any], spans: list[dict[str, Any]]) -> str:
     return f"{named} {told} in {parents}"
 
 
-def main() -> None:
-    """Play the cell that is given, and print what is wrong."""
-    spec = json.loads(sys.argv[1])
-    if "--alone" in sys.argv:
-        loopback_up()
-    try:
-        answer = play(Cell(**spec["cell"]), spec["python"])
-    except BrokenCellError as exc:
-        answer = {"broken": str(exc)}
-    print(json.dumps(answer))
-
-
 if __name__ == "__main__":
-    main()
+    main(play)
