@@ -17,6 +17,8 @@ router = APIRouter(tags=["pages"])
 
 def visit(request: Request, tasks: BackgroundTasks) -> None:
     """Dependency: count the visit once the answer is out."""
+    # On purpose, "a dependency's task": a request that is refused afterwards is a visit, too, and is not counted.
+    # Right: declare count_visit with @task(run_on_request_error=True).
     tasks.add_task(count_visit, request.url.path)
 
 
@@ -39,14 +41,18 @@ def product(sku: str) -> dict[str, str | int]:
 async def order_manual(
     sku: str, email: Annotated[str, Body(embed=True)], tasks: BackgroundTasks
 ) -> dict[str, str]:
-    """Send a manual by mail. Not every product has one, which nobody checks."""
+    """Send a manual by mail."""
+    # On purpose, "found out too late": not every product has a manual, and the customer has been told otherwise.
+    # Right: look whether there is one, and answer 404.
     tasks.add_task(send_manual, sku, email)
     return {"status": "on its way"}
 
 
 @router.post("/pictures", status_code=202)
 def upload_picture(picture: UploadFile, tasks: BackgroundTasks) -> dict[str, str]:
-    """Take a picture for the gallery. Whether it is one turns out when the thumbnail is made."""
+    """Take a picture for the gallery."""
+    # On purpose, "input that nobody checks": whether it is a picture turns out when the thumbnail is made.
+    # Right: open it here, and answer 422.
     path = pictures.keep(picture.file.read())
     tasks.add_task(make_thumbnail, path)
     tasks.add_task(publish_picture, path)

@@ -3,5 +3,7 @@
 from typing import Final
 
 QUEUES: Final = {"write_statement": "statements", "send_statement": "letters", "archive_statement": "archive"}
+# On purpose, "a queue without a worker": nobody consumes the archive's.
+# Right: CONSUMED = tuple(QUEUES.values()).
 CONSUMED: Final = ("statements", "letters")
-"""What the workers are told to take. The mistake: nobody consumes the archive's queue."""
+"""What the workers are told to take."""

@@ -18,11 +18,13 @@ _MARGIN, _HEIGHT = 160, 48
 
 
 def draw(order: int) -> Path:
-    """Draw the statement of whoever placed an order. The mistake: one that was paid with a voucher has no card.
+    """Draw the statement of whoever placed an order.
 
     It always has twenty-four pages, the last of them mostly empty: the tax office wants it so.
     """
     [(email, card)] = store.query("SELECT email, card FROM orders WHERE id = ?", order)
+    # On purpose, "a fault in the task": an order that was paid with a voucher has no card.
+    # Right: write "paid with a voucher".
     lines = [f"Statement for {email}", f"paid with the card ending in {card[-4:]}", ""]
     orders = "SELECT id, sku, quantity FROM orders WHERE email = ? ORDER BY id DESC LIMIT ?"
     for number, sku, quantity in store.query(orders, email, _PAGES * _LINES - len(lines)):

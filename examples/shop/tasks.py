@@ -1,7 +1,7 @@
 """The work the shop does after it has answered: every function here is a background task.
 
 None of them fails by chance. A mail fails when the server refuses its recipient, a thumbnail when the picture
-is broken, a manual when there is no such file.
+is broken, a manual when there is no such file. The mistakes are made where they are added: README.md lists them.
 """
 
 from __future__ import annotations

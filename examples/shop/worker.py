@@ -30,7 +30,8 @@ celery_app.conf.update(
     },
 )
 write_statement = celery_app.task(tasks.write_statement, queue=QUEUES["write_statement"])
-# The mistake: who is refused is refused the second time, too.
+# On purpose, "tried again in vain": who is refused is refused the second time, too.
+# Right: retry what may pass, SMTPConnectError and the answers with 4xx.
 send_statement = celery_app.task(
     tasks.send_statement,
     queue=QUEUES["send_statement"],

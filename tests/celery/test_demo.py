@@ -13,6 +13,7 @@ from examples.demo.process import free_port
 from tests.celery.brokers import plain_environment
 from tests.celery.versions import SEARCHES_OFTEN
 from tests.support import ROOT
+from tests.support.mistakes import mistakes
 
 
 def _left(folder: Path) -> list[str]:
@@ -45,6 +46,10 @@ def test_one_account_over_all_processes(tmp_path: Path):
     assert "2 workers tell the same account, 2 workers run" in told
     rows = {row.split()[0]: row.split()[1:] for row in told.splitlines() if " (celery) " in row}
     assert rows.keys() == {"archive_statement", "send_statement", "write_statement"}
-    assert rows["archive_statement"][1] == rows["archive_statement"][2] != "0"  # nobody consumes its queue
+    column = {"failed": 6, "returned": 12, "stays in the queue": 2}
+    on_purpose = [mistake for mistake in mistakes() if mistake.command == "make demo-celery"]
+    assert {mistake.told for mistake in on_purpose} == set(column)
+    assert [one.name for one in on_purpose if rows[one.task.split()[0]][column[one.told]] in {"·", "0"}] == []
+    assert rows["archive_statement"][1] == rows["archive_statement"][2]  # nobody consumes its queue
     assert re.search(r"the console +http://127.0.0.1:\d+/afterword/#token=", told)
     assert _left(tmp_path) == []
