@@ -29,7 +29,7 @@ _WRITING = f"{TASKS}write_statement"
 _RATE, _SECONDS = 30, 0.2
 _MOMENT = 0.05
 _BEGUN = 0.2
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 _WIDTH = 165
 
 
