@@ -285,3 +285,34 @@ def test_a_loop_that_nobody_runs_is_not_blocked(stage: InProcessStage):
     places += [line.get("place", "") for line in stage.lines("event_loop.blocked")]
     assert [place for place in places if "wait_until:" in place] == []
     assert over(stage, "1.0") == 0.0
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    """A process that had no thread to spare for the first loop looks after the next one, and after both."""
+    faults, start = iter([RuntimeError("can't start new thread")]), threading.Thread.start
+    looked: list[str] = []
+
+    def starting(thread: threading.Thread) -> None:
+        for fault in faults:
+            raise fault
+        start(thread)
+
+    class Loop:
+        thread = 0
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def overdue(self) -> float:
+            looked.append(self.name)
+            return 0.0
+
+        def is_over(self) -> bool:
+            return self.name in looked
+
+    monkeypatch.setattr(threading.Thread, "start", starting)
+    thread, first, second = blocked._Thread(), Loop("first"), Loop("second")
+    with pytest.raises(RuntimeError, match="new thread"):
+        thread.look_after(first, blocked.Blockages(list))
+    thread.look_after(second, blocked.Blockages(list))
+    wait_until(lambda: set(looked) == {"first", "second"})

@@ -121,7 +121,7 @@ def test_the_options_of_a_wrapped_function_count():
     def wrapped() -> None: ...
 
     assert task_names.task_options(functools.partial(wrapped)) == task_names.TaskOptions("mail", True)
-    assert task_names.task_name(functools.partial(wrapped)) == "mail"
+    assert task_names.identify(functools.partial(wrapped))[0] == "mail"
 
 
 def test_options_of_the_wrong_kind_are_ignored():

@@ -150,7 +150,7 @@ def _is_taken_away(attempt: _Attempt, task: Any) -> bool:
     received_at, limit = said
     if not redelivery.may_be_taken(received_at, limit, request.delivery_info):
         return False
-    with task.app.connection_for_write() as connection:
+    with redelivery.briefly_connected(task.app) as connection:
         return not redelivery.is_there(connection.default_channel, request.properties["delivery_tag"])
 
 

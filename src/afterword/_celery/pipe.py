@@ -47,7 +47,9 @@ class _Pipe:
             try:
                 os.write(self.writing, data)
             except BlockingIOError:
-                select.select([], [self.writing], [], _PATIENCE_SECONDS)
+                _wait_for_room(self.writing)
+            except OSError:  # the main process is dead
+                break
             else:
                 return
         if once.first("pipe"):
@@ -76,6 +78,12 @@ class _Pipe:
                         log_fault(
                             "a message of a child of the worker cannot be counted; this is logged once", fault
                         )
+
+
+def _wait_for_room(descriptor: int) -> None:
+    poll = select.poll()  # select takes no descriptor above a thousand
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll(_PATIENCE_SECONDS * 1000)
 
 
 _pipe: _Pipe | None = None

@@ -99,7 +99,7 @@ def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable
         known = find(self)
         if known is None or not is_on() or inside_observer():
             return original(self, *args, **kwargs)
-        interop.come_last(signals.before_task_publish, before_publish)
+        known.failsafe("a publish", interop.come_last, signals.before_task_publish, before_publish)
         publication = Publication(known, self, args[0] if args else kwargs.get("name"))
         token = _publishing.set(publication)
         try:

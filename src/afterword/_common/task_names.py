@@ -108,11 +108,6 @@ def identify(func: Any) -> tuple[str, str]:
     return name, function
 
 
-def task_name(func: Any) -> str:
-    """Return the label of a task."""
-    return identify(func)[0]
-
-
 def unwrap(func: Any) -> Any:
     """Return the innermost function inside ``partial`` and ``wraps``."""
     innermost = func

@@ -22,6 +22,7 @@ from .exposition import render
 
 _PORT: Final = "AFTERWORD_WORKER_METRICS_PORT"
 _HOST: Final = "AFTERWORD_WORKER_METRICS_HOST"
+_MOST_CONNECTIONS: Final = 20
 _served: dict[int, tuple[int, ThreadingHTTPServer]] = {}
 """By port: the process that serves it, and its server."""
 
@@ -92,6 +93,28 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
     instrumentation: Instrumentation
+
+    def __init__(self, *args: Any) -> None:
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; hang up at once on whoever comes when too many are connected already."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer, in the thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of a scraper that hangs up."""

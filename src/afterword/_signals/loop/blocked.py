@@ -141,8 +141,8 @@ class _Thread:
         with self._lock:
             self._loops[loop] = blockages
             if not self._is_on:
-                self._is_on = True
                 threading.Thread(target=self._run, name="afterword-loops", daemon=True).start()
+                self._is_on = True
 
     def may_tell(self) -> bool:
         """Return whether a minute has passed since anything was told."""
