@@ -1,6 +1,7 @@
 """A loop that is blocked: how often, for how long, and by whom."""
 
 import asyncio
+import math
 import threading
 import time
 from pathlib import Path
@@ -143,6 +144,7 @@ def test_a_minute_has_one_line(stage: InProcessStage, monkeypatch):
             await call(app, path)
             await until_it_ticks()
         assert len(stage.lines("event_loop.blocked")) == 1
+        monkeypatch.setattr(blocked, "BLOCKED", math.inf)  # a busy machine may hold it up, too
         monkeypatch.setattr(blocked, "_TELL_SECONDS", 0.0)
         await until_it_ticks()
         await until_it_ticks()
