@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
-
 from . import names, panels, promql, queries
 from .parts import Lines, Now, Spans, links_value, to_task
 
@@ -17,26 +15,26 @@ TASK_LINES_PANEL = 103
 
 def exceptions(at_most: int) -> Any:
     """Return the exceptions that tasks fail with."""
-    narrow = DynamicConfigValue("custom.width", 100)
     return panels.rows(
         "Top exceptions",
         "What tasks failed with, in the time range. **When a new one is at the top:** click the task for its "
         "log lines, each with the exception's text and its trace.",
         Now(promql.at_most(at_most, queries.count(names.FAILURES, by=(names.ERROR, names.TASK)))),
         columns=[
-            (names.ERROR, "Exception", []),
+            (names.ERROR, "Exception", panels.named()),
             (
                 names.TASK,
                 "Task",
-                [
+                panels.named(
                     links_value(
                         to_task("__value.raw", "Its log lines", UNHAPPY_LINES_PANEL), to_task("__value.raw")
                     )
-                ],
+                ),
             ),
-            ("Value", "Failures", [DynamicConfigValue("decimals", 0), narrow]),
+            ("Value", "Failures", panels.wide(100)),
         ],
         order="Failures",
+        none="none in this time range",
     )
 
 

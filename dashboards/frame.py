@@ -22,8 +22,9 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 from . import names, queries
+from .colours import BLUE, ORANGE, PURPLE, RED
 from .names import KEY_DETAIL, KEY_REASON, KEY_TASK, KEY_TRACE_ID, Outcome
-from .parts import FLEET, LOKI, ORANGE, PROMETHEUS, RED, legend
+from .parts import FLEET, LOKI, PROMETHEUS, legend
 
 ALL = VariableOption(True, "All", "$__all")
 
@@ -65,18 +66,30 @@ def occasions(
 
 
 def marks() -> list[Any]:
-    """Return the outcome annotations, and when processes started."""
+    """Return the outcome annotations, and when processes started.
+
+    Only the latter are on from the beginning: what happens all the time would tint all of every graph.
+    """
     failed, cancelled = Outcome.FAILED, Outcome.CANCELLED
     task, either = legend(names.TASK), legend(names.TASK, names.OUTCOME)
     tags = f"{names.TASK},{names.OUTCOME}"
     return [
-        occasions("never ran or lost", queries.undone_happened(), "purple", title=either, tags=tags),
-        occasions(failed, queries.happened(queries.FAILED), RED, title=f"{task} {failed}", tags=tags),
-        occasions(cancelled, queries.happened(queries.CANCELLED), ORANGE, title=f"{task} {cancelled}", tags=tags),
+        occasions(names.UNDONE_TOGETHER, queries.undone_happened(), PURPLE, title=either, tags=tags, enable=False),
+        occasions(
+            failed, queries.happened(queries.FAILED), RED, title=f"{task} {failed}", tags=tags, enable=False
+        ),
+        occasions(
+            cancelled,
+            queries.happened(queries.CANCELLED),
+            ORANGE,
+            title=f"{task} {cancelled}",
+            tags=tags,
+            enable=False,
+        ),
         occasions(
             "process started",
             queries.process_started(),
-            "blue",
+            BLUE,
             title=f"{legend(*names.PROCESS)} started",
             text="A deploy or a restart; what it cut off is cancelled or lost.",
             tags=",".join(names.PROCESS),
@@ -84,7 +97,7 @@ def marks() -> list[Any]:
         occasions(
             "never ran or lost, from the log",
             queries.UNDONE_LINES,
-            "purple",
+            PURPLE,
             title=legend("event", KEY_TASK),
             text=legend(KEY_REASON, KEY_DETAIL),
             tags=",".join((KEY_TASK, KEY_REASON, KEY_TRACE_ID)),

@@ -49,6 +49,8 @@ THREADS_BUSY = semconv.THREADS_BUSY.prometheus
 THREADS_LIMIT = semconv.THREADS_LIMIT.prometheus
 THREADS_WAITING = semconv.THREADS_WAITING.prometheus
 LOOP_LAG = semconv.LOOP_LAG.prometheus
+FIRST_BOUND = semconv.BUCKETS[0]
+"""What a time in the first bucket of a histogram is at most: how much less, nobody knows."""
 REQUEST_ERRORS = _counter(semconv.REQUEST_ERRORS)
 CLOCK_SKEWED = _counter(semconv.CLOCK_SKEWED)
 OBSERVER_ERRORS = _counter(semconv.OBSERVER_ERRORS)
@@ -80,6 +82,8 @@ NEVER_RAN = (Outcome.SKIPPED, Outcome.DROPPED, Outcome.ABANDONED)
 EVENT_BLOCKED = semconv.EVENT_BLOCKED
 RETURNED_WORD = semconv.EVENT_RETURNED.rpartition(".")[2]
 UNDONE = (*NEVER_RAN, OUTCOME_LOST)
+UNDONE_TOGETHER = "never ran or lost"
+"""What they are called where they are one number."""
 NOT_SUCCEEDED = tuple(outcome for outcome in Outcome if outcome is not Outcome.SUCCEEDED)
 UNHAPPY = (*NOT_SUCCEEDED, OUTCOME_LOST)
 BEGUN_UNHAPPY = (Outcome.FAILED, Outcome.CANCELLED)

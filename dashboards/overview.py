@@ -7,18 +7,19 @@ from typing import Any
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
 
-from . import causes, names, panels, promql, queries, queues, requests, sections
+from . import causes, colours, names, panels, promql, queries, queues, requests, sections
+from .colours import BLUE, ORANGE, RED, YELLOW
 from .frame import frame, link
 from .layout import Grid
 from .names import Outcome
 from .parts import (
-    ORANGE,
+    COUNT,
     OVERVIEW_UID,
-    RED,
+    PER_SECOND,
     TASK_UID,
-    YELLOW,
     Metric,
     Now,
+    in_first_bucket,
     legend,
     links_value,
     moment,
@@ -52,8 +53,8 @@ def build() -> Dashboard:
     grid.line(10, every_task())
     grid.row("Flow")
     grid.line(9, sections.throughput(), sections.in_flight())
-    grid.line(9, sections.ratios(uid), undone_by_task())
-    grid.line(9, scheduled_by_task(), last_scheduled())
+    grid.line(9, sections.ratios(uid), undone_by_task(), widths=(8, 16))
+    grid.line(9, last_scheduled(), scheduled_by_task(), widths=(8, 16))
     queues.section(grid, uid, queues.nowhere())
     grid.row("Time")
     grid.line(
@@ -61,7 +62,7 @@ def build() -> Dashboard:
     )
     grid.line(9, sections.threads(), fullest(), sections.loop_lag(), slowest())
     grid.row("Causes")
-    grid.line(9, failing(), causes.exceptions(20), top_undone(), widths=(7, 10, 7))
+    grid.line(12, failing(), causes.exceptions(20), top_undone(), widths=(6, 12, 6))
     grid.line(10, causes.undone_lines(), ids={0: causes.UNDONE_LINES_PANEL})
     grid.line(10, causes.unhappy_lines(), ids={0: causes.UNHAPPY_LINES_PANEL})
     grid.line(9, causes.unhappy_spans())
@@ -75,24 +76,28 @@ def build() -> Dashboard:
 
 def every_task() -> Any:
     """Return the table with one row per task."""
-    seconds = [DynamicConfigValue("unit", "s")]
-    ratio = [
+    seconds = (
+        DynamicConfigValue("unit", "s"),
+        DynamicConfigValue("decimals", None),
+        DynamicConfigValue("mappings", [in_first_bucket()]),
+    )
+    ratio = (
         DynamicConfigValue("unit", "percentunit"),
+        DynamicConfigValue("decimals", 1),
         DynamicConfigValue("thresholds", steps_value("text", (0.01, YELLOW), (0.05, RED))),
         DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
-    ]
-    count = [DynamicConfigValue("unit", "short"), DynamicConfigValue("decimals", 0)]
-    name = [
+    )
+    name = panels.named(
         links_value(
             to_task("__value.raw"),
             to_task("__value.raw", "Its lines of tasks that did not succeed", causes.UNHAPPY_LINES_PANEL),
         ),
-        DynamicConfigValue("custom.minWidth", 260),
-    ]
+        room=44,
+    )
 
-    def red(colour: str) -> list[DynamicConfigValue]:
+    def red(pixels: int, colour: str) -> list[DynamicConfigValue]:
         cell = DynamicConfigValue("custom.cellOptions", {"type": "color-text"})
-        return [*count, DynamicConfigValue("thresholds", steps_value("text", (0.01, colour))), cell]
+        return panels.wide(pixels, DynamicConfigValue("thresholds", steps_value("text", (0.01, colour))), cell)
 
     by = (_NAME,)
     return panels.rows(
@@ -112,19 +117,20 @@ def every_task() -> Any:
         Now(queries.slowness(names.DURATION, *by)),
         columns=[
             (_NAME, "Task", name),
-            ("Value #E", "Never ran or lost", red(RED)),
-            ("Value #C", "Failed", red(RED)),
-            ("Value #F", "Failure ratio", ratio),
-            ("Value #D", "Cancelled", red(ORANGE)),
-            ("Value #A", "Scheduled", count),
-            ("Value #B", "Succeeded", count),
-            ("Value #G", "Pending", count),
-            ("Value #H", "Running", count),
-            ("Value #I", "Wait p95", seconds),
-            ("Value #J", "Thread wait p95", seconds),
-            ("Value #K", "Duration p95", seconds),
+            ("Value #E", "Never ran or lost", red(134, RED)),
+            ("Value #C", "Failed", red(62, RED)),
+            ("Value #F", "Failure ratio", panels.wide(102, *ratio)),
+            ("Value #D", "Cancelled", red(84, ORANGE)),
+            ("Value #A", "Scheduled", panels.wide(106)),
+            ("Value #B", "Succeeded", panels.wide(98)),
+            ("Value #G", "Pending", panels.wide(72)),
+            ("Value #H", "Running", panels.wide(72)),
+            ("Value #I", "Wait p95", panels.wide(80, *seconds)),
+            ("Value #J", "Thread wait p95", panels.wide(126, *seconds)),
+            ("Value #K", "Duration p95", panels.wide(106, *seconds)),
         ],
         order="Scheduled",
+        none="none in this time range",
     )
 
 
@@ -136,14 +142,15 @@ def scheduled_by_task() -> Any:
         "the code has stopped asking for this task. Look at what was deployed then; nothing else shows it, since "
         "nothing fails.",
         Metric(queries.per_second(names.SCHEDULED, by=(_NAME,)), legend(_NAME)),
-        unit="ops",
+        unit=PER_SECOND,
+        beside=True,
         links=(to_task(_ON_NAME),),
     )
 
 
 def last_scheduled() -> Any:
     """Return when each task was last scheduled."""
-    name = [links_value(to_task("__value.raw")), DynamicConfigValue("custom.minWidth", 260)]
+    name = panels.named(links_value(to_task("__value.raw")))
     return panels.rows(
         "Last scheduled",
         "When each task was last seen to be scheduled, in the time range. **When it is long ago for one that is "
@@ -152,15 +159,16 @@ def last_scheduled() -> Any:
         Now(queries.last_scheduled(_NAME)),
         columns=[
             (_NAME, "Task", name),
-            ("Value", "Last scheduled", [DynamicConfigValue("unit", "dateTimeFromNow")]),
+            ("Value", "Last scheduled", panels.wide(160, DynamicConfigValue("unit", "dateTimeFromNow"))),
         ],
         order="Last scheduled",
+        none="none in this time range",
     )
 
 
 def undone_by_task() -> Any:
     """Return which tasks never ran or were lost, over time."""
-    return panels.lines(
+    panel = panels.lines(
         "Never ran or lost, by task",
         "Tasks whose work was not done, per second. **When a line rises:** click it for the task's log lines. "
         f"`{Outcome.SKIPPED}`: mend the task before it; `{Outcome.DROPPED}`: "
@@ -171,9 +179,11 @@ def undone_by_task() -> Any:
             queries.undone_per_second(_NAME, names.OUTCOME) + " > 0",
             legend(_NAME, names.OUTCOME),
         ),
-        unit="ops",
+        unit=PER_SECOND,
+        beside=True,
         links=(to_task(_ON_NAME, "Its log lines", causes.UNDONE_LINES_PANEL),),
     )
+    return colours.by_task_and_outcome(panel, shades=True)
 
 
 def fullest() -> Any:
@@ -186,23 +196,24 @@ def fullest() -> Any:
         Metric(queries.fullest_process(), "threads taken"),
         unit="percentunit",
         top=1,
+        colour=BLUE,
     )
 
 
 def slowest() -> Any:
     """Return the slowest tasks."""
-    return panels.bars(
+    panel = panels.bars(
         "Slowest tasks",
         "The largest p95 of the duration in the time range. **When a task is here that should be fast:** click "
         "it, then click an exemplar in its heatmap for a trace.",
         moment(
-            promql.at_most(10, queries.quantile(0.95, names.DURATION, _NAME, over="$__range")),
+            promql.at_most(7, queries.quantile(0.95, names.DURATION, _NAME, over="$__range")),
             legend(_NAME),
         ),
         unit="s",
         links=(to_task(_ON_NAME),),
-        thresholds=steps("blue"),
     )
+    return panel.mappings([in_first_bucket()])
 
 
 def failing() -> Any:
@@ -211,7 +222,7 @@ def failing() -> Any:
         "Top failing tasks",
         "Failures in the time range. **When there is a bar:** click it for the task's log lines with the error.",
         moment(promql.at_most(10, queries.count(names.ENDED, queries.FAILED, by=(_NAME,))), legend(_NAME)),
-        unit="short",
+        unit=COUNT,
         links=(to_task(_ON_NAME, "Its log lines", causes.UNHAPPY_LINES_PANEL), to_task(_ON_NAME)),
         thresholds=steps(RED),
     )
@@ -219,7 +230,7 @@ def failing() -> Any:
 
 def top_undone() -> Any:
     """Return the tasks that most often never ran or were lost."""
-    return panels.bars(
+    panel = panels.bars(
         "Top tasks that never ran or were lost",
         "How many, and what became of them, in the time range. **When there is a bar:** click it for the log "
         "lines; each says what to change.",
@@ -227,10 +238,10 @@ def top_undone() -> Any:
             promql.at_most(10, queries.undone_count(_NAME, names.OUTCOME)),
             legend(_NAME, names.OUTCOME),
         ),
-        unit="short",
+        unit=COUNT,
         links=(to_task(_ON_NAME, "Its log lines", causes.UNDONE_LINES_PANEL),),
-        thresholds=steps("purple"),
     )
+    return colours.by_task_and_outcome(panel, shades=False)
 
 
 def observer_errors() -> Any:
@@ -240,7 +251,7 @@ def observer_errors() -> Any:
         "Exceptions of the application's own `TaskObserver`s. They never disturb a task. **When there are "
         "any:** the observer is logged once with its traceback; mend it.",
         Metric(queries.per_second(names.OBSERVER_ERRORS, by=(names.OBSERVER,)), legend(names.OBSERVER)),
-        unit="ops",
+        unit=PER_SECOND,
     )
 
 
@@ -250,6 +261,6 @@ def versions() -> Any:
         "Instances that report",
         "Instances that are accounted for, by Afterword's version. **When there are fewer than expected:** the "
         "others are down, not scraped, or have no `instrument(app)`.",
-        Metric(queries.now(names.INFO, names.VERSION, function="count"), legend(names.VERSION)),
-        unit="short",
+        Metric(queries.now(names.INFO, names.VERSION, function="count"), f"version {legend(names.VERSION)}"),
+        unit=COUNT,
     )

@@ -9,6 +9,7 @@ from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConf
 from grafana_foundation_sdk.models.common import (
     BarGaugeDisplayMode,
     BarGaugeNamePlacement,
+    BarGaugeSizing,
     BarGaugeValueMode,
     BigValueColorMode,
     BigValueGraphMode,
@@ -34,15 +35,19 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
 
+from .colours import BLUE, only
+from .names import FIRST_BOUND
 from .parts import (
+    COUNT,
     LOKI,
-    OUTCOME_COLOURS,
     PROMETHEUS,
     TEMPO,
     Link,
     Query,
     by_threshold,
-    fixed,
+    end_of_name,
+    ends_of_names,
+    in_first_bucket,
     letters,
     steps,
 )
@@ -65,25 +70,26 @@ def number(
     thresholds: ThresholdsConfig | None = None,
     loud: bool = False,
     links: tuple[Link, ...] = (),
-    decimals: int | None = None,
     none: str = "–",
 ) -> Any:
-    """Return one big number; ``loud`` colours all of its background."""
+    """Return one big number; ``loud`` colours all of its background.
+
+    Without its history, which would run across it in the same colour: that has panels of its own.
+    """
     panel = (
         stat.Panel()
         .unit(unit)
+        .min(0)
         .no_value(none)
         .thresholds(thresholds or steps("text"))
         .color_scheme(by_threshold())
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .color_mode(BigValueColorMode.BACKGROUND_SOLID if loud else BigValueColorMode.VALUE)
-        .graph_mode(BigValueGraphMode.NONE if loud else BigValueGraphMode.AREA)
+        .graph_mode(BigValueGraphMode.NONE)
         .text_mode(BigValueTextMode.AUTO if len(queries) == 1 else BigValueTextMode.VALUE_AND_NAME)
         .data_links(_as_built(links))
     )
-    if decimals is not None:
-        panel = panel.decimals(decimals)
-    return _finish(panel, title, description, queries)
+    return _finish(_whole(panel, unit), title, description, queries)
 
 
 def lines(
@@ -95,15 +101,19 @@ def lines(
     links: tuple[Link, ...] = (),
     least: float | None = 0,
     top: float | None = None,
+    beside: bool = False,
+    colour: str | None = None,
     none: str = "none in this time range",
 ) -> Any:
-    """Return lines over time."""
+    """Return lines over time; with a legend ``beside`` them, there is room for ten names."""
     legend = (
         common.VizLegendOptions()
         .display_mode(LegendDisplayMode.TABLE)
-        .placement(LegendPlacement.BOTTOM)
+        .placement(LegendPlacement.RIGHT if beside else LegendPlacement.BOTTOM)
         .show_legend(True)
         .calcs(["lastNotNull", "max"])
+        .sort_by("Max")
+        .sort_desc(True)
     )
     panel = (
         timeseries.Panel()
@@ -113,33 +123,33 @@ def lines(
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
         .line_width(1)
         .line_interpolation(LineInterpolation.LINEAR)
-        .fill_opacity(40 if stacked else 10)
+        .fill_opacity(40 if stacked else 0 if beside else 10)
         .gradient_mode(GraphGradientMode.OPACITY)
         .show_points(VisibilityMode.AUTO)
         .span_nulls(False)
         .stacking(common.StackingConfig().mode(StackingMode.NORMAL if stacked else StackingMode.NONE).group("A"))
-        .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(only(colour) if colour else FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
         .data_links(_as_built(links))
+        .with_transformation(ends_of_names(44))
     )
+    if unit == COUNT:
+        panel = panel.axis_soft_max(1)
     if least is not None:
         panel = panel.min(least)
     if top is not None:
         panel = panel.max(top)
-    return _finish(panel, title, description, queries)
+    return _finish(_whole(panel, unit), title, description, queries)
 
 
-def outcome_colours(panel: Any) -> Any:
-    """Give every series that is named after an outcome that outcome's colour."""
-    for outcome, colour in OUTCOME_COLOURS.items():
-        panel = panel.override_by_name(outcome, [fixed(colour)])
-    return panel
+def quantiles(panel: Any) -> Any:
+    """Give times from a histogram a logarithmic axis, which begins with the first bucket."""
+    logarithmic = common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10)
+    return panel.mappings([in_first_bucket()]).scale_distribution(logarithmic).min(FIRST_BOUND)
 
 
-def logarithmic(panel: Any) -> Any:
-    """Give times a logarithmic axis: they lie between milliseconds and minutes."""
-    return panel.scale_distribution(common.ScaleDistributionConfig().type(ScaleDistribution.LOG).log(10)).min(
-        0.001
-    )
+def _whole(panel: Any, unit: str) -> Any:
+    """Show all digits of a count, and no fractions."""
+    return panel.decimals(0) if unit == COUNT else panel
 
 
 def bars(
@@ -157,24 +167,43 @@ def bars(
         .unit(unit)
         .min(0)
         .no_value(none)
-        .thresholds(thresholds or steps("orange"))
+        .thresholds(thresholds or steps(BLUE))
         .color_scheme(by_threshold())
         .orientation(VizOrientation.HORIZONTAL)
         .display_mode(BarGaugeDisplayMode.BASIC)
         .value_mode(BarGaugeValueMode.TEXT)
         .name_placement(BarGaugeNamePlacement.TOP)
         .show_unfilled(False)
+        .sizing(BarGaugeSizing.MANUAL)
+        .min_viz_height(30)
+        .max_viz_height(44)
+        .with_transformation(ends_of_names(30))
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .data_links(_as_built(links))
     )
-    return _finish(panel, title, description, queries)
+    return _finish(_whole(panel, unit), title, description, queries)
+
+
+def named(*more: DynamicConfigValue, room: int = 30) -> list[DynamicConfigValue]:
+    """Return how a column of names is shown: their ends, and each as a whole on request."""
+    return [
+        DynamicConfigValue("mappings", [end_of_name(room)]),
+        DynamicConfigValue("custom.filterable", True),
+        DynamicConfigValue("custom.inspect", True),
+        *more,
+    ]
+
+
+def wide(pixels: int, *more: DynamicConfigValue) -> list[DynamicConfigValue]:
+    """Return how a column of numbers is shown that is as wide as its heading; the names have the rest."""
+    return [DynamicConfigValue("custom.width", pixels), DynamicConfigValue("noValue", "–"), *more]
 
 
 Column = tuple[str, str, list[DynamicConfigValue]]
 """A column: the name of the field in the result, its heading, and how it is shown."""
 
 
-def rows(title: str, description: str, *queries: Query, columns: list[Column], order: str) -> Any:
+def rows(title: str, description: str, *queries: Query, columns: list[Column], order: str, none: str) -> Any:
     """Return a table, merged of all queries by the labels they share, the largest of ``order`` first."""
     organize = {
         "excludeByName": {"Time": True},
@@ -184,8 +213,8 @@ def rows(title: str, description: str, *queries: Query, columns: list[Column], o
     panel = (
         table.Panel()
         .show_header(True)
-        .filterable(True)
-        .no_value("–")
+        .no_value(none)
+        .decimals(0)
         .thresholds(steps("text"))
         .sort_by([common.TableSortByFieldState().display_name(order).desc(True)])
         .with_transformation(DataTransformerConfig("merge", options={}))
@@ -206,7 +235,7 @@ def buckets(title: str, description: str, query: Query) -> Any:
             heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5)
         )
         .cell_gap(1)
-        .cell_values(heatmap.CellValues().unit("short").decimals(0))
+        .cell_values(heatmap.CellValues().unit(COUNT).decimals(0))
         .filter_values(heatmap.FilterValueRange().le(1e-9))
         .rows_frame(heatmap.RowsHeatmapOptions().layout(HeatmapCellLayout.AUTO))
         .y_axis(heatmap.YAxisConfig().unit("s"))

@@ -1,4 +1,4 @@
-"""What panels are made of: queries, thresholds, links, and the few colours."""
+"""What panels are made of: queries, units, thresholds and links."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from grafana_foundation_sdk.builders import prometheus as prometheus_builder
 from grafana_foundation_sdk.builders import tempo as tempo_builder
 from grafana_foundation_sdk.builders.dashboard import FieldColor, ThresholdsConfig
 from grafana_foundation_sdk.models.dashboard import (
+    DashboardRangeMapOptions,
+    DashboardRegexMapOptions,
     DataSourceRef,
+    DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
+    RangeMap,
+    RegexMap,
     Threshold,
     ThresholdsMode,
+    ValueMappingResult,
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType
 
-from .names import OUTCOME_LOST, Outcome
+from .names import FIRST_BOUND
 
 PROMETHEUS = DataSourceRef("prometheus", "${prometheus}")
 LOKI = DataSourceRef("loki", "${loki}")
@@ -29,16 +35,10 @@ TEMPO = DataSourceRef("tempo", "${tempo}")
 OVERVIEW_UID = "afterword-overview"
 TASK_UID = "afterword-task"
 
-GREEN, YELLOW, ORANGE, RED, BLUE, GREY = "green", "yellow", "orange", "red", "blue", "#8e8e8e"
-OUTCOME_COLOURS: dict[str, str] = {
-    Outcome.SUCCEEDED: GREEN,
-    Outcome.FAILED: RED,
-    Outcome.CANCELLED: ORANGE,
-    Outcome.SKIPPED: "light-purple",
-    Outcome.DROPPED: "purple",
-    Outcome.ABANDONED: "dark-purple",
-    OUTCOME_LOST: "dark-red",
-}
+COUNT = "none"
+"""A number with all of its digits: ``short`` makes 1 K of 1360."""
+TASKS, PER_SECOND = "suffix:tasks/s", "suffix:/s"
+"""What there is per second: said in full where there is room for it."""
 
 
 class Query(Protocol):
@@ -121,7 +121,7 @@ def moment(expr: str, legend: str = "") -> Now:
     return Now(expr, legend, PromQueryFormat.TIME_SERIES)
 
 
-# --- colours and limits -----------------------------------------------------------------------------------------
+# --- limits, and what numbers look like --------------------------------------------------------------------------
 
 
 def steps(base: str, *limits: tuple[float, str]) -> ThresholdsConfig:
@@ -141,9 +141,25 @@ def by_threshold() -> FieldColor:
     return FieldColor().mode(FieldColorModeId.THRESHOLDS)
 
 
-def fixed(colour: str) -> DynamicConfigValue:
-    """Give a series its colour."""
-    return DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})
+def in_first_bucket() -> RangeMap:
+    """Say of a quantile in the first bucket only what is known of it: nobody measured more."""
+    result = ValueMappingResult(f"≤ {1000 * FIRST_BOUND:g} ms")
+    return RangeMap(DashboardRangeMapOptions(0, FIRST_BOUND, result))
+
+
+def _end(room: int) -> str:
+    """Return a pattern for the last parts of a name that is longer than so many characters."""
+    return f"^(?=.{{{room + 2},}}).*?[.](.{{1,{room}}})$"
+
+
+def end_of_name(room: int) -> RegexMap:
+    """Show the end of a long name in a table: in front, the names of an application are all alike."""
+    return RegexMap(DashboardRegexMapOptions(f"/{_end(room)}/", ValueMappingResult("…$1")))
+
+
+def ends_of_names(room: int) -> DataTransformerConfig:
+    """Show the ends of long names in a legend, or over bars."""
+    return DataTransformerConfig("renameByRegex", options={"regex": _end(room), "renamePattern": "…$1"})
 
 
 def dashed() -> list[DynamicConfigValue]:
@@ -180,10 +196,13 @@ FLEET = "&".join(
 
 
 def to_task(task: str, title: str = "This task", panel: int | None = None) -> Link:
-    """Return a link to a task's dashboard; ``task`` is what Grafana replaces by the task's name."""
+    """Return a link to a task's dashboard; ``task`` is what Grafana replaces by the task's name.
+
+    Its title, which is seen on hover, has the whole name.
+    """
     view = f"&viewPanel={panel}" if panel is not None else ""
     variable = f"var-task=${{{task}:percentencode}}"
-    return Link(title, f"/d/{TASK_UID}?{FLEET}&{variable}&${{__url_time_range}}{view}")
+    return Link(f"{title}: ${{{task}}}", f"/d/{TASK_UID}?{FLEET}&{variable}&${{__url_time_range}}{view}")
 
 
 def to_panel(uid: str, title: str, panel: int) -> Link:

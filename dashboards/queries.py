@@ -55,6 +55,12 @@ def undone_per_second(*by: str) -> str:
     return total(_with_lost(_NEVER_RAN, "rate({series}[$__rate_interval])"), *by)
 
 
+def unhappy_per_second(*by: str) -> str:
+    """Return the rate of tasks that failed, never ran or were lost."""
+    unhappy = one_of(OUTCOME, Outcome.FAILED, *names.NEVER_RAN)
+    return total(_with_lost(unhappy, "rate({series}[$__rate_interval])"), *by)
+
+
 def outcomes_per_second(*by: str) -> str:
     """Return the rate of ends, ``lost`` among them."""
     return total(_with_lost(_EVERY_OUTCOME, "rate({series}[$__rate_interval])"), *by)
@@ -76,9 +82,13 @@ def undone_ratio(*by: str) -> str:
 
 
 def quantile(q: float, histogram: str, *by: str, over: str = "$__rate_interval") -> str:
-    """Return a quantile of a histogram."""
+    """Return a quantile of a histogram, where anything was observed.
+
+    In the first bucket, Prometheus would reckon as if all values from 0 on were equally frequent.
+    """
     buckets = f"rate({select(histogram + '_bucket')}[{over}])"
-    return f"histogram_quantile({q}, {total(buckets, 'le', *by)})"
+    found = f"histogram_quantile({q}, {total(buckets, 'le', *by)})"
+    return f"clamp_min({found}, {names.FIRST_BOUND}) >= 0"
 
 
 def heatmap(histogram: str) -> str:
@@ -113,8 +123,8 @@ def failed_share(*by: str) -> str:
 
 
 def slowness(histogram: str, *by: str) -> str:
-    """Return the p95 over the time range, for tasks that have one."""
-    return f"{quantile(0.95, histogram, *by, over='$__range')} >= 0"
+    """Return the p95 over the time range."""
+    return quantile(0.95, histogram, *by, over="$__range")
 
 
 # --- now --------------------------------------------------------------------------------------------------------

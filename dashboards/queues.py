@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import names, panels, promql, queries, recording
+from . import colours, names, panels, promql, queries, recording
 from .causes import UNHAPPY_LINES_PANEL
 from .layout import Grid
 from .names import Outcome, Reason
-from .parts import Metric, fixed, legend, moment, steps, to_panel, to_task
+from .parts import COUNT, PER_SECOND, Metric, legend, moment, steps, to_panel, to_task
 
 TITLE = "Queues and workers (Celery)"
 _NO_CELERY = "**If there is no Celery:** this stays empty, and nothing is missing."
@@ -37,7 +37,7 @@ def in_queue() -> Any:
         "**When a line only rises:** no worker consumes that queue (`-Q`), or all who do are busy; compare with "
         f"*Pending and running*, where pending is what workers hold. {_NO_CELERY}",
         Metric(queries.in_queue(names.QUEUE_MESSAGES), legend(*names.QUEUE)),
-        unit="short",
+        unit=COUNT,
         none=_NO_QUEUE,
     )
 
@@ -63,12 +63,12 @@ def returned(uid: str) -> Any:
         f"task and countdown. **When `{Reason.RETRY}` rises:** what the tasks call is in trouble. **When "
         f"`{Reason.WORKER_LOST}` is not 0:** see *Worker lost*. {_NO_CELERY}",
         Metric(queries.per_second(names.RETURNED, by=(names.REASON,)), legend(names.REASON)),
-        unit="ops",
+        unit=PER_SECOND,
         stacked=True,
         links=(to_panel(uid, "Lines of tasks that did not succeed", UNHAPPY_LINES_PANEL),),
         none=_NONE,
     )
-    return panel.override_by_name(Reason.TAKEN_AWAY, [fixed("dark-red")])
+    return colours.by_name(panel, colours.REASONS)
 
 
 def worker_lost() -> Any:
@@ -84,12 +84,12 @@ def worker_lost() -> Any:
         f"({Outcome.FAILED}, or {names.RETURNED_WORD} where it is put back), or all of it ({names.OUTCOME_LOST}, "
         "by engine; for Celery only with a journal). **When there is a bar:** look for a process that ran out of "
         f"memory in the kernel's log, or a `sys.exit` in the task; click the bar for its lines. {_NO_CELERY}",
-        moment(promql.at_most(10, failed), f"{legend(names.TASK)}: {Outcome.FAILED}"),
-        moment(promql.at_most(10, back), f"{legend(names.TASK)}: {names.RETURNED_WORD}"),
-        moment(promql.at_most(10, lost), f"{legend(names.TASK)}: {names.OUTCOME_LOST}, {legend(names.ENGINE)}"),
-        unit="short",
+        moment(promql.at_most(7, failed), f"{legend(names.TASK)}: {Outcome.FAILED}"),
+        moment(promql.at_most(7, back), f"{legend(names.TASK)}: {names.RETURNED_WORD}"),
+        moment(promql.at_most(7, lost), f"{legend(names.TASK)}: {names.OUTCOME_LOST}, {legend(names.ENGINE)}"),
+        unit=COUNT,
         links=(to_task(task, "Its log lines", UNHAPPY_LINES_PANEL), to_task(task)),
-        thresholds=steps("dark-red"),
+        thresholds=steps(colours.DARK_RED),
         none=_NONE,
     )
 
@@ -106,7 +106,7 @@ def publishing() -> Any:
         unit="s",
         none=_NO_QUEUE,
     )
-    return panels.logarithmic(panel)
+    return panels.quantiles(panel)
 
 
 def held() -> Any:
@@ -120,7 +120,7 @@ def held() -> Any:
         unit="s",
         none=_NONE,
     )
-    return panels.logarithmic(panel)
+    return panels.quantiles(panel)
 
 
 def clocks() -> Any:
@@ -130,7 +130,8 @@ def clocks() -> Any:
         "Celery's tasks that began before they were published, by the clocks of two hosts: they waited for 0 s. "
         f"**When there are any:** *Wait* is too short by as much; synchronise the clocks. {_NO_CELERY}",
         Metric(queries.per_second(names.CLOCK_SKEWED), "tasks"),
-        unit="ops",
+        unit=PER_SECOND,
+        colour=colours.BLUE,
         none=_NONE,
     )
 
@@ -145,7 +146,8 @@ def nowhere() -> Any:
         "was killed that has no journal, a queue was purged, or a worker is not scraped. **When it stays below "
         f"0:** who publishes is not scraped. {_NO_CELERY}",
         Metric(f"max({recording.QUEUE_DIFFERENCE})", "scheduled and nowhere"),
-        unit="short",
+        unit=COUNT,
         least=None,
+        colour=colours.BLUE,
         none="nothing recorded, or no Celery",
     )

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from grafana_foundation_sdk.models.dashboard import DynamicConfigValue
-
-from . import names, panels, promql, queries
+from . import colours, names, panels, promql, queries
 from .parts import Lines, Metric, Now, legend
 
 
 def errors() -> Any:
     """Return failed requests over time."""
-    return panels.lines(
+    panel = panels.lines(
         "Request errors by route and status",
         "Requests that ended in an exception, per second. Their tasks are dropped unless they are marked with "
         "`run_on_request_error`. **When a 5xx rises:** read the traceback among the lines below. **When a 4xx "
@@ -24,6 +22,7 @@ def errors() -> Any:
         unit="reqps",
         stacked=True,
     )
+    return colours.by_status(panel)
 
 
 def by_error() -> Any:
@@ -35,13 +34,14 @@ def by_error() -> Any:
         "requests may have dropped tasks; compare with *Tasks that never ran or were lost*.",
         Now(promql.at_most(50, queries.count(names.REQUEST_ERRORS, by=by))),
         columns=[
-            (names.STATUS, "Status", [DynamicConfigValue("custom.width", 80)]),
-            (names.METHOD, "Method", [DynamicConfigValue("custom.width", 90)]),
-            (names.ROUTE, "Route", []),
-            (names.ERROR, "Error", []),
-            ("Value", "Requests", [DynamicConfigValue("decimals", 0), DynamicConfigValue("custom.width", 110)]),
+            (names.STATUS, "Status", panels.wide(64)),
+            (names.METHOD, "Method", panels.wide(76)),
+            (names.ROUTE, "Route", panels.named()),
+            (names.ERROR, "Error", panels.named()),
+            ("Value", "Requests", panels.wide(104)),
         ],
         order="Requests",
+        none="none in this time range",
     )
 
 

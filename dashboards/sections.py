@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import names, panels, queries
+from . import colours, names, panels, queries
 from .causes import UNDONE_LINES_PANEL, UNHAPPY_LINES_PANEL
+from .colours import GREEN, RED, THREADS, YELLOW
 from .names import Outcome
-from .parts import GREEN, ORANGE, RED, YELLOW, Metric, dashed, fixed, legend, moment, steps, to_panel
+from .parts import COUNT, PER_SECOND, TASKS, Metric, dashed, legend, moment, steps, to_panel
 
 PERCENTILES = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -23,9 +24,8 @@ def undone_number(uid: str) -> Any:
         "dropped, abandoned), or were lost with their process.\n\n**When it is red:** click it for their log "
         "lines. Each says in which request it was, why, and what to change; its "
         f"`{names.KEY_TRACE_ID}` leads to the trace.",
-        moment(queries.undone_count(), "never ran or lost"),
-        unit="short",
-        decimals=0,
+        moment(queries.undone_count(), names.UNDONE_TOGETHER),
+        unit=COUNT,
         thresholds=steps(GREEN, (0.01, RED)),
         loud=True,
         links=(to_panel(uid, "Their log lines", UNDONE_LINES_PANEL),),
@@ -39,7 +39,7 @@ def scheduled_number() -> Any:
         "Calls of `add_task`, tasks made by hand, and tasks published to Celery, per second, where that is done. "
         "**When it drops to nothing:** requests no longer reach the code that schedules, or the scrape fails.",
         Metric(queries.per_second(names.SCHEDULED), "scheduled"),
-        unit="ops",
+        unit=TASKS,
     )
 
 
@@ -51,7 +51,7 @@ def succeeded_number() -> Any:
         "never ran, was lost, or still waits; the numbers next to this one say which. Celery's tasks succeed in a "
         "worker, so select its job, too.",
         Metric(queries.per_second(names.ENDED, queries.SUCCEEDED), Outcome.SUCCEEDED),
-        unit="ops",
+        unit=TASKS,
         thresholds=steps(GREEN),
     )
 
@@ -64,7 +64,7 @@ def failed_number(uid: str) -> Any:
         "for the log lines with the error, and from there go to the trace. A failure skips the tasks behind it "
         "in its batch.",
         Metric(queries.per_second(names.ENDED, queries.FAILED), Outcome.FAILED),
-        unit="ops",
+        unit=TASKS,
         thresholds=steps(GREEN, (1e-9, RED)),
         links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
     )
@@ -76,8 +76,8 @@ def undone_rate(uid: str) -> Any:
         "Never ran or lost",
         "Tasks that were given up without having been called, or whose process died, per second. **When it is "
         "red:** work is not done right now; click it for the log lines, which say what to change.",
-        Metric(queries.undone_per_second(), "never ran or lost"),
-        unit="ops",
+        Metric(queries.undone_per_second(), names.UNDONE_TOGETHER),
+        unit=TASKS,
         thresholds=steps(GREEN, (1e-9, RED)),
         links=(to_panel(uid, "Their log lines", UNDONE_LINES_PANEL),),
     )
@@ -122,23 +122,25 @@ def throughput() -> Any:
         "ran (skipped, dropped, abandoned), dark red ones were lost with their process, red ones failed, orange "
         "ones were cut off, mostly by a deploy.",
         Metric(queries.outcomes_per_second(names.OUTCOME), legend(names.OUTCOME)),
-        unit="ops",
+        unit=PER_SECOND,
         stacked=True,
+        beside=True,
     )
-    return panels.outcome_colours(panel)
+    return colours.by_name(panel, colours.OUTCOMES)
 
 
 def in_flight() -> Any:
     """Return what waits and what runs."""
-    return panels.lines(
+    panel = panels.lines(
         "Pending and running",
         "Tasks that are scheduled but not begun, and tasks that run; of Celery's, those in a worker's hands. "
         "**When pending grows without end:** responses do not complete, or worker threads are taken; compare with "
         "*Worker threads*. **When running grows:** a task hangs or has become slow.",
         Metric(queries.now(names.PENDING), names.STATE_PENDING),
         Metric(queries.now(names.RUNNING), names.STATE_RUNNING),
-        unit="short",
+        unit=COUNT,
     )
+    return colours.by_name(panel, colours.STATES)
 
 
 def ratios(uid: str) -> Any:
@@ -148,15 +150,12 @@ def ratios(uid: str) -> Any:
         "Parts of the tasks that ended. No line where none ended. **When it rises:** a step up that coincides "
         "with *process started* is a deploy to roll back; otherwise look at *Causes* for the exception.",
         Metric(queries.failure_ratio(), Outcome.FAILED),
-        Metric(queries.undone_ratio(), "never ran or lost"),
+        Metric(queries.undone_ratio(), names.UNDONE_TOGETHER),
         Metric(queries.cancelled_ratio(), Outcome.CANCELLED),
         unit="percentunit",
         links=(to_panel(uid, "The log lines", UNHAPPY_LINES_PANEL),),
     )
-    colours = ((Outcome.FAILED, RED), ("never ran or lost", "purple"), (Outcome.CANCELLED, ORANGE))
-    for name, colour in colours:
-        panel = panel.override_by_name(name, [fixed(colour)])
-    return panel
+    return colours.by_name(panel, colours.OUTCOMES)
 
 
 # --- time -------------------------------------------------------------------------------------------------------
@@ -169,7 +168,8 @@ def percentiles(title: str, description: str, histogram: str, *, by_task: bool) 
         Metric(queries.quantile(q, histogram, *by), name + suffix, exemplars=name == "p99")
         for q, name in PERCENTILES
     ]
-    return panels.logarithmic(panels.lines(title, description, *measured, unit="s"))
+    panel = panels.lines(title, description, *measured, unit="s").fill_opacity(0)
+    return colours.by_quantile(panels.quantiles(panel))
 
 
 def wait(*, by_task: bool) -> Any:
@@ -218,10 +218,9 @@ def threads() -> Any:
         Metric(queries.now(names.THREADS_BUSY), "busy"),
         Metric(queries.now(names.THREADS_WAITING), "waiting"),
         Metric(queries.now(names.THREADS_LIMIT), "limit"),
-        unit="short",
+        unit=COUNT,
     )
-    panel = panel.override_by_name("waiting", [fixed(RED)]).override_by_name("busy", [fixed(GREEN)])
-    return panel.override_by_name("limit", [fixed("text"), *dashed()])
+    return colours.by_name(panel, THREADS).override_by_name("limit", dashed())
 
 
 def loop_lag() -> Any:
@@ -235,4 +234,4 @@ def loop_lag() -> Any:
         unit="s",
         none="no loop is watched",
     )
-    return panels.logarithmic(panel)
+    return panels.quantiles(panel)

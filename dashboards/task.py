@@ -6,10 +6,21 @@ from typing import Any
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from . import causes, names, panels, promql, queries, queues, sections
+from . import causes, colours, names, panels, promql, queries, queues, sections
 from .frame import frame, link
 from .layout import Grid
-from .parts import OVERVIEW_UID, TASK_UID, Buckets, Metric, legend, moment, steps, to_panel
+from .parts import (
+    COUNT,
+    OVERVIEW_UID,
+    PER_SECOND,
+    TASK_UID,
+    Buckets,
+    Metric,
+    in_first_bucket,
+    legend,
+    moment,
+    to_panel,
+)
 
 _UID = TASK_UID
 
@@ -49,14 +60,15 @@ def build() -> Dashboard:
 
 def now_number() -> Any:
     """Return what waits and runs now."""
-    return panels.number(
+    panel = panels.number(
         "Now",
         "Runs of this task that wait, and that run. **When many wait:** their responses do not complete, or "
         "worker threads are taken. **When one runs for ever:** it hangs; give what it waits for a timeout.",
         Metric(queries.now(names.PENDING), names.STATE_PENDING),
         Metric(queries.now(names.RUNNING), names.STATE_RUNNING),
-        unit="short",
+        unit=COUNT,
     )
+    return colours.by_name(panel, colours.STATES)
 
 
 def heat() -> Any:
@@ -79,17 +91,18 @@ def by_outcome() -> Any:
         Metric(queries.quantile(0.95, names.DURATION, names.OUTCOME), legend(names.OUTCOME)),
         unit="s",
     )
-    return panels.logarithmic(panels.outcome_colours(panel))
+    return panels.quantiles(colours.by_name(panel, colours.OUTCOMES))
 
 
 def by_instance() -> Any:
     """Return which instances have the trouble."""
     return panels.lines(
         "Trouble by instance",
-        "Runs that failed, per second, in each instance. **When one instance has it all:** that machine, its "
-        "network or its version is the cause; when all have it, the code or what it calls.",
-        Metric(queries.per_second(names.ENDED, queries.FAILED, by=names.PROCESS), legend("instance")),
-        unit="ops",
+        "Runs that failed, never ran or were lost, per second, in each instance. **When one instance has it "
+        "all:** that machine, its network or its version is the cause; when all have it, the code or what it "
+        "calls.",
+        Metric(queries.unhappy_per_second(*names.PROCESS), legend("instance")),
+        unit=PER_SECOND,
         stacked=True,
         links=(to_panel(_UID, "The log lines", causes.UNHAPPY_LINES_PANEL),),
     )
@@ -98,11 +111,11 @@ def by_instance() -> Any:
 def slowest_instances() -> Any:
     """Return the slowest instances."""
     p95 = queries.quantile(0.95, names.DURATION, *names.PROCESS, over="$__range")
-    return panels.bars(
+    panel = panels.bars(
         "Slowest instances",
         "The largest p95 of the duration in the time range, by instance. **When one stands out:** that machine "
         "is starved or far from what the task calls.",
-        moment(promql.at_most(10, p95), legend("instance")),
+        moment(promql.at_most(7, p95), legend("instance")),
         unit="s",
-        thresholds=steps("blue"),
     )
+    return panel.mappings([in_first_bucket()])
