@@ -20,7 +20,7 @@ TOGETHER := tests/unit tests/scenarios tests/plugin tests/readme tests/matrix/te
 .DEFAULT_GOAL := help
 PROMETHEUS_PORT ?= 9090
 
-.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery drills docs matrix mutation prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest test-oldest-together test-oldest-alone lint format clean help
+.PHONY: bench check constraints coverage coverage-quick debian demo demo-celery drills docs matrix mutation pictures prometheus dashboards quick release screenshots soak test test-together test-alone test-celery test-celery-oldest test-oldest test-oldest-together test-oldest-alone lint format clean help
 
 help:  ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -113,6 +113,10 @@ drills: debian $(NEWEST)/test.stamp  ## play every incident that an alert is for
 
 screenshots: debian $(NEWEST)/test.stamp  ## take docs/images/console-*.png of the shop anew
 	$(NEWEST)/bin/python -m tests.console.screenshots
+
+# to look at all of them: make pictures PICTURES_ARGS='--scenes one eighty --look 1280 1600 1920'
+pictures: debian $(NEWEST)/test.stamp $(NEWEST)/demo-celery.stamp  ## draw docs/images/grafana-*.png anew, after the shop's traffic (ten minutes, 700 MB of npm)
+	$(NEWEST)/bin/python -m dashboards.pictures $(PICTURES_ARGS)
 
 dashboards: $(NEWEST)/test.stamp  ## write dashboards/grafana/*.json and dashboards/prometheus/*.yml anew
 	$(NEWEST)/bin/python -m dashboards.build

@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 from PIL import Image
 
+from dashboards.pictures.png import few_colours
 from examples.demo.mailserver import Mailroom, serve
 from examples.demo.process import free_port
 from examples.demo.traffic import Traffic
@@ -98,15 +99,6 @@ def example(console: str, **wanted: str) -> str:
     return str(answer["runs"][0]["task_run"])
 
 
-def _few_colours(picture: Image.Image) -> Image.Image:
-    """Return a picture in few colours, a third of the size: those of large parts, and some near all the others."""
-    frequent = sorted(picture.getcolors(picture.width * picture.height) or (), reverse=True)[:192]
-    others = picture.quantize(64, Image.Quantize.MAXCOVERAGE).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*(part for _, colour in frequent for part in colour), *others[: 3 * 64]])
-    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
-
-
 def take(console: str) -> None:
     """Take the pictures."""
     run = example(console, outcome="failed", task="examples.shop.tasks.send_confirmation")
@@ -124,7 +116,7 @@ def take(console: str) -> None:
             visitor.live()
             picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
             path = DIRECTORY / f"console-{name}.png"
-            _few_colours(picture).save(path, optimize=True)
+            few_colours(picture).save(path, optimize=True)
             sys.stdout.write(f"{path.relative_to(ROOT)}, {path.stat().st_size / 1024:.0f} KiB\n")
         visitor.context.close()
 
