@@ -43,12 +43,14 @@ THREAD_WAIT = semconv.THREAD_WAIT.prometheus
 PENDING = semconv.PENDING.prometheus
 RUNNING = semconv.RUNNING.prometheus
 OLDEST = semconv.OLDEST_AGE.prometheus
+RUNNING_AGE = semconv.RUNNING_AGE.prometheus
 QUEUE_MESSAGES = semconv.QUEUE_MESSAGES.prometheus
 QUEUE_OLDEST = semconv.QUEUE_OLDEST_AGE.prometheus
 THREADS_BUSY = semconv.THREADS_BUSY.prometheus
 THREADS_LIMIT = semconv.THREADS_LIMIT.prometheus
 THREADS_WAITING = semconv.THREADS_WAITING.prometheus
 LOOP_LAG = semconv.LOOP_LAG.prometheus
+LOOP_BLOCKED = _counter(semconv.LOOP_BLOCKED)
 FIRST_BOUND = semconv.BUCKETS[0]
 """What a time in the first bucket of a histogram is at most: how much less, nobody knows."""
 REQUEST_ERRORS = _counter(semconv.REQUEST_ERRORS)

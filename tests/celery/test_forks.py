@@ -13,7 +13,7 @@ from celery import Celery
 from prometheus_client import CollectorRegistry, generate_latest
 
 import afterword
-from afterword._ledger.runs import oldest_ages
+from afterword._ledger.ages import oldest_ages
 from afterword._signals.prometheus import Series, series_of
 from afterword._signals.tallies.queues import QueueTallies
 

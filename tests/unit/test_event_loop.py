@@ -21,6 +21,7 @@ from tests.support.sdk_logs import KeptLogs
 from tests.support.waiting import wait_until, wait_until_async
 
 SCRAPE = "/metrics"
+BLOCKED = f"{semconv.LOOP_BLOCKED.prometheus}_total"
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,7 @@ def test_the_task_that_holds_the_loop_up_is_named(stage: InProcessStage):
     assert line["place"].startswith(f"{compress.__module__}.compress:")
     assert 0.3 <= line["duration_s"] < 30
     assert "to_thread" in line["detail"]
+    assert (stage.sample(BLOCKED, background_task_name=run.name) or 0) >= 0.3
 
 
 def test_opentelemetry_is_told_the_same_once(stage: InProcessStage, kept_logs: KeptLogs):
@@ -129,6 +131,7 @@ def test_whoever_else_holds_it_up_is_told_by_the_place(stage: InProcessStage):
     assert ".endpoint:" in line["place"]
     assert "fastapi" not in line["place"]
     assert "no background task" in line["detail"]
+    assert (stage.sample(BLOCKED, background_task_name="") or 0) >= 0.3
 
 
 def test_a_minute_has_one_line(stage: InProcessStage, monkeypatch):
@@ -164,6 +167,7 @@ def test_what_only_waits_is_not_told(stage: InProcessStage):
 
     lags(stage.app_with(naps, metrics_path=SCRAPE), "/")
     assert stage.lines("event_loop.blocked") == []
+    assert stage.sample(BLOCKED) is None
 
 
 def test_a_loop_is_watched_from_the_lifespan_on(stage: InProcessStage):
@@ -256,7 +260,7 @@ def test_several_processes_count_in_their_files(tmp_path: Path, monkeypatch):
     """With a directory for several processes, the lags are in the files that all of them share."""
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    from afterword._ledger.runs import oldest_ages
+    from afterword._ledger.ages import oldest_ages
     from afterword._signals.multiprocess import directory
     from afterword._signals.prometheus import series_of
 
@@ -265,10 +269,12 @@ def test_several_processes_count_in_their_files(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("afterword._signals.prometheus.several_processes", lambda: True)
     series = series_of(CollectorRegistry(), oldest_ages)
     series.lagged(0.4)
+    series.blocked(1.5, "mail")
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))
     assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_sum") == 0.4
     assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_bucket", {"le": "0.5"}) == 1.0
+    assert registry.get_sample_value(BLOCKED, {"background_task_name": "mail"}) == 1.5
 
 
 def test_a_loop_that_nobody_runs_is_not_blocked(stage: InProcessStage):

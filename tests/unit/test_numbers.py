@@ -20,8 +20,8 @@ import afterword
 from afterword import TaskRun
 from afterword._common import cardinality as bounds
 from afterword._common import semconv as names
-from afterword._common.model import STARLETTE
-from afterword._ledger import runs
+from afterword._common.model import CELERY, STARLETTE
+from afterword._ledger import ages, runs
 from afterword._signals import worker_threads as threads
 from afterword._signals.prometheus import PrometheusFiles
 from tests.support.asgi import ask, call
@@ -130,6 +130,50 @@ def test_the_age_of_a_running_task_is_of_its_start(stage: InProcessStage):
     assert before - started <= age <= after - started
 
 
+def test_the_age_of_a_running_task_is_told_by_its_name(stage: InProcessStage):
+    """Of a task that runs, the age of its oldest run is told by its name, and 0 when it does not run any more."""
+    looked: list[float | None] = []
+
+    def age(name: str) -> float | None:
+        return stage.sample("background_task_running_age_seconds", background_task_name=name)
+
+    @afterword.task(name="hangs")
+    async def hangs() -> None:
+        await asyncio.sleep(0.02)
+        looked.append(age("hangs"))
+
+    @afterword.task(name="other")
+    async def other() -> None:
+        looked.append(age("hangs"))
+
+    ask(stage.app_with(hangs, other))
+    assert looked[0] is not None
+    assert looked[0] >= 0.02
+    assert looked[1] == 0.0
+    assert age("other") == 0.0
+
+
+def test_an_age_by_name_is_of_the_oldest_of_that_name(monkeypatch: pytest.MonkeyPatch):
+    """Each name has the age of the first of its runs, in each engine."""
+    now = perf_counter()
+
+    def run(name: str, seconds: float) -> TaskRun:
+        found = TaskRun(name, name, None, 0, is_async=True)
+        found._started_tick = now - seconds
+        return found
+
+    here = {run("mail", 60): None, run("audit", 40): None, run("mail", 20): None}
+    monkeypatch.setattr(ages, "_seen", {})
+    monkeypatch.setitem(runs.open_runs, STARLETTE, ({}, here))
+    monkeypatch.setitem(runs.open_runs, CELERY, ({}, {run("mail", 10): None}))
+    found = {(name, engine): age for name, engine, age in ages.oldest_ages().running}
+    assert {key: age // 10 * 10 for key, age in found.items()} == {
+        ("mail", STARLETTE): 60,
+        ("audit", STARLETTE): 40,
+        ("mail", CELERY): 10,
+    }
+
+
 def test_an_age_is_found_while_another_thread_schedules(monkeypatch: pytest.MonkeyPatch):
     """A task that is scheduled in the middle of the look for the oldest does not spoil the answer."""
 
@@ -145,7 +189,7 @@ def test_an_age_is_found_while_another_thread_schedules(monkeypatch: pytest.Monk
     oldest = TaskRun("mail", "mail", None, 0, is_async=True)
     oldest._scheduled_tick = perf_counter() - 60
     monkeypatch.setitem(runs.open_runs, STARLETTE, (Busy({oldest: None}), {}))
-    assert 60 <= runs.oldest_age("pending") < 120
+    assert 60 <= ages.oldest_age("pending") < 120
 
 
 @pytest.fixture

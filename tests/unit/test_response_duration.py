@@ -118,7 +118,7 @@ def test_opentelemetry_has_the_same(stage: InProcessStage):
 
 def test_several_processes_time_answers_in_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With a directory for several processes, the times are in the files that all of them share."""
-    from afterword._ledger.runs import oldest_ages
+    from afterword._ledger.ages import oldest_ages
     from afterword._signals.prometheus import CountsRequests, series_of
 
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

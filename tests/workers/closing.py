@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from prometheus_client import REGISTRY
 
-from afterword._ledger.runs import oldest_ages
+from afterword._ledger.ages import oldest_ages
 from afterword._signals.multiprocess import dead_processes
 from afterword._signals.multiprocess import directory as workers
 from afterword._signals.multiprocess.all_processes import AllProcesses

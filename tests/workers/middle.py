@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.mmap_dict import MmapedDict
 
 from afterword._common.model import Outcome
-from afterword._ledger.runs import oldest_ages
+from afterword._ledger.ages import oldest_ages
 from afterword._signals.multiprocess import directory as workers
 from afterword._signals.multiprocess.all_processes import AllProcesses
 from afterword._signals.prometheus import series_of

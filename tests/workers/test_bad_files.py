@@ -156,7 +156,7 @@ def test_a_directory_without_room_harms_nobody(when: str, how: str, tmp_path: Pa
 DEATH = """
 import os, resource
 from prometheus_client import REGISTRY
-from afterword._ledger.runs import oldest_ages
+from afterword._ledger.ages import oldest_ages
 from afterword._signals.prometheus import series_of
 from tests.workers.closing import forked, hold
 from tests.workers.middle import left_over, total

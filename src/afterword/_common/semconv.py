@@ -131,6 +131,12 @@ OLDEST_AGE = Metric(
     "Age of the oldest background task in a state.",
     (TASK_STATE, TASK_ENGINE),
 )
+RUNNING_AGE = Metric(
+    "background_task.running_age",
+    _SECONDS,
+    "Age of the oldest running background task of a name; 0 for one that was seen and does not run any more.",
+    (TASK_NAME, TASK_ENGINE),
+)
 QUEUE_MESSAGES = Metric(
     "background_task.queue.messages",
     _MESSAGES,
@@ -160,6 +166,12 @@ THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker thread
 THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers waiting for a worker thread.")
 LOOP_LAG = Metric(
     "afterword.event_loop.lag", _SECONDS, "How late an event loop came back to its timer of half a second."
+)
+LOOP_BLOCKED = Metric(
+    "afterword.event_loop.blocked",
+    _SECONDS,
+    "Time that event loops were held up for a second or longer, by the background task that did it, if one did.",
+    (TASK_NAME,),
 )
 RESPONSE_DURATION = Metric(
     "afterword.response.duration",

@@ -23,8 +23,6 @@ from .._common.faults import EXITS, contained
 from .._common.log import log_fault
 from .._common.model import (
     STARLETTE,
-    STATE_PENDING,
-    STATE_RUNNING,
     Outcome,
     Reason,
     RequestInfo,
@@ -62,28 +60,6 @@ def running() -> list[TaskRun]:
 
 open_runs: Final[dict[str, tuple[dict[TaskRun, None], dict[TaskRun, None]]]] = {STARLETTE: (_pending, _running)}
 """By engine, the runs of this process that have not started, and those that run."""
-
-
-def oldest_age(state: str, engine: str = STARLETTE) -> float:
-    """Return the age in seconds of the oldest run of this process in a state, 0 if there is none."""
-    runs = open_runs[engine][state != STATE_PENDING]
-    while True:
-        try:
-            run = next(iter(runs), None)
-        except RuntimeError:  # another thread changed the dictionary
-            continue
-        if run is None:
-            return 0.0
-        return perf_counter() - (run._scheduled_tick if state == STATE_PENDING else run._started_tick)
-
-
-def oldest_ages() -> list[tuple[str, str, float]]:
-    """Return a state, an engine and the age of the oldest run, for each state and each engine of this process."""
-    return [
-        (state, engine, oldest_age(state, engine))
-        for engine in open_runs
-        for state in (STATE_PENDING, STATE_RUNNING)
-    ]
 
 
 def inside_observer() -> bool:

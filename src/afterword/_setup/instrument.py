@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from .._common import semconv
 from .._common.log import emit, once
 from .._common.observer import TaskObserver
+from .._ledger.ages import oldest_ages
 from .._ledger.instrumentation import (
     Instrumentation,
     Settings,
@@ -26,7 +27,7 @@ from .._ledger.instrumentation import (
 from .._ledger.journal.journal import Journal
 from .._ledger.journal.observers import with_journal
 from .._ledger.recent import RecentRuns
-from .._ledger.runs import Ledger, oldest_ages
+from .._ledger.runs import Ledger
 from .._signals.logs import Logs
 from .._signals.meanwhile.shutdown import ShutdownLines
 from .._signals.otel_metrics import otel_metrics

@@ -19,11 +19,11 @@ from .._celery.redelivery import still_has
 from .._common.faults import contained
 from .._common.model import RequestInfo
 from .._common.observer import TaskObserver
+from .._ledger.ages import oldest_ages
 from .._ledger.ending import ending
 from .._ledger.instrumentation import Instrumentation, Settings, get_instrumentation, set_instrumentation
 from .._ledger.journal.queue_observers import with_journal
 from .._ledger.queue import QueueLedger
-from .._ledger.runs import oldest_ages
 from .._signals.logs import Logs
 from .._signals.meanwhile.shutdown import ShutdownLines
 from .._signals.otel_metrics import otel_metrics

@@ -86,6 +86,7 @@ class OtelMetrics(TallyingObserver):
         self.held = recorded(histogram, semconv.HELD)
         self.publish_duration = recorded(histogram, semconv.PUBLISH_DURATION)
         self._loop_lag = recorded(histogram, semconv.LOOP_LAG)
+        self._loop_blocked = recorded(meter.create_counter, semconv.LOOP_BLOCKED)
         listeners.add(self)
         self._response_duration = recorded(histogram, semconv.RESPONSE_DURATION)
         self.clock_skewed = recorded(meter.create_counter, semconv.CLOCK_SKEWED)
@@ -108,6 +109,10 @@ class OtelMetrics(TallyingObserver):
     def lagged(self, seconds: float) -> None:
         """Record how late an event loop of this process was."""
         self._loop_lag.record(seconds)
+
+    def blocked(self, seconds: float, task: str | None) -> None:
+        """Count how long an event loop was held up, by which task if one did."""
+        self._loop_blocked.add(seconds, {} if task is None else {semconv.TASK_NAME: task})
 
     def count_dead(self, dead: DeadProcess) -> None:
         """Count what a dead process has lost."""
@@ -184,7 +189,13 @@ def _observe_process(meter: Any, oldest_ages: OldestAges, start: Callable[[], fl
     def ages() -> list[Observation]:
         return [
             Observation(age, {semconv.TASK_STATE: state, semconv.TASK_ENGINE: engine})
-            for state, engine, age in oldest_ages()
+            for state, engine, age in oldest_ages().by_state
+        ]
+
+    def running() -> list[Observation]:
+        return [
+            Observation(age, {semconv.TASK_NAME: name, semconv.TASK_ENGINE: engine})
+            for name, engine, age in oldest_ages().running
         ]
 
     def named(system: str, queue: str) -> dict[str, str]:
@@ -198,6 +209,7 @@ def _observe_process(meter: Any, oldest_ages: OldestAges, start: Callable[[], fl
         return [Observation(age, named(system, queue)) for system, queue, _, age in found if age is not None]
 
     gauge(semconv.OLDEST_AGE, ages)
+    gauge(semconv.RUNNING_AGE, running)
     gauge(semconv.QUEUE_MESSAGES, messages)
     gauge(semconv.QUEUE_OLDEST_AGE, oldest)
     gauge(semconv.THREADS_BUSY, lambda: [Observation(worker_threads().busy)])

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from typing import Protocol
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,8 +21,23 @@ from .multiprocess.numbers import Book
 from .tallies import depths
 from .worker_threads import WorkerThreads, worker_threads
 
-OldestAges = Callable[[], Iterable[tuple[str, str, float]]]
-"""Returns states and engines with the age of the oldest run of this process there; the ledger knows."""
+
+class Ages(Protocol):
+    """How old the oldest runs of this process are, in seconds."""
+
+    @property
+    def by_state(self) -> Iterable[tuple[str, str, float]]:
+        """States and engines, with the age of the oldest run there."""
+        ...
+
+    @property
+    def running(self) -> Iterable[tuple[str, str, float]]:
+        """Tasks and engines, with the age of the oldest run that runs."""
+        ...
+
+
+OldestAges = Callable[[], Ages]
+"""Returns the ages of now; the ledger knows."""
 
 _REFRESH_SECONDS = 1.0
 _sampled: ContextVar[WorkerThreads | None] = ContextVar("afterword_sampled", default=None)
@@ -43,20 +59,21 @@ class GaugeCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Name the families, so that a second registration is an error."""
-        return [_family(metric) for metric in (semconv.OLDEST_AGE, *_THREADS, *_STARTS)]
+        return [_family(metric) for metric in (semconv.OLDEST_AGE, semconv.RUNNING_AGE, *_THREADS, *_STARTS)]
 
     def collect(self) -> Iterable[Metric]:
         """Return the families with their current values."""
-        ages = _family(semconv.OLDEST_AGE)
-        for state, engine, age in self._oldest_ages():
-            ages.add_metric([state, engine], age)
+        ages, oldest = self._oldest_ages(), (_family(semconv.OLDEST_AGE), _family(semconv.RUNNING_AGE))
+        for family, found in zip(oldest, (ages.by_state, ages.running), strict=True):
+            for *labels, age in found:
+                family.add_metric(labels, age)
         threads = [_family(metric) for metric in _THREADS]
         for family, value in zip(threads, _sampled.get() or worker_threads(), strict=True):
             family.add_metric([], value)
         starts = [_family(metric) for metric in _STARTS]  # with a single process, both are one moment
         for family in starts:
             family.add_metric([], self._start)
-        return [ages, *threads, *starts]
+        return [*oldest, *threads, *starts]
 
     def forget(self) -> None:
         """In a forked child, count from now on."""
@@ -95,8 +112,10 @@ class GaugeWriter:
     def refresh(self) -> None:
         """Write the current values."""
         self.say_start()
-        for state, engine, age in self._oldest_ages():
-            self._book.gauge(semconv.OLDEST_AGE, state, engine).set(age)
+        ages = self._oldest_ages()
+        for metric, found in ((semconv.OLDEST_AGE, ages.by_state), (semconv.RUNNING_AGE, ages.running)):
+            for *labels, age in found:
+                self._book.gauge(metric, *labels).set(age)
         depths.write(self._book)
         for gauge, value in zip(self._threads, worker_threads(), strict=True):
             gauge.set(value)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.registry import Collector
 
 from .._common import __version__, forks, semconv
@@ -21,7 +21,7 @@ from .multiprocess.numbers import OwnNumbers, book_at
 from .multiprocess.queue_series import QueueProcessSeries
 from .multiprocess.task_series import ProcessSeries
 from .process_gauges import GaugeCollector, GaugeWriter, OldestAges
-from .prometheus_families import HistogramCollector, TallyCollector
+from .prometheus_families import HistogramCollector, PlainCounter, TallyCollector
 from .registry_collision import describe_collision
 from .tallies.depths import DepthCollector
 from .tallies.queues import QueueTallies, count_dead
@@ -29,12 +29,7 @@ from .tallies.tasks import Tallies, TallyingObserver
 from .tallies.times import Times
 from .worker_threads import note_limiter
 
-
-class _Counter(Counter):
-    """A counter without the ``_created`` series, regardless of prometheus_client's global setting."""
-
-    def _child_samples(self) -> Iterable[Any]:
-        return [sample for sample in super()._child_samples() if sample.name != "_created"]
+_NO_TASKS = (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED, semconv.LOOP_BLOCKED)
 
 
 class Unavailable(Exception):
@@ -51,7 +46,7 @@ class Series:
 
     def __init__(self, registry: CollectorRegistry, oldest_ages: OldestAges) -> None:
         self._oldest_ages = oldest_ages
-        self._metrics: dict[semconv.Metric, Counter] = {}
+        self._metrics: dict[semconv.Metric, PlainCounter] = {}
         self.publishes = Times()
         self._lags = Times()
         self._answers = Times()
@@ -82,18 +77,18 @@ class Series:
         registry.register(HistogramCollector(semconv.PUBLISH_DURATION, self.publishes.copies))
         registry.register(HistogramCollector(semconv.LOOP_LAG, self._lags.copies))
         registry.register(HistogramCollector(semconv.RESPONSE_DURATION, self._answers.copies))
-        for metric in (semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED):
-            self._metrics[metric] = _Counter(metric.prometheus, metric.help, metric.labels, registry=registry)
+        for metric in _NO_TASKS:
+            self._metrics[metric] = PlainCounter(metric.prometheus, metric.help, metric.labels, registry=registry)
         info = semconv.INFO
         Gauge(info.prometheus, info.help, info.labels, registry=registry).labels(__version__).set(1)
 
-    def count(self, metric: semconv.Metric, *labels: str) -> None:
-        """Increment a counter that does not belong to a task."""
+    def count(self, metric: semconv.Metric, *labels: str, amount: float = 1.0) -> None:
+        """Add to a counter that is not of a task's account."""
         if self._book is not None:
-            self._book.counter(metric, *labels).inc()
+            self._book.counter(metric, *labels).inc(amount)
         else:
             counter = self._metrics[metric]
-            (counter.labels(*labels) if labels else counter).inc()
+            (counter.labels(*labels) if labels else counter).inc(amount)
 
     def lagged(self, seconds: float) -> None:
         """Count how late an event loop of this process was."""
@@ -103,6 +98,10 @@ class Series:
                 self.gauges.say_start()  # of a forked child, before its first task
         else:
             self._lags.observe(seconds)
+
+    def blocked(self, seconds: float, task: str | None) -> None:
+        """Count how long an event loop was held up, by which task if one did."""
+        self.count(semconv.LOOP_BLOCKED, task or "", amount=seconds)
 
     def answered(self, seconds: float, *labels: str) -> None:
         """Count how long an answer took."""

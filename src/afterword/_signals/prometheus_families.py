@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from prometheus_client import Counter
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -18,6 +19,13 @@ from prometheus_client.utils import floatToGoString
 from .._common import semconv
 from .tallies.queues import QueueTally
 from .tallies.tasks import Histogram, TalliesOf, Tally
+
+
+class PlainCounter(Counter):
+    """A counter without the ``_created`` series, regardless of prometheus_client's global setting."""
+
+    def _child_samples(self) -> Iterable[Any]:
+        return [sample for sample in super()._child_samples() if sample.name != "_created"]
 
 
 class TallyCollector(Collector):

@@ -74,19 +74,20 @@ class Blockages:
             if held is not None and (held in self._seen or len(self._seen) < _MOST_SEEN):
                 self._seen[held] += 1
 
-    def over(self, lag: float, tellers: Collection[Teller]) -> None:
-        """Tell of a loop that was blocked, once a minute at most: of the longest time, if there were several."""
+    def over(self, lag: float, tellers: Collection[Teller]) -> Held | None:
+        """Return who held the loop up. Tell of it, once a minute at most, of the longest time of several."""
         seen = self._seen
         if seen:
             self._seen = Counter()
+        held = seen.most_common(1)[0][0] if seen else None
         if lag >= BLOCKED and (self._longest is None or lag > self._longest[0]):
-            self._longest = lag, seen.most_common(1)[0][0] if seen else None
+            self._longest = lag, held
         if self._longest is not None and (not tellers or _thread.may_tell()):
             longest, self._longest = self._longest, None
             if tellers:
-                held = longest[1]
-                run = None if held is None else held.run
+                run = None if longest[1] is None else longest[1].run
                 tell(tellers, Happening("warning", semconv.EVENT_BLOCKED, _keys(*longest), run))
+        return held
 
 
 def _keys(lag: float, held: Held | None) -> dict[str, Any]:

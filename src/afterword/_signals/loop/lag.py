@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from ..._common import forks
 from ..._common.faults import contained
 from ..tellers import Teller
+from . import blocked
 from .blocked import Blockages, Running, look_after
 
 INTERVAL: Final = 0.5
@@ -27,6 +28,10 @@ class Listener(Protocol):
 
     def lagged(self, seconds: float) -> None:
         """Count a lag, in seconds."""
+        ...
+
+    def blocked(self, seconds: float, task: str | None) -> None:
+        """Count a lag that is long enough to be told, and the task that held the loop up, if one did."""
         ...
 
 
@@ -95,10 +100,12 @@ class Watch:
         if self._stood_still:  # between two runs of the loop there was nobody to be held up
             self._stood_still = False
             return
-        self._blockages.over(lag, tellers)
+        held = self._blockages.over(lag, tellers)
         for listener in list(listeners):
             with contained():
                 listener.lagged(max(0.0, lag))
+                if lag >= blocked.BLOCKED:
+                    listener.blocked(lag, held.run.name if held is not None and held.run is not None else None)
 
 
 def watch(user: User, running: Running, tellers: Sequence[Teller], *, each_time: EachTime | None = None) -> None:

@@ -34,12 +34,13 @@ from .shared_file import (
 )
 
 _COUNTERS = (
-    *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED, semconv.FAILURES, semconv.RETURNED),
-    *(semconv.LOST, semconv.NEVER_RAN, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
+    *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED, semconv.FAILURES, semconv.RETURNED, semconv.LOST),
+    *(semconv.NEVER_RAN, semconv.REQUEST_ERRORS, semconv.OBSERVER_ERRORS, semconv.CLOCK_SKEWED),
+    semconv.LOOP_BLOCKED,
 )
 _SUMS = (semconv.PENDING, semconv.RUNNING, semconv.THREADS_BUSY, semconv.THREADS_LIMIT, semconv.THREADS_WAITING)
 _QUEUES = (semconv.QUEUE_MESSAGES, semconv.QUEUE_OLDEST_AGE)
-_GREATEST = (semconv.OLDEST_AGE, *_QUEUES, semconv.PROCESS_START, semconv.INFO)
+_GREATEST = (semconv.OLDEST_AGE, semconv.RUNNING_AGE, *_QUEUES, semconv.PROCESS_START, semconv.INFO)
 _LEAST = (semconv.ACCOUNT_START,)
 _HISTOGRAMS = (
     *(semconv.WAIT, semconv.THREAD_WAIT, semconv.HELD, semconv.DURATION),
@@ -138,8 +139,7 @@ class Book:
         self._files: dict[str, SharedFile] = {}
         self._slots: dict[tuple[Any, ...], Slot] = {}
         self._histograms: dict[tuple[semconv.Metric, tuple[str, ...]], Times] = {}
-        self._told = False
-        self._is_journaled = False
+        self._told = self._is_journaled = False
 
     def open(self) -> None:
         """Create the files of this process. If the disk is full, creates none and raises ``OSError``."""
