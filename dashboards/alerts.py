@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from . import alerts_of_celery, alerts_of_processes, names, promql, recording, rules
-from .names import ENDED, OUTCOME, OUTCOME_LOST, STATE, Outcome
-from .recording import BY_PROCESS, BY_TASK, CELERY, HERE
+from . import (
+    alerts_of_celery,
+    alerts_of_processes,
+    alerts_of_waits,
+    counting,
+    names,
+    promql,
+    recording,
+    recording_for_texts,
+    rules,
+)
+from .counting import BY_TASK, BY_WHY, CELERY, HERE
+from .names import ENDED, OUTCOME, OUTCOME_LOST, Outcome
 from .rules import Alert
 from .wording import (
     GRAFANA,
     INSTANCE,
     JOB,
     NUMBER,
-    OF_PROCESS,
     OF_TASK,
     OF_TASK_THERE,
     PERCENT,
@@ -19,7 +28,6 @@ from .wording import (
     ROUTE,
     STATUS,
     THIS_TASK,
-    TIME,
     in_the_last_hour,
     said,
 )
@@ -38,15 +46,15 @@ _OF_CULPRITS = promql.series(
     "ALERTS", promql.one_of("alertname", "AfterwordTaskFailureRatioHigh", "AfterwordTaskStoppedSucceeding")
 )
 _BEHIND = f"{{{{ with $labels.{names.STOPPED_BY} }}}} of {{{{ . }}}}{{{{ end }}}}"
-_HOURLY = in_the_last_hour(recording.NEVER_RAN_1H, *recording.BY_WHY.split(", "))
-_PENDING = promql.series(recording.PENDING_SUM, HERE)
-_RUNNING_AGE = promql.equals(STATE, names.STATE_RUNNING)
+_HOURLY = in_the_last_hour(recording.NEVER_RAN_1H, *BY_WHY.split(", "))
+_ENDS_HOURLY = in_the_last_hour(recording_for_texts.ENDS_1H, *BY_TASK.split(", "), OUTCOME)
+_FAILED_HOURLY = in_the_last_hour(recording_for_texts.ENDS_1H, *BY_TASK.split(", "), **{OUTCOME: Outcome.FAILED})
 
 # --- the alerts -------------------------------------------------------------------------------------------------
 
 
 def _ends(*matchers: str) -> str:
-    return promql.series(recording.ENDS, *matchers)
+    return promql.series(counting.ENDS, *matchers)
 
 
 def _never_ran(*matchers: str) -> str:
@@ -62,14 +70,6 @@ sum by ({BY_TASK}) (
   or
   increase({ended}[1h])
 )"""
-
-
-def _longer_lags(seconds: int) -> str:
-    """Return how often the loops of a process were late by more than so many seconds."""
-    bound = promql.one_of("le", str(seconds), f"{seconds}.0")  # OpenTelemetry leaves the zero out
-    lags = promql.total(f"increase({names.LOOP_LAG}_count[10m])", *names.PROCESS)
-    shorter = promql.total(f"increase({promql.series(names.LOOP_LAG + '_bucket', bound)}[10m])", *names.PROCESS)
-    return f"({lags} - {shorter})"
 
 
 ALERTS = (
@@ -113,7 +113,7 @@ ALERTS = (
         summary=f"{THIS_TASK} was lost with its process",
         description=f"""
         {NUMBER} run(s) of {THIS_TASK} in {JOB} were pending or running in a process that died in the last 5
-        minutes; whether their work is done, nobody knows.
+        minutes, {_ENDS_HOURLY} in the last hour; whether their work is done, nobody knows.
         """,
         dashboard=OF_TASK,
     ),
@@ -126,7 +126,10 @@ ALERTS = (
         """,
         severity="warning",
         summary=f"{THIS_TASK} fails in {PERCENT} of its runs",
-        description=f"{PERCENT} of the runs of {THIS_TASK} in {JOB} that ended in the last 5 minutes had failed.",
+        description=f"""
+        {PERCENT} of the runs of {THIS_TASK} in {JOB} that ended in the last 5 minutes had failed; in the last
+        hour, {_FAILED_HOURLY} run(s) failed.
+        """,
         dashboard=OF_TASK,
         lasting="5m",
         comment="""
@@ -159,110 +162,12 @@ ALERTS = (
         severity="warning",
         summary=f"{THIS_TASK} was cut off while it ran",
         description=f"""
-        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {Outcome.CANCELLED} in the last 5 minutes, mostly by a deploy;
-        their work is half done.
+        {NUMBER} run(s) of {THIS_TASK} in {JOB} were {Outcome.CANCELLED} in the last 5 minutes, {_ENDS_HOURLY} in
+        the last hour, mostly by a deploy; their work is half done.
         """,
         dashboard=OF_TASK,
     ),
-    Alert(
-        "AfterwordTaskWaitHigh",
-        f"{promql.series(recording.WAIT_P95, HERE)} > 10 # seconds",
-        severity="warning",
-        summary=f"{THIS_TASK} starts late",
-        description=f"One run in twenty of {THIS_TASK} in {JOB} starts more than {TIME} after it was scheduled.",
-        dashboard=OF_TASK,
-        lasting="10m",
-        comment="A queue is there to let tasks wait; whether it drains is an alert of its own.",
-    ),
-    Alert(
-        "AfterwordTaskSlowerThanUsual",
-        f"""
-        (
-          {recording.DURATION_P95} > 10 # seconds
-          and
-          {recording.DURATION_P95}
-            > 5 * quantile_over_time(0.5, {recording.DURATION_P95}[1d] offset 15m)
-        )
-        and
-        {recording.ENDS_OF_TASK} >= 5
-        """,
-        severity="warning",
-        summary=f"{THIS_TASK} takes much longer than usual",
-        description=f"""
-        One run in twenty of {THIS_TASK} in {JOB} takes more than {TIME}, five times as long as it usually did in
-        the last day. What waits behind it is late, too.
-        """,
-        dashboard=OF_TASK,
-        lasting="5m",
-        comment="Usual is the median of the day until a quarter of an hour ago. What never ends is stuck.",
-    ),
-    Alert(
-        "AfterwordBacklogGrowing",
-        f"""
-        min_over_time({_PENDING}[5m]) > 20
-        and
-        deriv({_PENDING}[10m]) * 600 # seconds
-          > 0.1 * {_PENDING}
-        """,
-        severity="warning",
-        summary=f"The backlog of {THIS_TASK} grows",
-        description=f"""
-        {NUMBER} run(s) of {THIS_TASK} in {JOB} are scheduled and have not begun, and there are more and more of
-        them.
-        """,
-        dashboard=OF_TASK,
-        lasting="10m",
-        comment="""
-        Never below 20, and by its trend a tenth more every ten minutes. What a worker of Celery's holds is
-        bounded, or waits for its countdown.
-        """,
-    ),
-    Alert(
-        "AfterwordWorkerThreadsExhausted",
-        f"{promql.total(f'avg_over_time({names.THREADS_WAITING}[5m])', *names.PROCESS)} >= 1",
-        severity="critical",
-        summary=f"All worker threads of {INSTANCE} are taken",
-        description=f"""
-        On average {NUMBER} callers wait for a worker thread in {INSTANCE} of {JOB}: def tasks, def endpoints
-        and def dependencies all stand in that queue.
-        """,
-        dashboard=OF_PROCESS,
-        lasting="5m",
-    ),
-    Alert(
-        "AfterwordEventLoopBlocked",
-        f"""
-        {_longer_lags(1)} > 2
-        or
-        {_longer_lags(10)} > 0
-        """,
-        severity="warning",
-        summary=f"The event loop of {INSTANCE} is held up",
-        description=f"""
-        In the last 10 minutes the event loop of {INSTANCE} of {JOB} was held up {NUMBER} time(s), for more than a
-        second three times or for more than ten once: no request and no async task of it went on meanwhile. Lines
-        {names.EVENT_BLOCKED} say by which task, or where.
-        """,
-        dashboard=OF_PROCESS,
-    ),
-    Alert(
-        "AfterwordTaskStuck",
-        f"""
-        max by ({BY_PROCESS}, {names.ENGINE}) ({promql.series(names.OLDEST, _RUNNING_AGE, HERE)})
-          > 600 # seconds
-        or
-        max by ({BY_PROCESS}, {names.ENGINE}) ({promql.series(names.OLDEST, _RUNNING_AGE, CELERY)})
-          > 3600 # seconds
-        """,
-        severity="warning",
-        summary=f"A task in {INSTANCE} does not end",
-        description=f"The oldest running task in {INSTANCE} of {JOB} has been running for {TIME}.",
-        dashboard=OF_PROCESS,
-        comment="""
-        Long work is what a worker of Celery's is for; an hour is what Redis waits, unless told otherwise, until it
-        gives a task that is acknowledged late to another worker.
-        """,
-    ),
+    *alerts_of_waits.ALERTS,
     Alert(
         "AfterwordAccountOutOfBalance",
         f"""

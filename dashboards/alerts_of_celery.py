@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from textwrap import indent
-
-from . import names, promql, recording
-from .names import FAILURES, OUTCOME, OUTCOME_LOST, REASON, RETURNED, Outcome, Reason
-from .recording import BY_TASK, CELERY, QUEUE_MESSAGES_MAX, QUEUE_OLDEST_MAX, first_or_increase
+from . import counting, promql, recording_for_texts
+from .counting import BY_TASK, CELERY, first_or_increase
+from .names import OUTCOME, OUTCOME_LOST, REASON, RETURNED, Outcome, Reason
+from .recording import QUEUE_MESSAGES_MAX, QUEUE_OLDEST_MAX
+from .recording_for_texts import lost_workers
 from .rules import Alert
-from .wording import BROKER, JOB, NUMBER, OF_JOB, OF_TASK, QUEUE, THIS_TASK
+from .wording import BROKER, JOB, NUMBER, OF_JOB, OF_TASK, QUEUE, THIS_TASK, in_the_last_hour
 
 
 def _ends(outcome: str) -> str:
-    return promql.series(recording.ENDS, promql.equals(OUTCOME, outcome), CELERY)
+    return promql.series(counting.ENDS, promql.equals(OUTCOME, outcome), CELERY)
 
 
 def _returned(reason: Reason) -> str:
     return first_or_increase(promql.series(RETURNED, promql.equals(REASON, reason)))
 
 
-_LOST_WORKER = first_or_increase(
-    promql.series(FAILURES, promql.one_of(names.ERROR, *names.WORKER_LOST_ERRORS), CELERY)
-)
-
+_OF_TASK = BY_TASK.split(", ")
+_ENDS_HOURLY = in_the_last_hour(recording_for_texts.ENDS_1H, *_OF_TASK, OUTCOME)
+_TWICE_HOURLY = in_the_last_hour(recording_for_texts.RETURNED_1H, *_OF_TASK, **{REASON: Reason.TAKEN_AWAY})
+_LOST_WORKER_HOURLY = in_the_last_hour(recording_for_texts.WORKER_LOST_1H, *_OF_TASK)
 _MESSAGES, _OLDEST = QUEUE_MESSAGES_MAX, QUEUE_OLDEST_MAX
 _NEVER_SHORTER = f"""\
 resets({_MESSAGES}[10m]) == 0
@@ -83,8 +83,8 @@ unless
         severity="warning",
         summary=f"{THIS_TASK} ran more than once",
         description=f"""
-        {NUMBER} attempt(s) of {THIS_TASK} in {JOB} ended in the last 5 minutes when their message had been given
-        to another worker: the same task ran again, or runs again now.
+        {NUMBER} attempt(s) of {THIS_TASK} in {JOB} ended in the last 5 minutes, {_TWICE_HOURLY} in the last
+        hour, when their message had been given to another worker: the same task ran again, or runs again now.
         """,
         dashboard=OF_TASK,
     ),
@@ -94,25 +94,19 @@ unless
         severity="critical",
         summary=f"No worker of {JOB} can call {THIS_TASK}",
         description=f"""
-        {NUMBER} message(s) for {THIS_TASK} came to a worker of {JOB} in the last 5 minutes that has no such task,
-        or cannot read them. They are gone: Celery throws them away.
+        {NUMBER} message(s) for {THIS_TASK} came to a worker of {JOB} in the last 5 minutes, {_ENDS_HOURLY} in the
+        last hour, that has no such task, or cannot read them. They are gone: Celery throws them away.
         """,
         dashboard=OF_TASK,
     ),
     Alert(
         "AfterwordWorkerLost",
-        f"""\
-sum by ({BY_TASK}) (
-  {indent(_LOST_WORKER, "  ").lstrip()}
-  or
-  {indent(_returned(Reason.WORKER_LOST), "  ").lstrip()}
-) > 0
-""",
+        f"{lost_workers('5m')} > 0",
         severity="warning",
         summary=f"A process died while it ran {THIS_TASK}",
         description=f"""
-        {NUMBER} attempt(s) of {THIS_TASK} in {JOB} ended in the last 5 minutes with the process that ran them: a
-        child of a worker was killed, ran out of memory, or exited.
+        {NUMBER} attempt(s) of {THIS_TASK} in {JOB} ended in the last 5 minutes, {_LOST_WORKER_HOURLY} in the last
+        hour, with the process that ran them: a child of a worker was killed, ran out of memory, or exited.
         """,
         dashboard=OF_TASK,
     ),
@@ -123,7 +117,8 @@ sum by ({BY_TASK}) (
         summary=f"{THIS_TASK} was lost with its worker",
         description=f"""
         {NUMBER} run(s) of {THIS_TASK} in {JOB} had begun in a worker that died, and their messages were
-        acknowledged: nothing runs them again. The next worker found them in the journal in the last 5 minutes.
+        acknowledged: nothing runs them again. The next worker found them in the journal in the last 5 minutes,
+        {_ENDS_HOURLY} in the last hour.
         """,
         dashboard=OF_TASK,
     ),

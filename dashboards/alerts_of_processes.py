@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import names, promql, recording
+from . import names, promql
+from .counting import BY_PROCESS, CELERY, first_or_increase
 from .names import INFO, SCHEDULED, STARTED, TASK
 from .parts import TASK_UID
-from .recording import BY_PROCESS, CELERY
 from .rules import Alert
 from .wording import INSTANCE, JOB, NUMBER, OF_PROCESS, PERCENT, THERE, dashboard, said
 
@@ -72,7 +72,7 @@ ALERTS = (
     ),
     Alert(
         "AfterwordObserverErrors",
-        f"sum by ({BY_PROCESS}, {names.OBSERVER}) {recording.first_or_increase(names.OBSERVER_ERRORS)} > 0",
+        f"sum by ({BY_PROCESS}, {names.OBSERVER}) {first_or_increase(names.OBSERVER_ERRORS)} > 0",
         severity="warning",
         summary=f"The observer {_OBSERVER} raises errors",
         description=f"""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import promql, recording, rules
+from . import promql, rules
+from .counting import BY_TASK, first_or_increase
 from .names import INFO, SCHEDULED
-from .recording import BY_TASK
 from .rules import Alert, Recording
 from .wording import JOB, NUMBER, OF_TASK, THIS_TASK
 
@@ -20,7 +20,7 @@ SCHEDULED_1H = f"job_engine_task:{SCHEDULED.removesuffix('_total')}:increase1h"
 RULES = (
     Recording(
         SCHEDULED_1H,
-        f"sum by ({BY_TASK}) {recording.first_or_increase(SCHEDULED, '1h')}",
+        f"sum by ({BY_TASK}) {first_or_increase(SCHEDULED, '1h')}",
         "How many tasks were scheduled in the last hour.",
     ),
     Alert(

@@ -5,7 +5,18 @@ Their names follow Prometheus' convention: the labels that are left, what it is 
 
 from __future__ import annotations
 
-from . import names, promql, rules
+from . import names, promql, recording_for_texts, rules
+from .counting import (
+    BY_PROCESS,
+    BY_TASK,
+    BY_WHY,
+    CELERY,
+    ENDS,
+    FIRST_COUNTS,
+    FIRST_COUNTS_1H,
+    HERE,
+    first_or_increase,
+)
 from .names import ENDED, INFO, LOST, OUTCOME, OUTCOME_LOST, PENDING, RUNNING, SCHEDULED, TASK, Outcome
 from .rules import Recording
 
@@ -22,9 +33,6 @@ begun anew since, where increase() knows more.
 
 _ENDED, _THREADS = ENDED.removesuffix("_total"), names.THREADS_BUSY.rpartition("_")[0]
 
-FIRST_COUNTS = f"job_instance:{INFO}:first_values_count"
-FIRST_COUNTS_1H = f"{FIRST_COUNTS}1h"
-ENDS = f"job_engine_task_outcome:{_ENDED}:increase5m"
 NEVER_RAN = f"job_engine_task_why:{names.NEVER_RAN_WHY.removesuffix('_total')}:increase5m"
 NEVER_RAN_1H = f"job_engine_task_why:{names.NEVER_RAN_WHY.removesuffix('_total')}:increase1h"
 ENDS_OF_TASK = f"job_engine_task:{_ENDED}:increase5m"
@@ -41,25 +49,6 @@ QUEUE_DIFFERENCE = "engine:background_task_account:difference1h"
 THREADS_UTILISATION = f"job_instance:{_THREADS}:utilisation"
 
 # --- the rules --------------------------------------------------------------------------------------------------
-
-BY_PROCESS = ", ".join(names.PROCESS)
-BY_TASK = f"job, {names.ENGINE}, {TASK}"
-BY_WHY = f"{BY_TASK}, {OUTCOME}, {names.REASON}, {names.STOPPED_BY}, {names.ROUTE}, {names.STATUS}"
-HERE = promql.one_of(names.ENGINE, "", names.STARLETTE)
-"""Tasks that run where they are scheduled; an older Afterword knows no others, and does not say so."""
-CELERY = promql.equals(names.ENGINE, names.CELERY)
-
-
-def first_or_increase(counter: str, window: str = "5m") -> str:
-    """Return how much a counter grew in five minutes (or an hour), with its whole value where it is new."""
-    first = FIRST_COUNTS_1H if window == "1h" else FIRST_COUNTS
-    return f"""\
-(
-  ({counter} unless {counter} offset {window} unless resets({counter}[{window}]) > 0)
-    and on ({BY_PROCESS}) {first}
-  or
-  increase({counter}[{window}])
-)"""
 
 
 def _here(metric: str) -> str:
@@ -253,6 +242,7 @@ or
         """,
         "How full the worker threads of an instance are, 1 at the limit.",
     ),
+    *recording_for_texts.RULES,
 )
 
 

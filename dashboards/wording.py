@@ -34,9 +34,22 @@ OF_TASK = dashboard(TASK_UID, job=THERE["job"], task=said(TASK, " | urlquery"))
 OF_TASK_THERE = dashboard(TASK_UID, **THERE, task=said(TASK, " | urlquery"))
 
 
-def in_the_last_hour(record: str, *labels: str) -> str:
-    """Return the template of what is recorded of the last hour, for the labels of what fired."""
-    matchers = ",".join(f"{label}=%q" for label in labels)
-    values = " ".join(f"$labels.{label}" for label in labels)
-    query = f'printf "{record}{{{matchers}}}" {values} | query'
-    return f'{{{{ with {query} }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}}'
+def in_the_last_hour(record: str, *labels: str, **also: str) -> str:
+    """Return the template of what is recorded of the last hour, for the labels of what fired and these values."""
+    known = [f'{label}="{value}"' for label, value in also.items()]
+    query = _query(f"{record}{{{','.join([*(f'{label}=%q' for label in labels), *known])}}}", *labels)
+    return f'{{{{ with {query} }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ else }}}}{NUMBER}{{{{ end }}}}'
+
+
+def what_runs_most(running: str, *labels: str) -> str:
+    """Return a sentence that names the task of which most run, on average, if any does.
+
+    ``running`` says how many run, with a ``%q`` for each of the labels.
+    """
+    query = _query(f"topk(1, {running} > 0)", *labels)
+    task, average = f'{{{{ . | first | label "{TASK}" }}}}', '{{ . | first | value | printf "%.1f" }}'
+    return f"{{{{ with {query} }}}} What runs most there is {task}, {average} at a time.{{{{ end }}}}"
+
+
+def _query(query: str, *labels: str) -> str:
+    return f"printf `{query}` {' '.join(f'$labels.{label}' for label in labels)} | query"

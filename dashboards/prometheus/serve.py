@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlencode
 
-from .. import names, promql, recording
+from .. import counting, names, promql, recording
 from .server import Prometheus, configuration
 
 EXAMPLES = {
     "what became of the tasks": promql.total(names.ENDED, names.TASK, names.OUTCOME),
     "tasks that never ran or were lost": (
-        f"{promql.series(recording.ENDS, promql.one_of(names.OUTCOME, *names.UNDONE))} > 0"
+        f"{promql.series(counting.ENDS, promql.one_of(names.OUTCOME, *names.UNDONE))} > 0"
     ),
     "failure ratio": recording.FAILED_RATIO,
     "p95 of the wait": recording.WAIT_P95,

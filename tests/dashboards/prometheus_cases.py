@@ -62,6 +62,16 @@ def oldest(state: str, engine: str = STARLETTE) -> str:
     return series(names.OLDEST, **{STATE: state, ENGINE: engine})
 
 
+def running_age(task: str = MAIL, engine: str = STARLETTE) -> str:
+    """Return the age of the oldest run of a task."""
+    return of_task(names.RUNNING_AGE, task, engine)
+
+
+def blocked_by(task: str) -> str:
+    """Return for how long a task has held the event loop up; none of them, if it is empty."""
+    return series(names.LOOP_BLOCKED, **{names.TASK: task})
+
+
 def returned(reason: Reason, task: str = MAIL) -> str:
     """Return how many attempts of Celery's task did not end it."""
     return of_task(names.RETURNED, task, CELERY, **{REASON: reason})
@@ -96,6 +106,8 @@ def fired(value: str = "", **fields: str) -> Fired:
     usual = {"task": MAIL, "engine": STARLETTE, "instance": "a:80", "observer": "Board"}
     reason = USUAL[Outcome(fields["outcome"])] if "outcome" in fields else ""
     why = {"reason": reason, "route": "/orders", "status": "", "culprit": ""}
+    why["holder"] = f", mostly by {fields['culprit']}" if "culprit" in fields else ""
+    why["most"] = f" What runs most there is {fields['front']} at a time." if "front" in fields else ""
     why["behind"] = f" of {fields['culprit']}" if "culprit" in fields else ""
     return {"value": value, "hourly": value, **usual, **why, "queue": "statements", "system": "redis", **fields}
 

@@ -27,6 +27,7 @@ from .prometheus_cases import (
     queue,
     quiet,
     returned,
+    running_age,
     series,
     waited,
 )
@@ -244,7 +245,7 @@ CASES = (
             waited("10.0", CELERY): "0x120",
             waited("30.0", CELERY): "0+10x120",
             waited("+Inf", CELERY): "0+10x120",
-            oldest(names.STATE_RUNNING, CELERY): "0+60x30 0+60x30 0+60x30 0+60x30",
+            running_age(engine=CELERY): "0+60x30 0+60x30 0+60x30 0+60x30",
             oldest(names.STATE_PENDING, CELERY): "0+60x120",
         },
         {
@@ -291,7 +292,7 @@ CASES = (
     Case(
         "stuck, firing: a worker's task runs for more than an hour",
         {
-            oldest(names.STATE_RUNNING, CELERY): "0+60x120",
+            running_age(engine=CELERY): "0+60x120",
         },
         {
             "AfterwordTaskStuck": {

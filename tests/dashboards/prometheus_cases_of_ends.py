@@ -94,7 +94,7 @@ CASES = (
             never_ran(Outcome.SKIPPED, **{names.STOPPED_BY: AUDIT}): "0+2x60",
         },
         {
-            "AfterwordTaskFailureRatioHigh": {20: [fired("40%")]},
+            "AfterwordTaskFailureRatioHigh": {20: [fired("40%", hourly="80")]},
             "AfterwordTaskNeverRan": {20: [fired("10", hourly="40", outcome=Outcome.SKIPPED, culprit=AUDIT)]},
         },
     ),
@@ -189,7 +189,7 @@ CASES = (
         {
             "AfterwordTaskFailureRatioHigh": {
                 2: [],
-                15: [fired("10%")],
+                15: [fired("10%", hourly="15")],
                 37: [],
             },
         },

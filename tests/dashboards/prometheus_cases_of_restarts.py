@@ -8,17 +8,19 @@ from dashboards.names import CELERY, LOST, PENDING, RUNNING, SCHEDULED, Outcome,
 from .prometheus_cases import (
     AUDIT,
     INFO,
+    MAIL,
     OBSERVER_ERRORS,
     Case,
     Moments,
+    blocked_by,
     ended,
     fired,
     never_ran,
     of_task,
-    oldest,
     queue,
     quiet,
     returned,
+    running_age,
     series,
     took,
     waited,
@@ -112,7 +114,8 @@ TROUBLE: Mapping[str, Values] = {
     lag_of("1.0"): grows(119),
     lag_of("10.0"): grows(120),
     series(f"{names.LOOP_LAG}_count"): grows(120),
-    oldest(names.STATE_RUNNING): grows(60),
+    blocked_by(MAIL): grows(2),
+    running_age(): grows(60),
     of_task(SCHEDULED, TIDY): stands(5, 5),
     of_task(PENDING, TIDY): stands(0, 0),
     of_task(RUNNING, TIDY): stands(2, 2),
@@ -152,7 +155,7 @@ HEALTH: Mapping[str, Values] = {
     lag_of("1.0"): grows(120),
     lag_of("10.0"): grows(120),
     series(f"{names.LOOP_LAG}_count"): grows(120),
-    oldest(names.STATE_RUNNING): stands(30, 30),
+    running_age(): stands(30, 30),
     of_task(SCHEDULED, names.OTHER): stands(0, 0),
     OBSERVER_ERRORS: stands(OLD, 0),
     queue(names.QUEUE_MESSAGES): stands(5, 0),
@@ -170,28 +173,37 @@ def _story(told: Mapping[str, Values], mode: str) -> dict[str, str]:
     return {name: values(mode) for name, values in told.items()}
 
 
-AFTER_BOTH: dict[str, Fired] = {
-    "AfterwordTaskFailureRatioHigh": fired("20%"),
-    "AfterwordTaskCancelled": fired("5"),
-    "AfterwordTaskWaitHigh": fired("20s"),
-    "AfterwordTaskSlowerThanUsual": fired("29s", task=REPORT),
-    "AfterwordWorkerThreadsExhausted": fired("3"),
-    "AfterwordEventLoopBlocked": fired("10"),
-    "AfterwordAccountOutOfBalance": fired("3", task=TIDY),
-    "AfterwordMetricsMissing": fired(instance="b:80"),
-    "AfterwordObserverErrors": fired("5"),
-    "AfterwordTaskRanTwice": fired("5", engine=CELERY),
-    "AfterwordTaskUnregistered": fired("5", engine=CELERY),
-    "AfterwordWorkerLost": fired("5", engine=CELERY),
-}
+HOURLY = {"restart": "54", "gap": "60"}
+FRONT = f"{TIDY}, 2.0"
+
+
+def after_both(mode: str) -> dict[str, Fired]:
+    """Return what fires in both cases, with the numbers of an hour."""
+    hourly = HOURLY[mode]
+    return {
+        "AfterwordTaskNeverRan": fired("5", hourly=hourly, outcome=Outcome.DROPPED),
+        "AfterwordTaskDroppedByClientError": fired("5", hourly=hourly, outcome=Outcome.DROPPED, status="422"),
+        "AfterwordTaskFailureRatioHigh": fired("20%", hourly=str(2 * int(hourly))),
+        "AfterwordTaskCancelled": fired("5", hourly=hourly),
+        "AfterwordTaskWaitHigh": fired("20s", front=FRONT),
+        "AfterwordTaskSlowerThanUsual": fired("29s", task=REPORT),
+        "AfterwordWorkerThreadsExhausted": fired("3", front=FRONT),
+        "AfterwordEventLoopBlocked": fired("10", culprit=MAIL),
+        "AfterwordAccountOutOfBalance": fired("3", task=TIDY),
+        "AfterwordMetricsMissing": fired(instance="b:80"),
+        "AfterwordObserverErrors": fired("5"),
+        "AfterwordTaskRanTwice": fired("5", hourly=hourly, engine=CELERY),
+        "AfterwordTaskUnregistered": fired("5", hourly=hourly, engine=CELERY),
+        "AfterwordWorkerLost": fired("5", hourly=hourly, engine=CELERY),
+    }
+
+
 AFTER_RESTART: dict[str, Moments] = {
-    "AfterwordTaskNeverRan": {55: [fired("5", hourly="54", outcome=Outcome.DROPPED)]},
-    "AfterwordTaskDroppedByClientError": {55: [fired("5", hourly="54", outcome=Outcome.DROPPED, status="422")]},
-    **{alert: {55: [found]} for alert, found in AFTER_BOTH.items()},
+    **{alert: {55: [found]} for alert, found in after_both("restart").items()},
     "AfterwordTaskLost": {29: [], 33: [fired("4")], 55: []},
     "AfterwordQueuedTaskLost": {29: [], 33: [fired("4", engine=CELERY)], 55: []},
     "AfterwordTaskStoppedSucceeding": {55: [fired("25", task=AUDIT)]},
-    "AfterwordBacklogGrowing": {55: [fired("100")]},
+    "AfterwordBacklogGrowing": {55: [fired("100", front=FRONT)]},
     "AfterwordTaskStuck": {33: [], 55: [fired("25m 0s")]},
     "AfterwordTooManyTaskNames": {55: [fired("25")]},
     "AfterwordNoAnswer": {29: [], 33: [], 55: [fired("54.55%")]},
@@ -199,13 +211,11 @@ AFTER_RESTART: dict[str, Moments] = {
     "AfterwordQueueGrowing": {33: [fired("140", queue="letters")], 55: [fired("250", queue="letters")]},
 }
 AFTER_GAP: dict[str, Moments] = {
-    "AfterwordTaskNeverRan": {60: [fired("5", hourly="60", outcome=Outcome.DROPPED)]},
-    "AfterwordTaskDroppedByClientError": {60: [fired("5", hourly="60", outcome=Outcome.DROPPED, status="422")]},
-    **{alert: {60: [found]} for alert, found in AFTER_BOTH.items()},
+    **{alert: {60: [found]} for alert, found in after_both("gap").items()},
     "AfterwordTaskLost": {29: [], 43: [fired("4")], 60: []},
     "AfterwordQueuedTaskLost": {29: [], 43: [fired("4", engine=CELERY)], 60: []},
     "AfterwordTaskStoppedSucceeding": {60: [fired("60", task=AUDIT)]},
-    "AfterwordBacklogGrowing": {60: [fired("275")]},
+    "AfterwordBacklogGrowing": {60: [fired("275", front=FRONT)]},
     "AfterwordTaskStuck": {35: [], 43: [fired("43m 0s")]},
     "AfterwordTooManyTaskNames": {60: [fired("60")]},
     "AfterwordNoAnswer": {

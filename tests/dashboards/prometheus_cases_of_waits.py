@@ -1,9 +1,23 @@
 """What waits, and what hangs: each alert in a firing and a quiet case."""
 
 from dashboards import names
-from dashboards.names import PENDING, Outcome
+from dashboards.names import PENDING, RUNNING, Outcome
 
-from .prometheus_cases import AUDIT, Case, ended, fired, of_task, oldest, quiet, series, took, waited
+from .prometheus_cases import (
+    AUDIT,
+    MAIL,
+    Case,
+    blocked_by,
+    ended,
+    fired,
+    of_task,
+    oldest,
+    quiet,
+    running_age,
+    series,
+    took,
+    waited,
+)
 
 
 def lag_of(bound: str) -> str:
@@ -19,11 +33,13 @@ CASES = (
             waited("10.0"): "0+9x60",
             waited("30.0"): "0+10x60",
             waited("+Inf"): "0+10x60",
+            of_task(RUNNING): "0x60",
+            of_task(RUNNING, AUDIT): "2x60",
         },
         {
             "AfterwordTaskWaitHigh": {
                 8: [],
-                20: [fired("20s")],
+                20: [fired("20s", front=f"{AUDIT}, 2.0")],
             },
         },
     ),
@@ -74,11 +90,13 @@ CASES = (
         "backlog, firing: a minute adds five",
         {
             of_task(PENDING): "0x5 0+5x60",
+            of_task(RUNNING): "1x60",
+            of_task(RUNNING, AUDIT): "0+0.5x60",
         },
         {
             "AfterwordBacklogGrowing": {
                 12: [],
-                30: [fired("95")],
+                30: [fired("95", front=f"{AUDIT}, 13.8")],
             },
         },
     ),
@@ -107,11 +125,12 @@ CASES = (
             series(names.THREADS_WAITING): "0x5 3x60",
             series(names.THREADS_BUSY): "9x5 40x60",
             series(names.THREADS_LIMIT): "40x60",
+            of_task(RUNNING, AUDIT): "9x5 43x60",
         },
         {
             "AfterwordWorkerThreadsExhausted": {
                 8: [],
-                20: [fired("3")],
+                20: [fired("3", front=f"{AUDIT}, 43.0")],
             },
         },
     ),
@@ -133,12 +152,30 @@ CASES = (
             lag_of("1.0"): "0+119x60",
             lag_of("10.0"): "0+120x60",
             series(f"{names.LOOP_LAG}_count"): "0+120x60",
+            blocked_by(""): "0+1x60",
+            blocked_by(AUDIT): "0+9x10 90x60",
+            blocked_by(MAIL): "0x12 0+2x60",
         },
         {
             "AfterwordEventLoopBlocked": {
                 1: [],
-                20: [fired("10")],
+                12: [fired("10", culprit=AUDIT)],
+                40: [fired("10", culprit=MAIL)],
             },
+        },
+    ),
+    Case(
+        "event loop, firing: by what is no task",
+        {
+            lag_of("+Inf"): "0+120x60",
+            lag_of("1.0"): "0+119x60",
+            lag_of("10.0"): "0+120x60",
+            series(f"{names.LOOP_LAG}_count"): "0+120x60",
+            blocked_by(""): "_x5 2+2x60",
+            blocked_by(MAIL): "0+1x60",
+        },
+        {
+            "AfterwordEventLoopBlocked": {40: [fired("10")]},
         },
     ),
     Case(
@@ -148,11 +185,12 @@ CASES = (
             lag_of("1.0"): "0+120x10 _x2 1200+120x40",
             lag_of("10.0"): "0+120x10 _x2 1200+120x40",
             series(f"{names.LOOP_LAG}_count"): "0+120x10 _x2 1201+120x40",
+            blocked_by(MAIL): "_x13 90x40",
         },
         {
             "AfterwordEventLoopBlocked": {
                 10: [],
-                14: [fired("1")],
+                14: [fired("1", culprit=MAIL)],
                 30: [],
             },
         },
@@ -170,9 +208,10 @@ CASES = (
         },
     ),
     Case(
-        "stuck, firing: running for longer than ten minutes",
+        "stuck, firing: running for longer than ten minutes, and what runs beside it does not",
         {
-            oldest(names.STATE_RUNNING): "0+60x60",
+            running_age(): "0+60x60",
+            running_age(AUDIT): "30x60",
         },
         {
             "AfterwordTaskStuck": {
@@ -184,7 +223,8 @@ CASES = (
     Case(
         "stuck, quiet: a long one that ends, and one that waits",
         {
-            oldest(names.STATE_RUNNING): "0+60x9 0+60x9 0x20",
+            running_age(): "0+60x9 0+60x9 0x20",
+            oldest(names.STATE_RUNNING): "0+60x60",  # of another Afterword
             oldest(names.STATE_PENDING): "0+60x60",
         },
         {

@@ -42,6 +42,7 @@ _WHY = {
 }
 _QUEUE = dict(zip(QUEUE, ("{system}", "{queue}"), strict=True))
 _OF_TASK = "afterword-task?var-job=shop&var-task={task}"
+_OF_TASK_THERE = "afterword-task?var-job=shop&var-instance={host}&var-task={task}"
 _OF_JOB = "afterword-overview?var-job=shop"
 _OF_PROCESS = "afterword-overview?var-job=shop&var-instance={host}"
 
@@ -66,15 +67,16 @@ TEXTS = {
         "warning",
         {**_TASK, OUTCOME: OUTCOME_LOST},
         "{task} was lost with its process",
-        "{value} run(s) of {task} in shop were pending or running in a process that died in the last 5 minutes; "
-        "whether their work is done, nobody knows.",
+        "{value} run(s) of {task} in shop were pending or running in a process that died in the last 5 minutes, "
+        "{hourly} in the last hour; whether their work is done, nobody knows.",
         _OF_TASK,
     ),
     "AfterwordTaskFailureRatioHigh": Text(
         "warning",
         _TASK,
         "{task} fails in {value} of its runs",
-        "{value} of the runs of {task} in shop that ended in the last 5 minutes had failed.",
+        "{value} of the runs of {task} in shop that ended in the last 5 minutes had failed; in the last hour, "
+        "{hourly} run(s) failed.",
         _OF_TASK,
     ),
     "AfterwordTaskStoppedSucceeding": Text(
@@ -88,15 +90,15 @@ TEXTS = {
         "warning",
         {**_TASK, OUTCOME: Outcome.CANCELLED},
         "{task} was cut off while it ran",
-        "{value} run(s) of {task} in shop were cancelled in the last 5 minutes, mostly by a deploy; their work "
-        "is half done.",
+        "{value} run(s) of {task} in shop were cancelled in the last 5 minutes, {hourly} in the last hour, mostly "
+        "by a deploy; their work is half done.",
         _OF_TASK,
     ),
     "AfterwordTaskWaitHigh": Text(
         "warning",
         _TASK,
         "{task} starts late",
-        "One run in twenty of {task} in shop starts more than {value} after it was scheduled.",
+        "One run in twenty of {task} in shop starts more than {value} after it was scheduled.{most}",
         _OF_TASK,
     ),
     "AfterwordTaskSlowerThanUsual": Text(
@@ -111,7 +113,8 @@ TEXTS = {
         "warning",
         _TASK,
         "The backlog of {task} grows",
-        "{value} run(s) of {task} in shop are scheduled and have not begun, and there are more and more of them.",
+        "{value} run(s) of {task} in shop are scheduled and have not begun, and there are more and more of them."
+        "{most}",
         _OF_TASK,
     ),
     "AfterwordWorkerThreadsExhausted": Text(
@@ -119,24 +122,24 @@ TEXTS = {
         {"instance": "{instance}"},
         "All worker threads of {instance} are taken",
         "On average {value} callers wait for a worker thread in {instance} of shop: def tasks, def endpoints and "
-        "def dependencies all stand in that queue.",
+        "def dependencies all stand in that queue.{most}",
         _OF_PROCESS,
     ),
     "AfterwordEventLoopBlocked": Text(
         "warning",
-        {"instance": "{instance}"},
-        "The event loop of {instance} is held up",
-        "In the last 10 minutes the event loop of {instance} of shop was held up {value} time(s), for more than a "
-        "second three times or for more than ten once: no request and no async task of it went on meanwhile. "
-        "Lines event_loop.blocked say by which task, or where.",
+        {"instance": "{instance}", TASK: "{culprit}"},
+        "The event loop of {instance} is held up{holder}",
+        "In the last 10 minutes the event loop of {instance} of shop was held up {value} time(s){holder}, for "
+        "more than a second three times or for more than ten once: no request and no async task of it went on "
+        "meanwhile. Lines event_loop.blocked say where.",
         _OF_PROCESS,
     ),
     "AfterwordTaskStuck": Text(
         "warning",
-        {"instance": "{instance}", ENGINE: "{engine}"},
-        "A task in {instance} does not end",
-        "The oldest running task in {instance} of shop has been running for {value}.",
-        _OF_PROCESS,
+        {"instance": "{instance}", **_TASK},
+        "{task} does not end",
+        "The oldest run of {task} in {instance} of shop has been running for {value}.",
+        _OF_TASK_THERE,
     ),
     "AfterwordAccountOutOfBalance": Text(
         "warning",
@@ -144,7 +147,7 @@ TEXTS = {
         "The account of {task} does not add up",
         "In {instance} of shop, the scheduled runs of {task} differ by {value} from those that are pending, "
         "running, ended and lost. Numbers on the dashboards may be wrong.",
-        "afterword-task?var-job=shop&var-instance={host}&var-task={task}",
+        _OF_TASK_THERE,
     ),
     "AfterwordTooManyTaskNames": Text(
         "info",
@@ -206,24 +209,24 @@ TEXTS = {
         "warning",
         _TASK,
         "{task} ran more than once",
-        "{value} attempt(s) of {task} in shop ended in the last 5 minutes when their message had been given to "
-        "another worker: the same task ran again, or runs again now.",
+        "{value} attempt(s) of {task} in shop ended in the last 5 minutes, {hourly} in the last hour, when their "
+        "message had been given to another worker: the same task ran again, or runs again now.",
         _OF_TASK,
     ),
     "AfterwordTaskUnregistered": Text(
         "critical",
         {**_TASK, OUTCOME: Outcome.ABANDONED},
         "No worker of shop can call {task}",
-        "{value} message(s) for {task} came to a worker of shop in the last 5 minutes that has no such task, or "
-        "cannot read them. They are gone: Celery throws them away.",
+        "{value} message(s) for {task} came to a worker of shop in the last 5 minutes, {hourly} in the last hour, "
+        "that has no such task, or cannot read them. They are gone: Celery throws them away.",
         _OF_TASK,
     ),
     "AfterwordWorkerLost": Text(
         "warning",
         _TASK,
         "A process died while it ran {task}",
-        "{value} attempt(s) of {task} in shop ended in the last 5 minutes with the process that ran them: a child "
-        "of a worker was killed, ran out of memory, or exited.",
+        "{value} attempt(s) of {task} in shop ended in the last 5 minutes, {hourly} in the last hour, with the "
+        "process that ran them: a child of a worker was killed, ran out of memory, or exited.",
         _OF_TASK,
     ),
     "AfterwordQueuedTaskLost": Text(
@@ -231,7 +234,8 @@ TEXTS = {
         {**_TASK, OUTCOME: OUTCOME_LOST},
         "{task} was lost with its worker",
         "{value} run(s) of {task} in shop had begun in a worker that died, and their messages were acknowledged: "
-        "nothing runs them again. The next worker found them in the journal in the last 5 minutes.",
+        "nothing runs them again. The next worker found them in the journal in the last 5 minutes, {hourly} in "
+        "the last hour.",
         _OF_TASK,
     ),
 }

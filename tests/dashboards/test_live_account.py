@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from afterword._views.account import read
-from dashboards import names, recording
+from dashboards import counting, names, recording
 from dashboards.expressions import PLAUSIBLE, Expression, expressions, interpolate
 from dashboards.prometheus.server import RULES, Prometheus, configuration
 from examples.demo.mailserver import Mailroom
@@ -231,7 +231,7 @@ def test_every_recording_rule_returns_the_account(scene: Scene, rule: dict[str, 
 
 def test_recorded_counts_are_exact(scene: Scene):
     """The recorded counts of the last five minutes, first events included, are the account of young shops."""
-    for record in (recording.ENDS, recording.ENDS_OF_TASK):
+    for record in (counting.ENDS, recording.ENDS_OF_TASK):
         expected = scene.oracle().ask(record)
         assert sum(expected.values()) > 100
         wait_until(lambda: _given(scene.prometheus, record) == expected, 40)  # noqa: B023  asked at once
