@@ -13,6 +13,8 @@ from afterword._common.model import full_name
 from dashboards import expressions, names, recording
 from dashboards.names import semconv
 
+from .prometheus_rules import alerts
+
 HERE = Path(names.__file__).parent
 SOURCES = sorted([*HERE.rglob("*.py"), *HERE.rglob("*.libsonnet")])
 MODULES = [path for path in SOURCES if path.suffix == ".py"]
@@ -120,6 +122,7 @@ OTHERS = {
     ),
     *("acks_late", "reject_on_worker_lost", "time_limit", "worker_max_memory_per_child", "AFTERWORD_JOURNAL"),
     "AFTERWORD_WORKER_METRICS_PORT",
+    "slow_after",
     *("visibility_timeout", "broker_transport_options", "SystemExit", "sys.exit", "SIGKILL"),
 }
 """What the pages name that is no name on the wire: of the API, of files, of other programs."""
@@ -156,6 +159,23 @@ def test_the_runbook_names_panels_that_exist():
     prose = re.sub(r"^```.*?^```|`[^`]*`", "", RUNBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     italics = {" ".join(found.split()) for found in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", prose)}
     assert {"In the queue", "process started"} <= italics <= TITLES | MARKS
+
+
+@pytest.mark.parametrize("alert", alerts())
+def test_each_entry_leads_to_the_cause_in_two_steps(alert: str):
+    """An entry says what the alert means, has two steps, of which the first names what exists, and the change."""
+    entry = RUNBOOK.read_text(encoding="utf-8").split(f"\n## {alert}\n")[1].split("\n## ")[0]
+    meaning, *steps = re.split(r"^(?=\d\. )", entry, flags=re.MULTILINE)
+    assert meaning.strip()
+    assert re.findall(r"^\d\. \*\*\w+", "".join(steps), re.MULTILINE) == ["1. **Look", "2. **Then"]
+    last, changed, _ = steps[-1].partition("\n**Change**")
+    assert changed
+    code = re.findall(r"`([^`]+)`", steps[0])
+    first = {*code, *re.findall(r"[\w.:]+", " ".join(code))}
+    first |= set(re.findall(r"\*(\w[^*]+\w)\*", steps[0].replace("**", "")))
+    records = {rule.record for rule in recording.RULES}
+    assert first & (NAMES | TITLES | MARKS | OTHERS | records), first
+    assert last.strip()
 
 
 def test_the_errors_of_a_lost_worker_are_the_librarys():

@@ -103,7 +103,7 @@ def test_every_alert_says_what_to_do(alert: str):
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert (page, anchor) == (RUNBOOK.name, alert.lower())
     entry = RUNBOOK.read_text().split(f"\n## {alert}\n")[1].split("\n## ")[0]
-    assert "**Look at**" in entry
+    assert "**Look at**" in entry  # how it leads to the cause is held by the test of the names
     assert "**Change**" in entry
 
 
