@@ -108,8 +108,10 @@ matrix: $(NEWEST)/test.stamp  ## beside each peer, on each runtime, in environme
 mutation: $(NEWEST)/mutation.stamp  ## change the error path and the ledger in every small way: does a test notice? (hours)
 	$(NEWEST)/bin/python -m tests.mutation $(MUTANTS)
 
+# the healthy traffic goes on beside the incidents and after them: make drills HEALTHY_MINUTES=2
+HEALTHY_MINUTES ?= 10
 drills: debian $(NEWEST)/test.stamp  ## play every incident that an alert is for, on a real Prometheus: which alert, and when?
-	@$(NEWEST)/bin/python -m tests.dashboards.drills
+	@$(NEWEST)/bin/python -m tests.dashboards.drills --healthy-minutes $(HEALTHY_MINUTES)
 
 screenshots: debian $(NEWEST)/test.stamp  ## take docs/images/console-*.png of the shop anew
 	$(NEWEST)/bin/python -m tests.console.screenshots

@@ -1,65 +1,121 @@
 """Plays every incident that an alert is for, on a real Prometheus: ``make drills``.
 
-A minute of the rules is a second here. It prints which alert fired, after how many seconds, and whether the alert
-itself names the culprit. Exits with 1 if an alert did not fire, or one fired where all is well.
+A minute of the rules is a second here. It prints which alert fired, after how many seconds, how many it may take,
+and whether the alert itself names the culprit; ``live_timing`` says when the clock starts, and what an alert may
+take. Beside it, and for longer, a shop where all is well is watched with the rules as they are.
+
+Exits with 1 if an alert did not fire, came too late or does not name the culprit, or if one fired where all is
+well.
 """
 
+import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.waiting import wait_until
 
+from . import live_timing
+from .live_rules import INTERVAL, scaled_rules
 from .live_situations import CULPRITS, MORE, PATIENCE, QUIET, SITUATIONS, Watch
 
 PLAYED = SITUATIONS | MORE
 """What must fire: job and alert, with what happens there."""
-_COLUMNS = "{:<76}  {:<36}  {:>9}  {}"
+MINUTES = 10.0
+Rules = Mapping[str, live_timing.Rule]
+_COLUMNS = "{:<76}  {:<36}  {:>9}  {:>9}  {}"
 
 
-def _rows(watch: Watch | None) -> Iterator[tuple[str, str, str, str]]:
+@dataclass
+class Played:
+    """What was seen."""
+
+    watch: Watch = field(default_factory=Watch)
+    took: dict[tuple[str, str], float | None] = field(default_factory=dict)
+    tasks: int = 0
+    fired_in_health: set[str] = field(default_factory=set)
+
+    def names_culprit(self, key: tuple[str, str]) -> bool:
+        """Tell whether the alert names whose fault it is, in a label or in its text."""
+        return key in self.watch.fired and CULPRITS.get(key, key[0]) in json.dumps(self.watch.fired[key])
+
+    def fired_at(self, job: str) -> set[str]:
+        """Return what fired in a job."""
+        return {alert for other, alert in self.watch.fired if other == job}
+
+    def complaints(self, rules: Rules) -> Iterator[str]:
+        """Say what did not go well."""
+        for job, alert in PLAYED:
+            took = self.took.get((job, alert))
+            if (job, alert) not in self.watch.fired:
+                yield f"{alert} did not fire in {job}"
+            elif took is None:
+                yield f"{alert} fired in {job}, but no scrape showed why"
+            elif took > rules[alert].allowed(INTERVAL) + live_timing.STEP:
+                yield f"{alert} came too late in {job}"
+            if not self.names_culprit((job, alert)):
+                yield f"{alert} does not name {CULPRITS.get((job, alert), job)}"
+        for job in QUIET:
+            yield from (f"{alert} fired in {job}" for alert in sorted(self.fired_at(job)))
+        yield from (f"{alert} fired in healthy minutes" for alert in sorted(self.fired_in_health))
+        if not self.tasks:
+            yield "no task succeeded in the healthy minutes"
+
+
+def _rows(played: Played | None, rules: Rules, minutes: float) -> Iterator[tuple[str, ...]]:
     for key, what in PLAYED.items():
-        job, alert = key
-        fired = watch.fired.get(key) if watch is not None else None
-        if watch is None:
-            yield what, alert, "", ""
-        elif fired is None:
-            yield what, alert, "never", "no"
-        else:
-            named = CULPRITS.get(key, job) in json.dumps(fired)
-            yield what, alert, f"{watch.seconds[key]} s", "yes" if named else "no"
+        allowed = f"{rules[key[1]].allowed(INTERVAL):.0f} s"
+        if played is None:
+            yield what, key[1], allowed, "", ""
+            continue
+        took = played.took.get(key)
+        after = "never" if key not in played.watch.fired else "?" if took is None else f"{took:.1f} s"
+        yield what, key[1], allowed, after, "yes" if played.names_culprit(key) else "no"
     for job, what in QUIET.items():
-        fired_here = sorted({alert for other, alert in watch.fired if other == job}) if watch is not None else []
-        yield what, ", ".join(fired_here) or "none", "", ""
+        yield what, ", ".join(sorted(played.fired_at(job)) if played else []) or "none", "", "", ""
+    tasks = f", {played.tasks} tasks" if played else ""
+    fired = ", ".join(sorted(played.fired_in_health)) if played else ""
+    yield f"{minutes:g} minutes of healthy traffic, rules as they are{tasks}", fired or "none", "", "", ""
 
 
-def _went_well(watch: Watch) -> bool:
-    return watch.fired.keys() >= PLAYED.keys() and not {job for job, _ in watch.fired} & QUIET.keys()
+def _play(minutes: float, rules: Rules) -> Played:
+    from .live_health import health  # they need Redis and a mail server, which a list does not
+    from .live_stage import stage
 
-
-def _play() -> Watch:
-    from .live_stage import stage  # it needs Redis and a mail server, which a list does not
-
-    watch = Watch()
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        stage(Path(directory), watch.over, more=True),
-        suppress(AssertionError),
-    ):
-        wait_until(lambda: watch.fired.keys() >= PLAYED.keys(), PATIENCE)
-    return watch
+    played = Played()
+    with tempfile.TemporaryDirectory() as directory, health(Path(directory, "health"), minutes) as well:
+        start = time.time()
+        with stage(Path(directory), played.watch.over, more=True) as prometheus:
+            with suppress(AssertionError):
+                wait_until(lambda: played.watch.fired.keys() >= PLAYED.keys(), PATIENCE)
+            for job, alert in PLAYED:
+                span = start, time.time()
+                played.took[job, alert] = live_timing.taken(prometheus, job, alert, rules[alert], *span)
+        well.last(minutes)
+        played.tasks, played.fired_in_health = well.tasks(), well.fired
+    return played
 
 
 def main(arguments: list[str]) -> int:
     """Play and print; with ``--list``, print what would be played."""
-    watch = None if "--list" in arguments else _play()
-    print(_COLUMNS.format("incident", "alert", "after", "names the culprit"))
-    for row in _rows(watch):
+    parser = argparse.ArgumentParser(prog="drills", description=__doc__)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--healthy-minutes", type=float, default=MINUTES)
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as directory:
+        rules = live_timing.of_files(scaled_rules(Path(directory)))
+    played = None if given.list else _play(given.healthy_minutes, rules)
+    print(_COLUMNS.format("incident", "alert", "may take", "took", "names the culprit"))
+    for row in _rows(played, rules, given.healthy_minutes):
         print(_COLUMNS.format(*row).rstrip())
-    return 0 if watch is None or _went_well(watch) else 1
+    complaints = list(played.complaints(rules)) if played is not None else []
+    print(*complaints, sep="\n", end="\n" if complaints else "", file=sys.stderr)
+    return bool(complaints)
 
 
 if __name__ == "__main__":

@@ -18,14 +18,10 @@ from tests.support.waiting import wait_until
 
 from .live_bureau import IMPATIENT, bureau
 from .live_mail import Beside, IllMailroom, beside
+from .live_rules import INTERVAL, scaled_rules
 from .live_shops import NOTICED, TWO_WORKERS, Shop, shop, uvicorn
 from .live_traffic import forgetting, more_troubles
-from .prometheus_rules import write_shortened
 
-FACTOR = 60
-"""A minute of the rules is a second here."""
-LEAST = 10.0
-"""Seconds that healthy tasks do not reach, on a machine that is busy with all these shops."""
 _LONG = 600.0
 _HIDDEN = {
     "source_labels": ["__name__", "background_task_outcome"],
@@ -37,7 +33,7 @@ _HIDDEN = {
 @contextmanager
 def stage(
     directory: Path, watch: Callable[[Prometheus], AbstractContextManager[object]], *, more: bool = False
-) -> Iterator[None]:
+) -> Iterator[Prometheus]:
     """Open the shops and Prometheus, let somebody watch it, and let the troubles begin; in drills, some more."""
     with ExitStack() as stack:
         aside = stack.enter_context(beside())
@@ -90,10 +86,11 @@ def stage(
         targets["celery"] = [office.publisher.address, *(f"127.0.0.1:{one.port}" for one in (first, second))]
         for one in opened.values():
             wait_until(one.is_open, 60, one.log.read_text)
-        rules = write_shortened(directory, FACTOR, LEAST)
-        _be_patient(rules)
         config = configuration(
-            targets, rules, interval="1s", scrape={"filtered": {"metric_relabel_configs": [_HIDDEN]}}
+            targets,
+            scaled_rules(directory),
+            interval=f"{INTERVAL:g}s",
+            scrape={"filtered": {"metric_relabel_configs": [_HIDDEN]}},
         )
         prometheus = stack.enter_context(Prometheus(directory, config))
         stack.enter_context(watch(prometheus))
@@ -120,25 +117,7 @@ def stage(
         office.run_twice()
         office.kill(first)
         office.worker(first.port, queue="shop,slow")
-        yield
-
-
-def _be_patient(rules: list[Path]) -> None:
-    """Let a shop be late with more scrapes until it is said not to answer: all of them share two cores.
-
-    And let a day be shorter than the others' minutes, or nobody would wait until tomorrow.
-    """
-    _, alerts, optional = rules
-    _replace(alerts, {"(up[10000ms]) < 0.8": "(up[10000ms]) < 0.3", "for: 2000ms": "for: 8s"})
-    _replace(optional, {"60000ms": "20s", "offset 1440000ms": "offset 25s"})
-
-
-def _replace(path: Path, changes: dict[str, str]) -> None:
-    text = path.read_text()
-    for usual, other in changes.items():
-        assert usual in text
-        text = text.replace(usual, other)
-    path.write_text(text)
+        yield prometheus
 
 
 def _trouble(shops: dict[str, Shop], aside: Beside) -> None:
