@@ -38,7 +38,7 @@ class Played:
     watch: Watch = field(default_factory=Watch)
     took: dict[tuple[str, str], float | None] = field(default_factory=dict)
     tasks: int = 0
-    fired_in_health: set[str] = field(default_factory=set)
+    fired_in_health: dict[str, str] = field(default_factory=dict)
 
     def names_culprit(self, key: tuple[str, str]) -> bool:
         """Tell whether the alert names whose fault it is, in a label or in its text."""
@@ -62,7 +62,7 @@ class Played:
                 yield f"{alert} does not name {CULPRITS.get((job, alert), job)}"
         for job in QUIET:
             yield from (f"{alert} fired in {job}" for alert in sorted(self.fired_at(job)))
-        yield from (f"{alert} fired in healthy minutes" for alert in sorted(self.fired_in_health))
+        yield from (f"{alert} fired in healthy minutes: {said}" for alert, said in self.fired_in_health.items())
         if not self.tasks:
             yield "no task succeeded in the healthy minutes"
 

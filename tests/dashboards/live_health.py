@@ -35,9 +35,9 @@ class Health:
         threading.Event().wait(max(0.0, self._start + 60 * minutes - time.monotonic()))
 
     @property
-    def fired(self) -> set[str]:
-        """The alerts that fired."""
-        return {alert for _, alert in self._watch.fired}
+    def fired(self) -> dict[str, str]:
+        """The alerts that fired, and what the first of each said."""
+        return {alert: found[0]["annotations"]["description"] for (_, alert), found in self._watch.fired.items()}
 
     def tasks(self) -> int:
         """Return how many tasks have succeeded, as Prometheus knows."""

@@ -83,12 +83,12 @@ def test_a_drill_complains_of_what_did_not_go_well():
     played.watch.fired[second] = [{"labels": {"job": second[0]}}]
     played.took[second] = 17.5
     played.watch.fired["healthy", "AfterwordTaskStuck"] = []
-    played.fired_in_health = {"AfterwordTaskLost"}
+    played.fired_in_health = {"AfterwordTaskLost": "3 run(s)"}
     played.tasks = 0
     assert list(played.complaints(rules)) == [
         f"{second[1]} came too late in {second[0]}",
         f"{second[1]} does not name {CULPRITS[second]}",
         "AfterwordTaskStuck fired in healthy",
-        "AfterwordTaskLost fired in healthy minutes",
+        "AfterwordTaskLost fired in healthy minutes: 3 run(s)",
         "no task succeeded in the healthy minutes",
     ]
