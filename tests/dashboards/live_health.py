@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from examples.shop.mailserver import Mailroom
-
 from dashboards import names, promql
 from dashboards.prometheus.server import OPTIONAL_RULES, RULES, Prometheus, configuration
+from examples.demo.mailserver import Mailroom
 from tests.support.waiting import wait_until
 
 from .live_mail import beside

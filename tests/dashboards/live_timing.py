@@ -101,7 +101,7 @@ def _here(metric: str, *matchers: str) -> str:
 
 _CELERY = promql.equals(ENGINE, names.CELERY)
 _FAILED = _here(names.ENDED, promql.equals(OUTCOME, Outcome.FAILED))
-_FAILING = f"sum(increase({_FAILED}[2s])) > 0.05 * sum(increase({_here(names.ENDED)}[2s]))"
+_FAILING = f"sum(increase({_FAILED}[5s])) > 0.05 * sum(increase({_here(names.ENDED)}[5s]))"
 EVIDENCE = {
     "AfterwordTaskNeverRan": f"{_here(names.NEVER_RAN_WHY, promql.no_match(STATUS, '4..'))} > 0",
     "AfterwordTaskDroppedByClientError": f"{_here(names.NEVER_RAN_WHY, promql.matches(STATUS, '4..'))} > 0",

@@ -122,7 +122,7 @@ OTHERS = {
     ),
     *("acks_late", "reject_on_worker_lost", "time_limit", "worker_max_memory_per_child", "AFTERWORD_JOURNAL"),
     "AFTERWORD_WORKER_METRICS_PORT",
-    "slow_after",
+    *("slow_after", "for", "HEALTHY_MINUTES=10"),
     *("visibility_timeout", "broker_transport_options", "SystemExit", "sys.exit", "SIGKILL"),
 }
 """What the pages name that is no name on the wire: of the API, of files, of other programs."""

@@ -85,6 +85,9 @@ def test_the_task_that_holds_the_loop_up_is_named(stage: InProcessStage):
     assert 0.3 <= line["duration_s"] < 30
     assert "to_thread" in line["detail"]
     assert (stage.sample(BLOCKED, background_task_name=run.name) or 0) >= 0.3
+    [point] = stage.accounts.meter.points(semconv.LOOP_BLOCKED.name)
+    assert dict(point.attributes) == {semconv.TASK_NAME: run.name}
+    assert point.value == stage.sample(BLOCKED, background_task_name=run.name)
 
 
 def test_opentelemetry_is_told_the_same_once(stage: InProcessStage, kept_logs: KeptLogs):
@@ -257,24 +260,29 @@ def test_a_metric_that_fails_stops_nothing(stage: InProcessStage, monkeypatch):
 
 
 def test_several_processes_count_in_their_files(tmp_path: Path, monkeypatch):
-    """With a directory for several processes, the lags are in the files that all of them share."""
+    """With a directory for several processes, the lags and the ages are in the files that all of them share."""
     from prometheus_client.multiprocess import MultiProcessCollector
 
-    from afterword._ledger.ages import oldest_ages
+    from afterword._ledger import ages
     from afterword._signals.multiprocess import directory
     from afterword._signals.prometheus import series_of
 
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     monkeypatch.setattr(directory, "several_processes", lambda: True)
     monkeypatch.setattr("afterword._signals.prometheus.several_processes", lambda: True)
-    series = series_of(CollectorRegistry(), oldest_ages)
+    series = series_of(CollectorRegistry(), ages.oldest_ages)
     series.lagged(0.4)
     series.blocked(1.5, "mail")
+    monkeypatch.setitem(ages._seen, ("mail", "starlette"), None)
+    assert series.gauges is not None
+    series.gauges.refresh()
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))
     assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_sum") == 0.4
     assert registry.get_sample_value(f"{semconv.LOOP_LAG.prometheus}_bucket", {"le": "0.5"}) == 1.0
     assert registry.get_sample_value(BLOCKED, {"background_task_name": "mail"}) == 1.5
+    labels = {"background_task_name": "mail", "background_task_engine": "starlette"}
+    assert registry.get_sample_value(semconv.RUNNING_AGE.prometheus, labels) == 0.0
 
 
 def test_a_loop_that_nobody_runs_is_not_blocked(stage: InProcessStage):

@@ -131,11 +131,19 @@ def test_the_age_of_a_running_task_is_of_its_start(stage: InProcessStage):
 
 
 def test_the_age_of_a_running_task_is_told_by_its_name(stage: InProcessStage):
-    """Of a task that runs, the age of its oldest run is told by its name, and 0 when it does not run any more."""
+    """Of a task that runs, the age of its oldest run is told by its name, and 0 when it does not run any more.
+
+    OpenTelemetry is told the same.
+    """
     looked: list[float | None] = []
 
     def age(name: str) -> float | None:
-        return stage.sample("background_task_running_age_seconds", background_task_name=name)
+        metric = names.RUNNING_AGE
+        found = stage.sample(metric.prometheus, background_task_name=name)
+        [point] = [one for one in stage.accounts.meter.points(metric.name) if name in one.attributes.values()]
+        assert point.value == pytest.approx(found, abs=5)
+        assert dict(point.attributes) == {names.TASK_NAME: name, names.TASK_ENGINE: STARLETTE}
+        return found
 
     @afterword.task(name="hangs")
     async def hangs() -> None:
