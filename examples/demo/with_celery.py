@@ -29,6 +29,7 @@ _WRITING = f"{TASKS}write_statement"
 _RATE, _SECONDS = 30, 0.2
 _MOMENT = 0.05
 _BEGUN = 0.2
+_QUIET = 2.0
 _PATIENCE = 60.0
 _WIDTH = 165
 
@@ -64,8 +65,7 @@ class CeleryDemo(Demo):
         """Let customers want statements, all at once; kill a worker in the middle of that, and start the next."""
         await asyncio.sleep(seconds / 3)
         month = Traffic(self.shop.url, cycle(statements()))
-        await month.run(_SECONDS, _RATE)
-        victim = await self._at_work()
+        victim = await self._caught(month)
         await victim.kill()
         self.workers.remove(victim)
         self.say(f"{victim.name} is killed while it writes a statement (kill -9), and another one started.")
@@ -73,22 +73,40 @@ class CeleryDemo(Demo):
         await month.run(_SECONDS, _RATE)
         self.surprises += month.surprises
 
-    async def _at_work(self) -> WorkerProcess:
-        """Return a worker that is writing a statement and does not ask for messages.
+    async def _caught(self, month: Traffic) -> WorkerProcess:
+        """Return a worker at work: on a busy machine, all may be written by the time that all were wanted."""
+        seconds = _SECONDS
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            await month.run(seconds, _RATE)
+            worker = await self._at_work()
+            if worker is not None:
+                return worker
+            seconds *= 2
+        raise RuntimeError(f"no worker has begun to write a statement; see {self.workers[0].log}")
+
+    async def _at_work(self) -> WorkerProcess | None:
+        """Return a worker that is writing a statement and does not ask for messages, or none where all is quiet.
 
         Redis forgets a message that is on its way to a worker that is killed, and then it is in no account.
         """
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
+        quiet_since = time.monotonic()
+        while time.monotonic() < quiet_since + _QUIET:
             await asyncio.sleep(_MOMENT)
             now = await self.shop.ask(f"{CONSOLE}/api/now", self.token)
             waiting = sum([await self.redis.messages(queue) for queue in CONSUMED])
-            for process in now["processes"] if not waiting else ():
-                writes = any(run["task"] == _WRITING and run["age_s"] > _BEGUN for run in process["runs"])
-                for worker in self.workers:
-                    if writes and process["pid"] == worker.pid:
-                        return worker
-        raise RuntimeError(f"no worker has begun to write a statement; see {self.workers[0].log}")
+            ages = {
+                process["pid"]: max(
+                    (run["age_s"] for run in process["runs"] if run["task"] == _WRITING), default=0
+                )
+                for process in now["processes"]
+            }
+            if waiting or any(ages.values()):
+                quiet_since = time.monotonic()
+            for worker in self.workers:
+                if not waiting and ages.get(worker.pid, 0) > _BEGUN:
+                    return worker
+        return None
 
     async def read(self, shop: ShopProcess) -> dict[str, Account]:
         """Return the account of all processes, with what is in the queues, of which Redis alone knows."""
