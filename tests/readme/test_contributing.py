@@ -13,7 +13,11 @@ PINNED = dict(line.split("==") for line in LINES[1:])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WANTED = [
     *PROJECT["project"]["dependencies"],
-    *(need for group in ("test", "demo", "dashboards", "lint") for need in PROJECT["dependency-groups"][group]),
+    *(
+        need
+        for group in ("test", "demo", "dashboards", "check", "lint")
+        for need in PROJECT["dependency-groups"][group]
+    ),
 ]
 
 
