@@ -14,6 +14,7 @@ from dashboards import expressions, names, recording
 from dashboards.names import semconv
 
 from .prometheus_rules import alerts
+from .prometheus_texts import TEXTS
 
 HERE = Path(names.__file__).parent
 SOURCES = sorted([*HERE.rglob("*.py"), *HERE.rglob("*.libsonnet")])
@@ -176,6 +177,20 @@ def test_each_entry_leads_to_the_cause_in_two_steps(alert: str):
     records = {rule.record for rule in recording.RULES}
     assert first & (NAMES | TITLES | MARKS | OTHERS | records), first
     assert last.strip()
+
+
+def test_labels_of_which_an_entry_speaks_are_the_alerts():
+    """Where the first step reads labels "of the alert", the alert has them when it fires."""
+    labels = {label for metric in names.METRICS for label in metric.labels}
+    spoken = {alert: set(re.findall(r"`(\w+)`", _first_step(alert))) & labels for alert in alerts()}
+    spoken = {alert: found for alert, found in spoken.items() if "of the alert" in _first_step(alert)}
+    assert spoken["AfterwordTaskStuck"] == {names.TASK}
+    assert len(spoken) > 3
+    assert [alert for alert, found in spoken.items() if found - TEXTS[alert].labels.keys()] == []
+
+
+def _first_step(alert: str) -> str:
+    return RUNBOOK.read_text(encoding="utf-8").split(f"\n## {alert}\n")[1].split("\n1. ")[1].split("\n2. ")[0]
 
 
 def test_the_errors_of_a_lost_worker_are_the_librarys():
