@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,7 +38,16 @@ class Played:
     watch: Watch = field(default_factory=Watch)
     took: dict[tuple[str, str], float | None] = field(default_factory=dict)
     tasks: int = 0
+    gave_up: str = ""
     fired_in_health: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def going_on(self) -> Iterator[None]:
+        """Print what there is all the same, if a step of the play takes too long: the machine is too busy."""
+        try:
+            yield
+        except AssertionError as late:
+            self.gave_up = str(late)
 
     def names_culprit(self, key: tuple[str, str]) -> bool:
         """Tell whether the alert names whose fault it is, in a label or in its text."""
@@ -50,6 +59,8 @@ class Played:
 
     def complaints(self, rules: Rules) -> Iterator[str]:
         """Say what did not go well."""
+        if self.gave_up:
+            yield f"the play was given up, since the machine is too slow for it: {self.gave_up}"
         for job, alert in PLAYED:
             took = self.took.get((job, alert))
             if (job, alert) not in self.watch.fired:
@@ -90,7 +101,7 @@ def _play(minutes: float, rules: Rules) -> Played:
     played = Played()
     with tempfile.TemporaryDirectory() as directory, health(Path(directory, "health"), minutes) as well:
         start = time.time()
-        with stage(Path(directory), played.watch.over, more=True) as prometheus:
+        with played.going_on(), stage(Path(directory), played.watch.over, more=True) as prometheus:
             with suppress(AssertionError):
                 wait_until(lambda: played.watch.fired.keys() >= PLAYED.keys(), PATIENCE)
             for job, alert in PLAYED:
