@@ -208,6 +208,18 @@ CASES = (
         },
     ),
     Case(
+        "event loop, quiet: two times of a young series, which increase() takes for more",
+        {
+            lag_of("+Inf"): "2000+120x60",
+            lag_of("1.0"): "2000+120x2 2359+120x2 2718+120x50",
+            lag_of("10.0"): "2000+120x60",
+            series(f"{names.LOOP_LAG}_count"): "2000+120x60",
+        },
+        {
+            "AfterwordEventLoopBlocked": quiet(6, 7, 8, 9, 12),
+        },
+    ),
+    Case(
         "stuck, firing: running for longer than ten minutes, and what runs beside it does not",
         {
             running_age(): "0+60x60",
