@@ -8,11 +8,13 @@ from opentelemetry.context import Context
 
 from .outcomes import (
     CELERY,
+    FAILED,
     LOST,
     RETURNED,
     STARLETTE,
     STATE_PENDING,
     STATE_RUNNING,
+    SUCCEEDED,
     Outcome,
     Reason,
     lost_detail,
@@ -21,6 +23,7 @@ from .text import clean_name
 
 __all__ = [
     "CELERY",
+    "FAILED",
     "LOST",
     "RETURNED",
     "SENDING",
@@ -28,6 +31,7 @@ __all__ = [
     "STARLETTE",
     "STATE_PENDING",
     "STATE_RUNNING",
+    "SUCCEEDED",
     "UNSENT",
     "Outcome",
     "Reason",

@@ -29,6 +29,10 @@ class Outcome(StrEnum):
     """It never ran, because nothing will ever call it."""
 
 
+SUCCEEDED: Final = Outcome.SUCCEEDED
+FAILED: Final = Outcome.FAILED
+"""For where every task comes past: on Python 3.11, finding a member in its enumeration costs 900 instructions."""
+
 STATE_PENDING: Final = "pending"
 STATE_RUNNING: Final = "running"
 """The state of a run that has not ended."""

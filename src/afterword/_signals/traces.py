@@ -7,7 +7,7 @@ import os
 import weakref
 from collections.abc import Callable
 from contextvars import Token
-from typing import Any
+from typing import Any, Final
 
 from opentelemetry import context as otel
 from opentelemetry.context import Context
@@ -28,13 +28,13 @@ from .._common import __version__, semconv
 from .._common.context import HexIds, hex_ids
 from .._common.errors.exceptions import exc_info, text
 from .._common.faults import EXITS
-from .._common.model import Outcome, Reason, TaskRun, full_name
+from .._common.model import SUCCEEDED, Outcome, Reason, TaskRun, full_name
 from .._common.observer import TaskObserver
 from . import missing_sdk
 from .attributes import exception_attributes
 
 _NANOSECONDS = 1_000_000_000
-
+_INTERNAL: Final = SpanKind.INTERNAL  # as with outcomes, looking it up is not for free
 
 _Open = tuple[Span, Token[Any] | None, bool | None]
 """The span of a started run, the token of its context if we opened it, and the result of ``Recognise`` if not."""
@@ -111,7 +111,7 @@ class Traces(TaskObserver):
             else:
                 around = context if parent is here else set_span_in_context(parent, context)
                 name = semconv.SPAN_PREFIX + run.name
-                span = self._tracer.start_span(name, around, SpanKind.INTERNAL, task_attributes(run))
+                span = self._tracer.start_span(name, around, _INTERNAL, task_attributes(run))
             self._open[run] = span, otel.attach(set_span_in_context(span, context)), None
         run.trace_id, run.span_id, run.sampled = hex_ids(span.get_span_context())
 
@@ -133,7 +133,7 @@ class Traces(TaskObserver):
                 span.set_attribute(semconv.TASK_OUTCOME, str(run.outcome))
                 if run.thread_wait is not None:
                     span.set_attribute(semconv.TASK_THREAD_WAIT, run.thread_wait)
-                if run.outcome is not Outcome.SUCCEEDED:
+                if run.outcome is not SUCCEEDED:
                     self._write_error(run, span, adopted)
             elif not self._looked:
                 self._looked = True
@@ -170,7 +170,7 @@ class Traces(TaskObserver):
             links, parent = [Link(cause)] if cause.is_valid else [], INVALID_SPAN
         if parent is not here:
             context = set_span_in_context(parent, context)
-        return self._tracer.start_span(name, context, SpanKind.INTERNAL, attributes, links, start_time)
+        return self._tracer.start_span(name, context, _INTERNAL, attributes, links, start_time)
 
     def _write_error(self, run: TaskRun, span: Span, adopted: bool | None) -> None:
         if run.reason is not None:

@@ -16,7 +16,7 @@ from .._common import foreign, semconv
 from .._common.context import enter_run, leave_destroyed_run, leave_run
 from .._common.faults import EXITS
 from .._common.log import log_fault
-from .._common.model import Outcome, Reason, TaskRun
+from .._common.model import FAILED, SUCCEEDED, Outcome, Reason, TaskRun
 from .._common.task_names import task_options
 from .._ledger.deferred import defer, drain, nothing_deferred
 from .._ledger.instrumentation import Instrumentation
@@ -103,7 +103,7 @@ class TaskExecution:
         elif swallowed is not None:
             self.ledger.finish(self.run, Outcome.FAILED, Reason.EXCEPTION, swallowed)
         else:
-            self.ledger.finish(self.run, Outcome.SUCCEEDED)
+            self.ledger.finish(self.run, SUCCEEDED)
 
     def raised(self, exc: BaseException) -> None:
         """End the run of a function that raised."""
@@ -244,7 +244,7 @@ def _end(call: TaskExecution, end: Callable[[Any], None], how: object) -> bool:
         leave_run(call.token)
     if not nothing_deferred():
         drain()
-    return call.run.outcome is Outcome.FAILED
+    return call.run.outcome is FAILED
 
 
 def _begin(

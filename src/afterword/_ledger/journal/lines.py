@@ -20,6 +20,7 @@ from ..._common.model import (
     STARLETTE,
     STATE_PENDING,
     STATE_RUNNING,
+    SUCCEEDED,
     Outcome,
     Reason,
     RequestInfo,
@@ -188,7 +189,7 @@ def returned_line(run: TaskRun) -> bytes:
 def line(first: str, run: TaskRun) -> bytes:
     """Return the whole line of a run that has ended, from what was known when it was scheduled."""
     ended, started_at, trace = floor((run.ended_at or 0.0) * _MICROSECONDS), run.started_at, run.trace_id
-    succeeded = run.outcome is Outcome.SUCCEEDED and run.thread_wait is None
+    succeeded = run.outcome is SUCCEEDED and run.thread_wait is None
     request = run.request
     if request is not None and request._answered_at is not None:
         if (answered := request._answered_text) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..._common import semconv
 from ..._common.cardinality import ERROR_TYPES
-from ..._common.model import STARLETTE, Outcome, TaskRun
+from ..._common.model import FAILED, STARLETTE, Outcome, TaskRun
 from ..attributes import why
 from .numbers import Book, Times, all_or_none
 
@@ -69,7 +69,7 @@ class TaskSeries:
             self._running.dec()
             self._observe_times(run, outcome)
         self._ended[outcome].inc()
-        if outcome is Outcome.FAILED:
+        if outcome is FAILED:
             kind = ERROR_TYPES.admit(str(run.error_type))
             self._book.counter(semconv.FAILURES, self._name, kind, STARLETTE).inc()
 

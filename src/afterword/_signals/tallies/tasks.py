@@ -11,7 +11,7 @@ from bisect import bisect_left
 from typing import Any, Generic, TypeVar
 
 from ..._common.cardinality import ERROR_TYPES
-from ..._common.model import STARLETTE, Outcome, TaskRun
+from ..._common.model import FAILED, STARLETTE, Outcome, TaskRun
 from ..._common.observer import TaskObserver
 from ..._common.semconv import BOUNDS
 from ..attributes import Why, why
@@ -210,6 +210,6 @@ class TallyingObserver(ScheduledObserver[Tally]):
                 if run.thread_wait is not None:
                     tally.thread_wait = tally.thread_wait or Histogram()
                     tally.thread_wait.observe(run.thread_wait, run, run.ended_at)
-            if outcome is Outcome.FAILED:
+            if outcome is FAILED:
                 kind = ERROR_TYPES.admit(str(run.error_type))
                 tally.failures[kind] = tally.failures.get(kind, 0) + 1
