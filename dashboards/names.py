@@ -51,7 +51,7 @@ THREADS_LIMIT = semconv.THREADS_LIMIT.prometheus
 THREADS_WAITING = semconv.THREADS_WAITING.prometheus
 LOOP_LAG = semconv.LOOP_LAG.prometheus
 LOOP_BLOCKED = _counter(semconv.LOOP_BLOCKED)
-FIRST_BOUND = semconv.BUCKETS[0]
+FIRST_BOUND = semconv.BOUNDS[0]
 """What a time in the first bucket of a histogram is at most: how much less, nobody knows."""
 REQUEST_ERRORS = _counter(semconv.REQUEST_ERRORS)
 CLOCK_SKEWED = _counter(semconv.CLOCK_SKEWED)

@@ -6,7 +6,10 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
-BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+BUCKETS = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0),
+    *(64.0, 128.0, 320.0, 640.0, 1920.0, 3840.0),
+)
 OUTCOMES = ("succeeded", "failed", "cancelled", "skipped", "dropped", "abandoned")
 NAME, OUTCOME = "background_task_name", "background_task_outcome"
 

@@ -27,11 +27,11 @@ def lag_of(bound: str) -> str:
 
 CASES = (
     Case(
-        "wait, firing: one run in ten waits for 10 to 30 seconds",
+        "wait, firing: one run in ten waits for 12 to 24 seconds",
         {
             waited("0.1"): "0+9x60",
-            waited("10.0"): "0+9x60",
-            waited("30.0"): "0+10x60",
+            waited("12.0"): "0+9x60",
+            waited("24.0"): "0+10x60",
             waited("+Inf"): "0+10x60",
             of_task(RUNNING): "0x60",
             of_task(RUNNING, AUDIT): "2x60",
@@ -39,7 +39,7 @@ CASES = (
         {
             "AfterwordTaskWaitHigh": {
                 8: [],
-                20: [fired("20s", front=f"{AUDIT}, 2.0")],
+                20: [fired("18s", front=f"{AUDIT}, 2.0")],
             },
         },
     ),
@@ -47,8 +47,8 @@ CASES = (
         "wait, quiet: one run in a hundred, and one bad minute",
         {
             waited("0.1"): "0+99x30 2970x3 2970+100x30",
-            waited("10.0"): "0+99x30 2970x3 2970+100x30",
-            waited("30.0"): "0+100x60",
+            waited("12.0"): "0+99x30 2970x3 2970+100x30",
+            waited("24.0"): "0+100x60",
             waited("+Inf"): "0+100x60",
         },
         {
@@ -60,27 +60,27 @@ CASES = (
         {
             ended(Outcome.SUCCEEDED): "0+10x90",
             took("1.0"): "0+10x40 400x50",
-            took("10.0"): "0+10x40 400x50",
-            took("30.0"): "0+10x90",
+            took("12.0"): "0+10x40 400x50",
+            took("24.0"): "0+10x90",
             took("+Inf"): "0+10x90",
         },
         {
-            "AfterwordTaskSlowerThanUsual": {40: [], 44: [], 55: [fired("29s")]},
+            "AfterwordTaskSlowerThanUsual": {40: [], 44: [], 55: [fired("23.4s")]},
         },
     ),
     Case(
         "slow, quiet: always slow, slow but rare, and longer by little",
         {
-            **{took(bound): "0x90" for bound in ("1.0", "10.0")},
-            **{took(bound): "0+10x90" for bound in ("30.0", "+Inf")},
+            **{took(bound): "0x90" for bound in ("1.0", "12.0")},
+            **{took(bound): "0+10x90" for bound in ("24.0", "+Inf")},
             ended(Outcome.SUCCEEDED): "0+10x90",
             ended(Outcome.SUCCEEDED, AUDIT): "0+0.5x90",
             took("1.0", AUDIT): "0+0.5x40 20x50",
-            took("10.0", AUDIT): "0+0.5x40 20x50",
-            **{took(bound, AUDIT): "0+0.5x90" for bound in ("30.0", "+Inf")},
+            took("12.0", AUDIT): "0+0.5x40 20x50",
+            **{took(bound, AUDIT): "0+0.5x90" for bound in ("24.0", "+Inf")},
             ended(Outcome.SUCCEEDED, "app.tasks.tidy"): "0+10x90",
             took("1.0", "app.tasks.tidy"): "0+10x40 400x50",
-            **{took(bound, "app.tasks.tidy"): "0+10x90" for bound in ("10.0", "30.0", "+Inf")},
+            **{took(bound, "app.tasks.tidy"): "0+10x90" for bound in ("8.0", "12.0", "24.0", "+Inf")},
         },
         {
             "AfterwordTaskSlowerThanUsual": quiet(20, 50, 55),

@@ -28,10 +28,11 @@ ENDED = "background_task.ended"
 def through(stage: InProcessStage, http_receiver: Receiver):
     """Provide a function that runs three tasks under a view, and returns a metric that arrives."""
 
-    def run(view: View, metric: str) -> Any:
+    def run(view: View | None, metric: str) -> Any:
         exporter = OTLPMetricExporter(f"http://127.0.0.1:{http_receiver.port}/v1/metrics")
         reader = PeriodicExportingMetricReader(exporter, export_interval_millis=600_000)
-        provider = MeterProvider([reader], views=[view], shutdown_on_exit=False)
+        views = [] if view is None else [view]
+        provider = MeterProvider([reader], views=views, shutdown_on_exit=False)
         app = stage.app_with(
             stage.works("mail"), stage.works("picture"), stage.fails("card"), meter_provider=provider
         )
@@ -72,3 +73,14 @@ def test_an_exponential_histogram(through):
     """Exponential histograms are possible."""
     metric = through(View(instrument_name=DURATION, aggregation=ExponentialBucketHistogramAggregation()), DURATION)
     assert sum(point.count for point in metric.exponential_histogram.data_points) == 3
+
+
+def test_exponential_histograms_by_the_environment(through, http_receiver: Receiver, monkeypatch):
+    """OpenTelemetry's variable makes all our histograms exponential, though ours have bounds that are advised."""
+    name = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    monkeypatch.setenv(name, "base2_exponential_bucket_histogram")
+    points = through(None, DURATION).exponential_histogram.data_points
+    assert sum(point.count for point in points) == 3
+    [wait, *_] = http_receiver.last()["background_task.wait"].exponential_histogram.data_points
+    assert (wait.count, wait.zero_count + sum(wait.positive.bucket_counts)) == (1, 1)
+    assert wait.scale > 3  # a bucket is less than a tenth wide

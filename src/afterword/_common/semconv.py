@@ -22,12 +22,14 @@ _TASKS, _FAILURES, _THREADS, _ERRORS, _MESSAGES = "{task}", "{failure}", "{threa
 
 
 class Metric(NamedTuple):
-    """One metric: its OpenTelemetry name and unit, its help text, its attributes."""
+    """One metric: its OpenTelemetry name and unit, its help text, its attributes, a histogram's bounds."""
 
     name: str
     unit: str
     help: str
     attributes: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+    """What a value in each bucket is at most; the last bucket holds the rest."""
 
     @property
     def prometheus(self) -> str:
@@ -87,6 +89,20 @@ STATE_RUNNING: Final = model.STATE_RUNNING
 
 # --- metrics ----------------------------------------------------------------------------------------------------
 
+# What a value in each bucket is at most; the last one holds the rest. Each is a series, for each task and outcome.
+# A quantile lies in the bucket of the true one, and is off by its width at most. Both SDKs expect floats.
+BOUNDS: Final = (
+    # Of a task's times. From a second to a minute a quantile is too high by a half at most. Timeouts are round,
+    # and what runs into one takes a little longer: of 3, 5, 10, 15, 20, 30 and 60 s and of 2, 5, 10, 30 and 60
+    # minutes, the next bound is a third above at most, and mostly close.
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0),
+    *(64.0, 128.0, 320.0, 640.0, 1920.0, 3840.0, inf),
+)
+COARSE_BOUNDS: Final = (
+    # Of what is no task's: mostly milliseconds, and of answers there are many series.
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, inf),
+)
+
 SCHEDULED = Metric("background_task.scheduled", _TASKS, "Background tasks scheduled.", (TASK_NAME, TASK_ENGINE))
 STARTED = Metric("background_task.started", _TASKS, "Background tasks begun.", (TASK_NAME, TASK_ENGINE))
 ENDED = Metric(
@@ -118,10 +134,11 @@ DURATION = Metric(
     _SECONDS,
     "Time a background task ran, without its wait for a thread.",
     (TASK_NAME, TASK_OUTCOME, TASK_ENGINE),
+    BOUNDS,
 )
-WAIT = Metric(TASK_WAIT, _SECONDS, "Time from scheduled to started.", (TASK_NAME, TASK_ENGINE))
+WAIT = Metric(TASK_WAIT, _SECONDS, "Time from scheduled to started.", (TASK_NAME, TASK_ENGINE), BOUNDS)
 THREAD_WAIT = Metric(
-    TASK_THREAD_WAIT, _SECONDS, "Time a sync task waited for a worker thread.", (TASK_NAME, TASK_ENGINE)
+    TASK_THREAD_WAIT, _SECONDS, "Time a sync task waited for a worker thread.", (TASK_NAME, TASK_ENGINE), BOUNDS
 )
 PENDING = Metric("background_task.pending", _TASKS, "Background tasks not yet begun.", (TASK_NAME, TASK_ENGINE))
 RUNNING = Metric("background_task.running", _TASKS, "Background tasks running now.", (TASK_NAME, TASK_ENGINE))
@@ -150,13 +167,14 @@ QUEUE_OLDEST_AGE = Metric(
     (MESSAGING_SYSTEM, MESSAGING_DESTINATION),
 )
 HELD = Metric(
-    "background_task.held", _SECONDS, "Time from received by a worker to begun.", (TASK_NAME, TASK_ENGINE)
+    "background_task.held", _SECONDS, "Time from received by a worker to begun.", (TASK_NAME, TASK_ENGINE), BOUNDS
 )
 PUBLISH_DURATION = Metric(
     "background_task.publish.duration",
     _SECONDS,
     "Time that publishing a task took its caller.",
     (MESSAGING_DESTINATION, ERROR_TYPE, TASK_ENGINE),
+    COARSE_BOUNDS,
 )
 CLOCK_SKEWED = Metric(
     "afterword.clock.skewed", _TASKS, "Tasks that began before they were published, by their hosts' clocks."
@@ -165,7 +183,10 @@ THREADS_BUSY = Metric("afterword.worker_thread.busy", _THREADS, "Worker threads 
 THREADS_LIMIT = Metric("afterword.worker_thread.limit", _THREADS, "Worker threads at most.")
 THREADS_WAITING = Metric("afterword.worker_thread.waiting", _THREADS, "Callers waiting for a worker thread.")
 LOOP_LAG = Metric(
-    "afterword.event_loop.lag", _SECONDS, "How late an event loop came back to its timer of half a second."
+    "afterword.event_loop.lag",
+    _SECONDS,
+    "How late an event loop came back to its timer of half a second.",
+    bounds=COARSE_BOUNDS,
 )
 LOOP_BLOCKED = Metric(
     "afterword.event_loop.blocked",
@@ -178,6 +199,7 @@ RESPONSE_DURATION = Metric(
     _SECONDS,
     "Time from a request's arrival until its answer was sent, without the background work behind it.",
     (HTTP_METHOD, HTTP_ROUTE, HTTP_STATUS),
+    COARSE_BOUNDS,
 )
 REQUEST_ERRORS = Metric(
     "afterword.request.errors",
@@ -193,10 +215,6 @@ ACCOUNT_START = Metric(
     "afterword.account.start_time", _SECONDS, "Since when the counters have counted, in seconds since the epoch."
 )
 INFO = Metric("afterword.info", "", "Afterword is accounting for this process.", (VERSION,))
-
-# From a cache write to a long export: 5 ms to 10 min. Both SDKs expect floats.
-BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
-BOUNDS: Final = (*BUCKETS, inf)  # what a value in each bucket is at most
 
 # --- log events and keys ----------------------------------------------------------------------------------------
 

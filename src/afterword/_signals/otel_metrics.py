@@ -49,6 +49,10 @@ class OtelMetrics(TallyingObserver):
             self._recorded.append(instrument := create(metric.name, metric.unit, metric.help))
             return instrument
 
+        def histogram(metric: semconv.Metric) -> Any:
+            bounds = metric.bounds[:-1]
+            return recorded(partial(meter.create_histogram, explicit_bucket_boundaries_advisory=bounds), metric)
+
         def observe(create: Callable[..., Any], metric: semconv.Metric, read: _Read) -> None:
             create(metric.name, [self._callback(read)], metric.unit, metric.help)
 
@@ -79,16 +83,15 @@ class OtelMetrics(TallyingObserver):
         observe(meter.create_observable_up_down_counter, semconv.RUNNING, lambda t: [(t.running, {})])
         self._start = time.time()
         _observe_process(meter, oldest_ages, lambda: self._start)
-        histogram = partial(meter.create_histogram, explicit_bucket_boundaries_advisory=semconv.BUCKETS)
-        self.duration = recorded(histogram, semconv.DURATION)
-        self.wait = recorded(histogram, semconv.WAIT)
-        self._thread_wait = recorded(histogram, semconv.THREAD_WAIT)
-        self.held = recorded(histogram, semconv.HELD)
-        self.publish_duration = recorded(histogram, semconv.PUBLISH_DURATION)
-        self._loop_lag = recorded(histogram, semconv.LOOP_LAG)
+        self.duration = histogram(semconv.DURATION)
+        self.wait = histogram(semconv.WAIT)
+        self._thread_wait = histogram(semconv.THREAD_WAIT)
+        self.held = histogram(semconv.HELD)
+        self.publish_duration = histogram(semconv.PUBLISH_DURATION)
+        self._loop_lag = histogram(semconv.LOOP_LAG)
         self._loop_blocked = recorded(meter.create_counter, semconv.LOOP_BLOCKED)
         listeners.add(self)
-        self._response_duration = recorded(histogram, semconv.RESPONSE_DURATION)
+        self._response_duration = histogram(semconv.RESPONSE_DURATION)
         self.clock_skewed = recorded(meter.create_counter, semconv.CLOCK_SKEWED)
         self._request_errors = recorded(meter.create_counter, semconv.REQUEST_ERRORS)
         self._observer_errors = recorded(meter.create_counter, semconv.OBSERVER_ERRORS)

@@ -47,9 +47,9 @@ class Series:
     def __init__(self, registry: CollectorRegistry, oldest_ages: OldestAges) -> None:
         self._oldest_ages = oldest_ages
         self._metrics: dict[semconv.Metric, PlainCounter] = {}
-        self.publishes = Times()
-        self._lags = Times()
-        self._answers = Times()
+        self.publishes = Times(semconv.PUBLISH_DURATION)
+        self._lags = Times(semconv.LOOP_LAG)
+        self._answers = Times(semconv.RESPONSE_DURATION)
         path = directory()
         self._book = book_at(path) if path is not None and several_processes() else None
         if self._book is not None:

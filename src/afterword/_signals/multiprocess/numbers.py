@@ -17,7 +17,6 @@ from prometheus_client.utils import floatToGoString
 from ..._common import semconv
 from ..._common.forks import in_child
 from ..._common.log import emit
-from ..._common.semconv import BOUNDS
 from .dead_processes import close_own_account
 from .shared_file import (
     COUNTER,
@@ -110,7 +109,8 @@ class Slot:
 class Times:
     """One histogram."""
 
-    def __init__(self, slots: list[Slot], total: Slot) -> None:
+    def __init__(self, bounds: tuple[float, ...], slots: list[Slot], total: Slot) -> None:
+        self._bounds = bounds
         self.slots = [*slots, total]
         self._buckets = slots
         self._total = total
@@ -118,7 +118,7 @@ class Times:
     def observe(self, value: float) -> None:
         """Add a value."""
         self._total.inc(value)
-        self._buckets[bisect_left(BOUNDS, value)].inc()
+        self._buckets[bisect_left(self._bounds, value)].inc()
 
     def counts(self) -> list[float]:
         """Return how many values each bucket has."""
@@ -227,10 +227,9 @@ class Book:
         known = self._histograms.get((metric, values))
         if known is not None:
             return known
-        buckets = [
-            self.slot(HISTOGRAM, metric, "_bucket", values, (("le", floatToGoString(bound)),)) for bound in BOUNDS
-        ]
-        times = Times(buckets, self.slot(HISTOGRAM, metric, "_sum", values))
+        bounds = [(("le", floatToGoString(bound)),) for bound in metric.bounds]
+        buckets = [self.slot(HISTOGRAM, metric, "_bucket", values, bound) for bound in bounds]
+        times = Times(metric.bounds, buckets, self.slot(HISTOGRAM, metric, "_sum", values))
         all_or_none(times.slots)
         return self._histograms.setdefault((metric, values), times)
 

@@ -22,18 +22,19 @@ Exemplar = tuple[str, str, float, float]
 
 
 class Histogram:
-    """A histogram: the number of values in each bucket, and an exemplar for each."""
+    """A histogram, of a task's times by default: the number of values in each bucket, and an exemplar for each."""
 
-    __slots__ = ("counts", "exemplars", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
-    def __init__(self) -> None:
-        self.counts = [0] * len(BOUNDS)
-        self.exemplars: list[Exemplar | None] = [None] * len(BOUNDS)
+    def __init__(self, bounds: tuple[float, ...] = BOUNDS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * len(bounds)
+        self.exemplars: list[Exemplar | None] = [None] * len(bounds)
         self.total = 0.0
 
     def observe(self, value: float, run: TaskRun | None, now: float | None) -> None:
         """Add a value that was observed at ``now``, in seconds since the epoch; of a run, or of none."""
-        bucket = bisect_left(BOUNDS, value)
+        bucket = bisect_left(self.bounds, value)
         self.counts[bucket] += 1
         self.total += value
         if run is not None and run.sampled:
@@ -41,14 +42,14 @@ class Histogram:
 
     def copy(self) -> Histogram:
         """Return an independent copy."""
-        twin = Histogram()
+        twin = Histogram(self.bounds)
         twin.counts, twin.exemplars, twin.total = self.counts[:], self.exemplars[:], self.total
         return twin
 
     def buckets(self) -> list[tuple[float, int, Exemplar | None]]:
         """Return the buckets with cumulative counts, as Prometheus expects them."""
         cumulated, found = 0, []
-        for bound, count, exemplar in zip(BOUNDS, self.counts, self.exemplars, strict=True):
+        for bound, count, exemplar in zip(self.bounds, self.counts, self.exemplars, strict=True):
             cumulated += count
             found.append((bound, cumulated, exemplar))
         return found

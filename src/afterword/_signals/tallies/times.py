@@ -5,20 +5,22 @@ from __future__ import annotations
 import threading
 
 from ..._common.model import TaskRun
+from ..._common.semconv import Metric
 from .tasks import Histogram
 
 
 class Times:
     """The histograms of one metric in this process, by its labels."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: Metric) -> None:
+        self._bounds = metric.bounds
         self._lock = threading.RLock()
         self._times: dict[tuple[str, ...], Histogram] = {}
 
     def observe(self, value: float, *labels: str, run: TaskRun | None = None) -> None:
         """Add a value, in seconds; the trace of ``run`` is its exemplar."""
         with self._lock:
-            times = self._times.get(labels) or self._times.setdefault(labels, Histogram())
+            times = self._times.get(labels) or self._times.setdefault(labels, Histogram(self._bounds))
             times.observe(value, run, None if run is None else run.scheduled_at)
 
     def forget(self) -> None:
