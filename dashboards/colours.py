@@ -44,6 +44,11 @@ def only(colour: str) -> FieldColor:
     return FieldColor().mode(FieldColorModeId.FIXED).fixed_color(colour)
 
 
+def shades_of(colour: str) -> FieldColor:
+    """Give each series of a panel a shade of one colour."""
+    return FieldColor().mode(FieldColorModeId.SHADES).fixed_color(colour)
+
+
 def by_name(panel: Any, colours: dict[str, str]) -> Any:
     """Give the series with these names their colours."""
     for name, colour in colours.items():
@@ -60,9 +65,9 @@ def by_task_and_outcome(panel: Any, *, shades: bool) -> Any:
 
 
 def by_quantile(panel: Any) -> Any:
-    """Give the series whose names begin with a quantile shades of its colour."""
+    """Give the series whose names end with a quantile shades of its colour."""
     for name, colour in QUANTILES.items():
-        panel = panel.override_by_regexp(f"/^{name}/", [shaded(colour)])
+        panel = panel.override_by_regexp(f"/(^| ){name}$/", [shaded(colour)])
     return panel
 
 

@@ -92,7 +92,7 @@ def every_task() -> Any:
             to_task("__value.raw"),
             to_task("__value.raw", "Its lines of tasks that did not succeed", causes.UNHAPPY_LINES_PANEL),
         ),
-        room=44,
+        room=32,
     )
 
     def red(pixels: int, colour: str) -> list[DynamicConfigValue]:
@@ -102,7 +102,8 @@ def every_task() -> Any:
     by = (_NAME,)
     return panels.rows(
         "Tasks",
-        "One row per task, over the time range; pending and running are of now. **When a number is red:** click "
+        "One row per task, over the time range; pending and running are of now, and *Thread* is the wait for a "
+        "worker thread. **When a number is red:** click "
         "the task's name for its own dashboard or its log lines.",
         Now(queries.count(names.SCHEDULED, by=by)),
         Now(queries.count(names.ENDED, queries.SUCCEEDED, by=by)),
@@ -126,7 +127,7 @@ def every_task() -> Any:
             ("Value #G", "Pending", panels.wide(72)),
             ("Value #H", "Running", panels.wide(72)),
             ("Value #I", "Wait p95", panels.wide(80, *seconds)),
-            ("Value #J", "Thread wait p95", panels.wide(126, *seconds)),
+            ("Value #J", "Thread p95", panels.wide(94, *seconds)),
             ("Value #K", "Duration p95", panels.wide(106, *seconds)),
         ],
         order="Scheduled",

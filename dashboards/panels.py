@@ -40,6 +40,7 @@ from .names import FIRST_BOUND
 from .parts import (
     COUNT,
     LOKI,
+    PER_SECOND,
     PROMETHEUS,
     TEMPO,
     Link,
@@ -92,6 +93,10 @@ def number(
     return _finish(_whole(panel, unit), title, description, queries)
 
 
+_LEAST_TOP = {COUNT: 1, PER_SECOND: 0.01}
+"""How far an axis goes at least: of nothing but zeros, Grafana's goes to 100."""
+
+
 def lines(
     title: str,
     description: str,
@@ -105,7 +110,10 @@ def lines(
     colour: str | None = None,
     none: str = "none in this time range",
 ) -> Any:
-    """Return lines over time; with a legend ``beside`` them, there is room for ten names."""
+    """Return lines over time; with a legend ``beside`` them, there is room for ten names.
+
+    What is ``stacked`` are areas without lines: the line of one that is nothing would cover the one below.
+    """
     legend = (
         common.VizLegendOptions()
         .display_mode(LegendDisplayMode.TABLE)
@@ -121,19 +129,19 @@ def lines(
         .no_value(none)
         .legend(legend)
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
-        .line_width(1)
+        .line_width(0 if stacked else 1)
         .line_interpolation(LineInterpolation.LINEAR)
-        .fill_opacity(40 if stacked else 0 if beside else 10)
-        .gradient_mode(GraphGradientMode.OPACITY)
-        .show_points(VisibilityMode.AUTO)
+        .fill_opacity(80 if stacked else 0 if beside else 10)
+        .gradient_mode(GraphGradientMode.NONE if stacked else GraphGradientMode.OPACITY)
+        .show_points(VisibilityMode.NEVER if stacked else VisibilityMode.AUTO)
         .span_nulls(False)
         .stacking(common.StackingConfig().mode(StackingMode.NORMAL if stacked else StackingMode.NONE).group("A"))
         .color_scheme(only(colour) if colour else FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
         .data_links(_as_built(links))
-        .with_transformation(ends_of_names(44))
+        .with_transformation(ends_of_names(44 if beside else 34))
     )
-    if unit == COUNT:
-        panel = panel.axis_soft_max(1)
+    if unit in _LEAST_TOP:
+        panel = panel.axis_soft_max(_LEAST_TOP[unit])
     if least is not None:
         panel = panel.min(least)
     if top is not None:
@@ -184,7 +192,7 @@ def bars(
     return _finish(_whole(panel, unit), title, description, queries)
 
 
-def named(*more: DynamicConfigValue, room: int = 30) -> list[DynamicConfigValue]:
+def named(*more: DynamicConfigValue, room: int = 26) -> list[DynamicConfigValue]:
     """Return how a column of names is shown: their ends, and each as a whole on request."""
     return [
         DynamicConfigValue("mappings", [end_of_name(room)]),

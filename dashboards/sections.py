@@ -163,9 +163,9 @@ def ratios(uid: str) -> Any:
 
 def percentiles(title: str, description: str, histogram: str, *, by_task: bool) -> Any:
     """Return p50, p95 and p99 of a time, with exemplars that lead to traces."""
-    by, suffix = ((names.TASK,), f" {legend(names.TASK)}") if by_task else ((), "")
+    by, prefix = ((names.TASK,), f"{legend(names.TASK)} ") if by_task else ((), "")
     measured = [
-        Metric(queries.quantile(q, histogram, *by), name + suffix, exemplars=name == "p99")
+        Metric(queries.quantile(q, histogram, *by), prefix + name, exemplars=name == "p99")
         for q, name in PERCENTILES
     ]
     panel = panels.lines(title, description, *measured, unit="s").fill_opacity(0)

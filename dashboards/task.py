@@ -96,7 +96,7 @@ def by_outcome() -> Any:
 
 def by_instance() -> Any:
     """Return which instances have the trouble."""
-    return panels.lines(
+    panel = panels.lines(
         "Trouble by instance",
         "Runs that failed, never ran or were lost, per second, in each instance. **When one instance has it "
         "all:** that machine, its network or its version is the cause; when all have it, the code or what it "
@@ -106,6 +106,7 @@ def by_instance() -> Any:
         stacked=True,
         links=(to_panel(_UID, "The log lines", causes.UNHAPPY_LINES_PANEL),),
     )
+    return panel.color_scheme(colours.shades_of(colours.RED))
 
 
 def slowest_instances() -> Any:

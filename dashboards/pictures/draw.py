@@ -30,7 +30,7 @@ _FONTS = {
     "Inter-Medium": "inter/files/inter-latin-500-normal.woff2",
     "roboto": "roboto-mono/files/roboto-mono-latin-400-normal.woff2",
 }
-_PATIENCE = 60_000.0
+_PATIENCE = 180_000.0
 
 
 def _run(*command: str) -> None:

@@ -77,7 +77,7 @@ async def shop(directory: Path, seconds: float) -> None:
         shops = [await stack.enter_async_context(one(number)) for number in (0, 1)]
         home = directory / "worker"
         home.mkdir()
-        own = {"SHOP_DIRECTORY": str(home), "AFTERWORD_JOURNAL": str(home / "journal")}
+        own = {"SHOP_DIRECTORY": str(directory / "shop-0"), "AFTERWORD_JOURNAL": str(home / "journal")}
         await stack.enter_async_context(WorkerProcess("worker", ports[2], home, common | own))
         stack.enter_context(_prometheus(directory, {"shop": [f"{HOST}:{port}" for port in ports]}))
         await asyncio.sleep(3 * SCRAPE)

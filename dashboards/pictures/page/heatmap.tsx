@@ -41,7 +41,7 @@ export function Heatmap(drawn: Drawn) {
     const cell = (plotWidth * answers.interval) / (answers.to - answers.from);
     rows.forEach(({ values }, row) => {
       for (const [time, value] of values) {
-        if (value <= 1e-9) continue;
+        if (value <= 1e-9 || time <= answers.from) continue;
         const part = Math.sqrt(value / most);
         ctx.fillStyle = interpolateOranges(theme.isDark ? 1 - part : part);
         ctx.fillRect(x(time) - cell, y(row + 1) + 0.5, cell - 1, plotHeight / rows.length - 1);

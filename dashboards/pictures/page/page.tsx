@@ -27,7 +27,7 @@ function Header({ dashboard, chosen }: { dashboard: Dashboard; chosen: Record<st
   const box = { border: `1px solid ${theme.colors.border.medium}`, borderRadius: 2, background: theme.components.input.background };
   return (
     <div style={{ position: "absolute", left: 16, top: 12, display: "flex", gap: 8, alignItems: "center", fontSize: 12 }}>
-      <strong style={{ fontSize: 18, marginRight: 16 }}>{dashboard.title}</strong>
+      <strong style={{ fontSize: 18, marginRight: 16, whiteSpace: "nowrap" }}>{dashboard.title}</strong>
       {dashboard.templating.list.map(({ name, label }) => (
         <span key={name} style={{ ...box, display: "flex" }}>
           <span style={{ padding: "5px 8px", borderRight: `1px solid ${theme.colors.border.medium}`, fontWeight: 500 }}>{label}</span>
