@@ -41,7 +41,7 @@ class CrowdProcess(Measured):
     _health = "/health"
 
     def __init__(self, tasks: int, port: int, log: Path) -> None:
-        server = ("uvicorn", "dashboards.pictures.crowd:app", "--host", HOST, "--port", str(port))
+        server = ("uvicorn", "tests.dashboards.live_crowd:app", "--host", HOST, "--port", str(port))
         command = (sys.executable, "-m", *server, "--no-access-log", "--log-level", "critical")
         super().__init__(command, port, log, {"PICTURES_TASKS": str(tasks)})
 
