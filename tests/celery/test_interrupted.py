@@ -90,11 +90,13 @@ def test_hard_time_limit(stage: Stage, pool: str):
 
 
 def test_a_killed_child(stage: Stage):
-    """A task whose process is killed has failed: worker_lost, told by the worker's main process."""
+    """A task whose process is killed has failed: worker_lost, told by the main process, which knows the signal."""
     stage.worker()
     result = stage.publish("killed")
     stage.settles("scheduled killed", "started killed", "ended killed failed")
     stage.tells(result.id, "failed worker_lost")
+    [line] = (line for line in stage.lines(result.id) if line["event"] == "background_task.failed")
+    assert "signal 9 (SIGKILL)" in line["error_text"]
 
 
 def test_a_killed_child_whose_message_goes_back(stage: Stage):

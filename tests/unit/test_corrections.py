@@ -89,6 +89,8 @@ def numbers(path: Path) -> dict[str, float]:
     files = [str(path / file) for file in os.listdir(path) if file.endswith(".db")]
     found: Counter[str] = Counter()
     for metric in MultiProcessCollector.merge(files):
+        if metric.name == semconv.NEVER_RAN.prometheus:
+            continue
         for sample in metric.samples:
             name = sample.name.removeprefix("background_task_").removesuffix("_total")
             labels = "background_task_outcome", "background_task_reason", "error_type"
@@ -130,6 +132,38 @@ def test_the_numbers_agree_with_the_journal(
     dead_processes.close_as_journaled(str(tmp_path), found)
     assert numbers(tmp_path) == expected
     assert not (tmp_path / journal_mark_of(pid)).exists()
+
+
+def never_ran(path: Path) -> dict[tuple[str, ...], float]:
+    """Return what never ran, by its outcome, its reason, what stopped it, its route and status."""
+    files = [str(path / file) for file in os.listdir(path) if file.endswith(".db")]
+    labels = semconv.NEVER_RAN.labels[1:-1]
+    return {
+        tuple(sample.labels[label] for label in labels): sample.value
+        for metric in MultiProcessCollector.merge(files)
+        if metric.name == semconv.NEVER_RAN.prometheus
+        for sample in metric.samples
+    }
+
+
+@pytest.mark.parametrize("counted", [None, "by its reason", "as ended, too"])
+def test_what_never_ran_is_told_by_its_reason(counted: str | None, pid: int, tmp_path: Path):
+    """Killed while it counted what it had dropped or skipped: each is counted by its reason once."""
+    skipped = "skipped", "earlier_task_failed", "charge", "/orders", ""
+    found = dead(pid)
+    why = {"reason": "earlier_task_failed", "stopped_by": "charge", "route": "/orders"}
+    found.recovered.append(record("skipped", **why))
+    leave(tmp_path, pid, 4, 3)
+    if counted is not None:
+        values = {key(semconv.SCHEDULED): 4.0, key(semconv.STARTED): 3.0, key(semconv.ENDED, "succeeded"): 3.0}
+        values[key(semconv.NEVER_RAN, *skipped)] = 1.0
+        if counted == "as ended, too":
+            values[key(semconv.ENDED, "skipped")] = 1.0
+        write_at_once(str(tmp_path / file_of(COUNTER, pid)), values)
+    for _ in range(2):
+        dead_processes.close_as_journaled(str(tmp_path), found)
+        assert never_ran(tmp_path) == {skipped: 1.0}
+        assert numbers(tmp_path) == {"scheduled": 4, "started": 3, "succeeded": 3, "skipped": 1}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from ..._common import semconv
 from ..._common.model import CELERY, STARLETTE, STATE_RUNNING
 from ..lost import DeadProcess, DeadRun
-from .counted import BEGAN, Series, counted_by, counters_in, latest, missing_failures, of_engine
+from .counted import BEGAN, Series, counted_by, counters_in, latest, missing_failures, missing_reasons, of_engine
 from .queue_corrections import missing_of_queue
 from .shared_file import LIVE_SUM, TOTAL, corrections_file_of, file_of, key_of, lost_file_of, write_at_once
 
@@ -93,6 +93,6 @@ def _missing_beside(
     """Return what the counters of a task lack that stand beside the law, once those in it are right."""
     running = sum(run.state == STATE_RUNNING for run in in_flight if run.task == name)
     started = running + sum(counted[semconv.ENDED, (name, str(outcome))] for outcome in BEGAN)
-    missing = missing_failures(counted, recovered, name)
+    missing = missing_failures(counted, recovered, name) + missing_reasons(counted, recovered, name)
     missing[semconv.STARTED, (name,)] = max(0, started - counted[semconv.STARTED, (name,)])
     return missing

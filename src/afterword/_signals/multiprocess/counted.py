@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.mmap_dict import MmapedDict
 
 from ..._common import semconv
-from ..._common.cardinality import ERROR_TYPES
+from ..._common.cardinality import ERROR_TYPES, ROUTES, TASK_NAMES
 from ..._common.model import STARLETTE, Outcome
 from ..lost import DeadRun
 from .shared_file import COUNTER, file_of, is_corrections_file
@@ -20,11 +20,12 @@ _METRICS = {
     metric.prometheus: metric
     for metric in (
         *(semconv.SCHEDULED, semconv.STARTED, semconv.ENDED),
-        *(semconv.FAILURES, semconv.RETURNED, semconv.LOST),
+        *(semconv.FAILURES, semconv.RETURNED, semconv.LOST, semconv.NEVER_RAN),
     )
 }
 BEGAN = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED)
 """The outcomes of what has begun."""
+_NEVER_BEGAN = tuple(outcome for outcome in Outcome if outcome not in BEGAN)
 
 Series = tuple[semconv.Metric, tuple[str, ...]]
 """A counter, and the values of its labels, of which the first is a task's name; without the engine."""
@@ -71,4 +72,21 @@ def missing_failures(counted: Counter[Series], recovered: Sequence[DeadRun], nam
     missing: Counter[Series] = Counter()
     for run in latest(of_failed, name, failed - failures):
         missing[semconv.FAILURES, (name, ERROR_TYPES.admit(str(run.error_type)))] += 1
+    return missing
+
+
+def missing_reasons(counted: Counter[Series], recovered: Sequence[DeadRun], name: str) -> Counter[Series]:
+    """Return what of a task never ran and is counted as such, and not by its reason; no journal has the status."""
+    missing: Counter[Series] = Counter()
+    for outcome in map(str, _NEVER_BEGAN):
+        told = sum(
+            value
+            for (metric, labels), value in counted.items()
+            if metric is semconv.NEVER_RAN and labels[:2] == (name, outcome)
+        )
+        so_ended = [run for run in recovered if run.outcome == outcome]
+        for run in latest(so_ended, name, counted[semconv.ENDED, (name, outcome)] - told):
+            stopped_by = TASK_NAMES.admit(run.stopped_by) if run.stopped_by else ""
+            why = outcome, run.reason or "", stopped_by, ROUTES.admit(run.route or ""), ""
+            missing[semconv.NEVER_RAN, (name, *why)] += 1
     return missing
