@@ -92,7 +92,7 @@ def every_task() -> Any:
             to_task("__value.raw"),
             to_task("__value.raw", "Its lines of tasks that did not succeed", causes.UNHAPPY_LINES_PANEL),
         ),
-        room=32,
+        room=28,
     )
 
     def red(pixels: int, colour: str) -> list[DynamicConfigValue]:
