@@ -6,13 +6,17 @@ import os
 import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from afterword._ledger import deferred
+from afterword._signals.multiprocess.numbers import Book
+from afterword._signals.process_gauges import GaugeWriter
 from afterword._starlette.state import current_request
 from tests.support.asgi import ask
 from tests.support.in_process import InProcessStage
+from tests.support.story import succeeded
 from tests.support.waiting import wait_until
 
 NAME = "afterword-sweeper"
@@ -48,6 +52,42 @@ def test_a_sweeper_starts_once(sweeper: deferred._Sweeper):
     before = sweepers()
     sweeper.start()
     assert sweepers() == before
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the system refuse one thread and grant the others; return the names of those it was asked for."""
+    asked: list[str] = []
+
+    def start(thread: threading.Thread) -> None:
+        asked.append(thread.name)
+        if len(asked) == 1:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    return asked
+
+
+def test_a_run_does_not_need_the_thread(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch, scarce: list[str]):
+    """Where the system refuses the thread, the run is accounted for all the same, and the next one asks again."""
+    monkeypatch.setattr(deferred.sweeper, "started", False)
+    app = stage.app_with(stage.works("mail"))
+    ask(app)
+    ask(app)
+    stage.assert_story(succeeded("mail"), succeeded("mail"))
+    assert scarce == [NAME] * 2
+
+
+def test_the_gauges_ask_again_for_their_thread(tmp_path: Path, scarce: list[str]):
+    """A run is counted by several processes, too, where the thread that writes their gauges is refused."""
+    book = Book(str(tmp_path))
+    book.open()
+    gauges = GaugeWriter(book, list)
+    for _ in range(3):
+        gauges.start()
+    for file in book._files.values():
+        file.close()
+    assert scarce == ["afterword-gauges"] * 2
 
 
 def test_what_is_deferred_is_done(sweeper: deferred._Sweeper):

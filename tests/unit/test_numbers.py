@@ -5,8 +5,6 @@ import gc
 import threading
 from collections.abc import Iterator
 from time import perf_counter
-from types import SimpleNamespace
-from typing import Any
 
 import anyio.to_thread
 import pytest
@@ -23,7 +21,6 @@ from afterword._common import semconv as names
 from afterword._common.model import CELERY, STARLETTE
 from afterword._ledger import ages, runs
 from afterword._signals import worker_threads as threads
-from afterword._signals.prometheus import PrometheusFiles
 from tests.support.asgi import ask, call
 from tests.support.in_process import InProcessStage
 from tests.support.numbers import recorded
@@ -338,17 +335,3 @@ def test_the_sum_of_all_is_the_number_scheduled(stage: InProcessStage, rounds):
         stage.sample("background_task_failures_total", background_task_name="shop.report", error_type="ValueError")
         == 3
     )
-
-
-def test_a_process_without_a_thread_to_spare_counts():
-    """If the thread that writes the gauges cannot be started, the run is counted all the same."""
-
-    def starts() -> None:
-        raise RuntimeError("can't start new thread")
-
-    counted: list[str] = []
-    series: Any = SimpleNamespace(gauges=SimpleNamespace(start=starts))
-    tasks: Any = {"mail": SimpleNamespace(count_scheduled=lambda: counted.append("mail"))}
-    with pytest.raises(RuntimeError, match="new thread"):
-        PrometheusFiles(series, tasks).scheduled(TaskRun("mail", "shop.mail", None, 0, is_async=True))
-    assert counted == ["mail"]

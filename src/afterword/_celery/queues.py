@@ -53,10 +53,11 @@ class Watch:
     def note(self, queue: str) -> None:
         """Look into this queue from now on."""
         if queue not in self._queues and len(self._queues) < _MOST and not is_worker():
-            self._queues[queue] = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="afterword-queues", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="afterword-queues", daemon=True)
+                thread.start()
+                self._thread = thread
+            self._queues[queue] = None
 
     def stop(self) -> None:
         """Look no longer."""

@@ -67,9 +67,13 @@ class _Sweeper:
         """Start the thread, unless it is running."""
         if not self.started:
             self.started = True
+            try:
+                threading.Thread(target=self._sweep, name="afterword-sweeper", daemon=True).start()
+            except RuntimeError:  # no thread is to be had now: the next run asks again
+                self.started = False
+                return
             # registered after the SDK's providers, so it runs before they shut down
             atexit.register(drain)
-            threading.Thread(target=self._sweep, name="afterword-sweeper", daemon=True).start()
 
     @staticmethod
     def _sweep() -> None:

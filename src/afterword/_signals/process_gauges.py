@@ -100,7 +100,10 @@ class GaugeWriter:
         """Start the thread of this process, unless it is running."""
         if not self._started:
             self._started = True
-            threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
+            try:
+                threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
+            except RuntimeError:  # no thread is to be had now: the next run asks again
+                self._started = False
 
     def say_start(self) -> None:
         """Write when this process began, once. A forked child gets its files with its first number."""

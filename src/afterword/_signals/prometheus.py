@@ -272,9 +272,9 @@ class PrometheusFiles(CountsRequests):
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a new run."""
-        self._tasks[run.name].count_scheduled()
         if self._series.gauges is not None:
             self._series.gauges.start()
+        self._tasks[run.name].count_scheduled()
 
     def started(self, run: TaskRun) -> None:
         """Move a run from pending to running."""

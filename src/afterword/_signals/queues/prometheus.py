@@ -58,9 +58,9 @@ class QueuePrometheusFiles(CountsRequests, QueueObserver):
 
     def scheduled(self, run: TaskRun) -> None:
         """Count a published task."""
-        self._tasks[run.name].count_scheduled()
         if self._series.gauges is not None:
             self._series.gauges.start()  # which tells how full the queues are, too
+        self._tasks[run.name].count_scheduled()
 
     def published(self, run: TaskRun) -> None:
         """Note how long a publish took."""
@@ -68,9 +68,9 @@ class QueuePrometheusFiles(CountsRequests, QueueObserver):
 
     def received(self, run: TaskRun) -> None:
         """Count what this worker holds."""
-        self._tasks[run.name].hold(1)
         if self._series.gauges is not None:
             self._series.gauges.start()
+        self._tasks[run.name].hold(1)
 
     def let_go(self, run: TaskRun) -> None:
         """Count what this worker holds no longer."""

@@ -97,7 +97,7 @@ def write(book: Book) -> None:
     A gauge in a file stays. Where the broker does not answer it is 0: nobody is woken by what is long past.
     """
     told = {(system, queue) for system, queue, _, _ in current()}
-    for system, queue in [one for one in _found if one not in told]:
+    for system, queue in [one for one in list(_found) if one not in told]:
         book.gauge(semconv.QUEUE_MESSAGES, system, queue).set(0)
         book.gauge(semconv.QUEUE_OLDEST_AGE, system, queue).set(0)
     for system, queue, messages, age in current():
