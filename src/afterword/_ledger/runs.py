@@ -34,7 +34,7 @@ from .deferred import defer
 
 _TRANSITIONS: Final = ("scheduled", "started", "ended", "request_failed", "error_answered", "tearing_down")
 
-Listener = Callable[..., None]
+Listener = Callable[..., object]
 Listeners = tuple[Listener, ...]
 """The observers' methods for one transition."""
 
