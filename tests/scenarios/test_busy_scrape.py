@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import anyio.to_thread
 import httpx
+import pytest
 from fastapi import BackgroundTasks
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -15,6 +16,7 @@ from tests.support.waiting import wait_until
 THREADS, REQUESTS = 40, 45
 
 
+@pytest.mark.slow
 def test_a_scrape_needs_no_thread_of_the_forty(stage: InProcessStage):
     """With every worker thread held and callers waiting, a scrape is answered, and says so."""
     app, release = stage.fastapi(), threading.Event()

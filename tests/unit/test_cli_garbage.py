@@ -81,6 +81,7 @@ def ask_all(directory: Path) -> list[Answer]:
     return answers
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     segment=st.lists(written(), max_size=4).map(b"".join) | st.binary(),

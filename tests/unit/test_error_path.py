@@ -235,6 +235,7 @@ def test_an_alert_does_not_wait_for_what_runs_behind_the_response(stage: InProce
     assert stage.did == ["mail fails", "alert", "audit"]
 
 
+@pytest.mark.slow
 def test_a_bounded_number_of_alerts_waits_for_the_response(stage: InProcessStage):
     """A thousand failures inside an endpoint alert a thousand times, and do not hold a thousand exceptions."""
     raised, most, alerted = weakref.WeakSet(), [], []

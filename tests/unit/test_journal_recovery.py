@@ -251,6 +251,7 @@ def test_the_thread_looks_for_the_dead(journal: Journal, tmp_path: Path):
     wait_until(lambda: heard.dead)
 
 
+@pytest.mark.slow
 def test_ten_thousand_in_flight_are_all_lost(journal: Journal, tmp_path: Path):
     """However much a process had in flight, each run is told."""
     ledger = ledger_of(journal)

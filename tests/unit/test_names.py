@@ -142,6 +142,7 @@ def test_names_are_bounded():
     assert bounds.TASK_NAMES.admit("task 7") == "task 7"
 
 
+@pytest.mark.slow
 def test_the_law_holds_with_10_000_names(stage: InProcessStage):
     """Names beyond the bound are counted as `other`, and nothing is missing from the account."""
 
