@@ -141,7 +141,8 @@ check: $(NEWEST)/check.stamp
 	$(NEWEST)/bin/mypy
 	$(NEWEST)/bin/lint-imports --no-logo
 
-lint: debian check $(NEWEST)/lint.stamp  ## ruff, mypy --strict, pyright, tsc, the types of the pages' examples, and who may import whom
+lint: debian check $(NEWEST)/lint.stamp  ## ruff, mypy --strict, pyright, tsc, the types of the pages' examples, who may import whom, and the workflow
+	$(NEWEST)/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(NEWEST)/bin/python -m tests.typing.readme
 	$(NEWEST)/bin/python -m tests.console.types
 	$(NEWEST)/bin/basedpyright

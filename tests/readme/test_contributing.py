@@ -27,6 +27,15 @@ def test_the_versions_are_dated_and_are_versions_only():
     assert [line for line in LINES[1:] if not re.fullmatch(r"[\w.-]+==[\w.!+-]+", line)] == []
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", ".github/workflows/ci.yml", ".pre-commit-config.yaml"])
+def test_each_command_is_the_makefiles(page: str):
+    """Whatever a contributor, the workflow or pre-commit is told to make is a target of the Makefile."""
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    called = re.findall(r"\bmake\s+([a-z-]+)", re.sub(r"#.*", "", (ROOT / page).read_text()))
+    assert called
+    assert set(called) <= set(targets)
+
+
 @pytest.mark.parametrize("wanted", WANTED)
 def test_what_the_project_asks_for_is_pinned(wanted: str):
     """Each requirement of the project and of its development is pinned to a version that it accepts."""
