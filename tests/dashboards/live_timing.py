@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dashboards import counting, names, promql, recording
-from dashboards.names import ENGINE, OUTCOME, REASON, STATUS, TASK, Outcome, Reason
+from dashboards.names import ENGINE, OUTCOME, REASON, STATUS, TASK, Outcome, Reason, semconv
 from dashboards.prometheus.server import Prometheus
 
 from .prometheus_rules import load
@@ -89,9 +89,10 @@ def _window(expr: str, records: Mapping[str, str], *, is_event: bool) -> float:
 # --- what a scrape shows of each incident ------------------------------------------------------------------------
 
 
-def _more_than(metric: str, bound: int) -> str:
-    """Return how often something took longer than so many seconds."""
-    below = _here(f"{metric}_bucket", promql.one_of("le", str(bound), f"{bound}.0"))
+def _more_than(metric: str, seconds: float, bounds: Iterable[float] = semconv.BOUNDS) -> str:
+    """Return how often something took longer than so many seconds, or than the bucket's bound before that."""
+    bound = max(one for one in bounds if one <= seconds)
+    below = _here(f"{metric}_bucket", promql.one_of("le", f"{bound:g}", str(bound)))
     return f"{_here(metric + '_count')} - ignoring (le) {below}"
 
 
@@ -113,7 +114,7 @@ EVIDENCE = {
     "AfterwordTaskSlowerThanUsual": f"{_more_than(names.DURATION, 10)} > 0",
     "AfterwordBacklogGrowing": f"sum by ({TASK}) ({_here(names.PENDING)}) > 20",
     "AfterwordWorkerThreadsExhausted": f"{_here(names.THREADS_WAITING)} >= 1",
-    "AfterwordEventLoopBlocked": f"{_more_than(names.LOOP_LAG, 1)} > 2",
+    "AfterwordEventLoopBlocked": f"{_more_than(names.LOOP_LAG, 1, semconv.COARSE_BOUNDS)} > 2",
     "AfterwordTaskStuck": f"{_here(names.RUNNING_AGE)} > 10",
     "AfterwordAccountOutOfBalance": f"{_here(recording.DIFFERENCE)} != 0",
     "AfterwordTooManyTaskNames": f"{_here(names.SCHEDULED, promql.equals(TASK, names.OTHER))} > 0",
