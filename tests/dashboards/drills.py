@@ -70,7 +70,8 @@ class Played:
             elif took is not None and took > rules[alert].allowed(INTERVAL) + live_timing.STEP:
                 yield f"{alert} came too late in {job}"
             if not self.names_culprit((job, alert)):
-                yield f"{alert} does not name {CULPRITS.get((job, alert), job)}"
+                said = [fired["annotations"]["description"] for fired in self.watch.fired.get((job, alert), ())]
+                yield " ".join([f"{alert} does not name {CULPRITS.get((job, alert), job)}:", *said])
         for job in QUIET:
             yield from (f"{alert} fired in {job}" for alert in sorted(self.fired_at(job)))
         yield from (f"{alert} fired in healthy minutes: {said}" for alert, said in self.fired_in_health.items())

@@ -68,26 +68,29 @@ def test_the_committed_rules_take_what_they_say():
     assert rules["AfterwordTaskStoppedSucceeding"] == Rule(300, 3600, is_event=False)
 
 
+SAID = {"description": "It happened."}
+
+
 def test_a_drill_complains_of_what_did_not_go_well():
     """What did not fire, was late, names nobody, or fired where all is well is told."""
     (first, second, *others) = PLAYED
     played = Played(tasks=1)
     rules = dict.fromkeys(alerts(), Rule(10, 5, is_event=False))
     for key in (first, *others):
-        played.watch.fired[key] = [{"labels": {"job": key[0], "task": CULPRITS.get(key)}}]
+        played.watch.fired[key] = [{"labels": {"job": key[0], "task": CULPRITS.get(key)}, "annotations": SAID}]
         played.took[key] = 17.0
     assert list(played.complaints(rules)) == [
         f"{second[1]} did not fire in {second[0]}",
-        f"{second[1]} does not name {CULPRITS[second]}",
+        f"{second[1]} does not name {CULPRITS[second]}:",
     ]
-    played.watch.fired[second] = [{"labels": {"job": second[0]}}]
+    played.watch.fired[second] = [{"labels": {"job": second[0]}, "annotations": SAID}]
     played.took[second] = 17.5
     played.watch.fired["healthy", "AfterwordTaskStuck"] = []
     played.fired_in_health = {"AfterwordTaskLost": "3 run(s)"}
     played.tasks = 0
     assert list(played.complaints(rules)) == [
         f"{second[1]} came too late in {second[0]}",
-        f"{second[1]} does not name {CULPRITS[second]}",
+        f"{second[1]} does not name {CULPRITS[second]}: It happened.",
         "AfterwordTaskStuck fired in healthy",
         "AfterwordTaskLost fired in healthy minutes: 3 run(s)",
         "no task succeeded in the healthy minutes",

@@ -59,7 +59,7 @@ def test_the_configuration_is_valid(tmp_path: Path):
     assert f"{len(RULES)} rule files found" in promtool("check", "config", config)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_unit_tests_of_the_rules_pass(tmp_path: Path):
     """Every alert fires and stays quiet when it should, and says what it should."""
     files = []
