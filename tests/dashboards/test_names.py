@@ -94,6 +94,7 @@ def test_events_are_a_family():
 
 OTHERS = {
     *("@task(isolated=True)", "lsof"),
+    *("make pictures", "@grafana/ui"),
     *("make drills", "optional.yml", "rule_files", "optionalRules: true", "offset 1h", "offset 7d", "return"),
     *("$task", "afterword-overview", "afterword-task", "/d/afterword-task?var-task=app.mail.send_receipt"),
     *("recording.yml", "alerts.yml", "prometheus.yml", "RUNBOOK.md", "http://localhost:3000", "_config.afterword"),
