@@ -42,7 +42,7 @@ def build() -> Dashboard:
         (sections.scheduled_number(), sections.succeeded_number(), sections.failed_number(_UID)),
         (sections.undone_rate(_UID), sections.failure_number(_UID), now_number()),
     )
-    grid.line(10, heat(), sections.throughput(), widths=(14, 10))
+    grid.line(10, heat(), sections.throughput())
     grid.row("Flow")
     grid.line(9, sections.in_flight(), sections.ratios(_UID), by_instance())
     queues.section(grid, _UID)

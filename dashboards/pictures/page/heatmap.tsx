@@ -7,7 +7,7 @@ import { interpolateOranges } from "d3-scale-chromatic";
 import { diamond, sampled } from "./marks";
 import type { Drawn } from "./panels";
 
-const [LEFT, BOTTOM, TOP] = [64, 22, 6];
+const [LEFT, BOTTOM, TOP] = [84, 22, 6];
 
 function bounds(drawn: Drawn): { le: number; values: Map<number, number> }[] {
   const [answer] = Object.values(drawn.given.answers);
