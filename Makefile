@@ -36,7 +36,7 @@ prometheus: debian $(NEWEST)/test.stamp  ## Debian's Prometheus, with the rules,
 	@$(NEWEST)/bin/python -m dashboards.prometheus.serve --target 127.0.0.1:$(DEMO_PORT) --port $(PROMETHEUS_PORT)
 
 # Nothing from Debian, no processes of its own; each file stays in one worker, where a scenario is played bare once.
-quick: check  ## the quick half of lint, and unit tests, in less than a minute: what to run after each change
+quick: check  ## the quick half of lint, and unit tests, in about a minute: what to run after each change
 	$(NEWEST)/bin/python -m pytest -q -n 4 --dist loadfile -m "not slow" $(TOGETHER) $(PYTEST_ARGS)
 
 # First what computes, on all cores. Then what waits, for servers, scrapes and alerts: one by one, since the live
