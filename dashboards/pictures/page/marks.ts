@@ -71,7 +71,7 @@ export function marks(drawn: Drawn, theme: GrafanaTheme2) {
         }
       }
     }
-    const scale = Object.keys(plot.scales).find((key) => key !== "x") ?? "y";
+    const scale = plot.series[1]?.scale ?? "y";
     for (const [time, value] of sampled(drawn)) {
       const [x, y] = [plot.valToPos(time, "x", true), plot.valToPos(value, scale, true)];
       const { left, top, width, height } = plot.bbox;
