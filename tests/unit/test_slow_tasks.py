@@ -101,7 +101,7 @@ def test_a_sync_task_is_told_with_the_frames_of_its_thread(stage: InProcessStage
     """Of a function in a worker thread, the line has what that thread is calling."""
     gate = threading.Event()
 
-    @afterword.task(slow_after=0.05)
+    @afterword.task(slow_after=1.0)  # by then, it has its thread
     def mail() -> None:
         connect(gate)
 
