@@ -109,9 +109,18 @@ class _Parser:
         left = self._level(level + 1)
         while self._tokens[0] in _LEVELS[level]:
             operation = self._next()
-            on = self._names() if self._accept("on") else None
-            left = _combine(operation, left, self._level(level + 1), on)
+            key = self._matching()
+            left = _combine(operation, left, self._level(level + 1), key)
         return left
+
+    def _matching(self) -> Callable[[Labels], Labels]:
+        if self._accept("on"):
+            wanted = self._names()
+            return lambda labels: _key(labels, wanted)
+        if self._accept("ignoring"):
+            ignored = self._names()
+            return lambda labels: frozenset(one for one in labels if one[0] not in ignored)
+        return lambda labels: labels
 
     def _primary(self) -> Any:
         token = self._next()
@@ -164,20 +173,21 @@ def _aggregate(function: Callable[[list[float]], float], by: list[str], vector: 
     return {labels: function(values) for labels, values in groups.items()}
 
 
-def _combine(operation: str, left: Any, right: Any, on: list[str] | None) -> Any:
-    if operation == "or":
-        return right | left
-    if operation in {"unless", "and"}:
-        there = {labels if on is None else _key(labels, on) for labels in right}
-        wanted = operation == "and"
-        return {k: v for k, v in left.items() if ((k if on is None else _key(k, on)) in there) is wanted}
+def _combine(operation: str, left: Any, right: Any, key: Callable[[Labels], Labels]) -> Any:
     if isinstance(left, float):
         left = dict.fromkeys(right, left)
     if isinstance(right, float):
         right = dict.fromkeys(left, right)
+    here, there = {key(labels) for labels in left}, {key(labels): value for labels, value in right.items()}
+    if operation == "or":
+        return left | {labels: value for labels, value in right.items() if key(labels) not in here}
+    if operation in {"unless", "and"}:
+        wanted = operation == "and"
+        return {labels: value for labels, value in left.items() if (key(labels) in there) is wanted}
+    pairs = {labels: (value, there[key(labels)]) for labels, value in left.items() if key(labels) in there}
     if operation in _COMPARE:
-        return {k: v for k, v in left.items() if k in right and _COMPARE[operation](v, right[k])}
-    return {k: _COMPUTE[operation](v, right[k]) for k, v in left.items() if k in right}
+        return {labels: ours for labels, (ours, theirs) in pairs.items() if _COMPARE[operation](ours, theirs)}
+    return {labels: _COMPUTE[operation](ours, theirs) for labels, (ours, theirs) in pairs.items()}
 
 
 def _call(function: str, arguments: list[Any]) -> Any:

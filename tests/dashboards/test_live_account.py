@@ -53,7 +53,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """Send customers to a shop; kill and replace the workers of a second one; wait until it is quiet."""
+    """Send customers to a shop; kill and replace the workers of a second one, block a third; wait for quiet."""
     directory, start = tmp_path_factory.mktemp("account"), time.time()
     metrics = directory / "metrics"
     metrics.mkdir()
@@ -66,12 +66,16 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     def several(port: int) -> list[str]:
         return uvicorn(port, "tests.dashboards.live_leisurely:app", *TWO_WORKERS)
 
+    def blocked(port: int) -> list[str]:
+        return uvicorn(port, "tests.dashboards.live_blocked:app")
+
     with ExitStack() as stack:
         aside = stack.enter_context(beside())
         good, silent = aside.mail_server(Mailroom()), aside.mail_server(None)
         shops = [
             stack.enter_context(shop(directory / "one", good.port, one, **spans)),
             stack.enter_context(shop(directory / "several", silent.port, several, **multiprocess)),
+            stack.enter_context(shop(directory / "blocked", good.port, blocked)),
         ]
         bureau_ = stack.enter_context(bureau(directory / "bureau"))
         worker = bureau_.worker()
@@ -87,6 +91,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
                 lambda: prometheus.query('background_task_ended_total{background_task_outcome="failed"} > 0'), 20
             )
         bureau_.trouble_itself()
+        for _ in range(3):  # so often that it counts as held up
+            assert shops[2].post("/pictures") == 200
         _lose_and_cancel(shops[1], aside)
         aside.customers(shops[1].url, 1, 3, only="order, slow").result(60)  # these stay in flight
         scene = Scene(prometheus, shops, bureau_, served, start)
