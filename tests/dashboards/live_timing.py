@@ -101,6 +101,7 @@ def _here(metric: str, *matchers: str) -> str:
 
 
 _CELERY = promql.equals(ENGINE, names.CELERY)
+_FORGOTTEN = promql.matches(TASK, ".*send_reminder")
 _FAILED = _here(names.ENDED, promql.equals(OUTCOME, Outcome.FAILED))
 _FAILING = f"sum(increase({_FAILED}[5s])) > 0.05 * sum(increase({_here(names.ENDED)}[5s]))"
 EVIDENCE = {
@@ -121,7 +122,7 @@ EVIDENCE = {
     "AfterwordMetricsMissing": f"{_here('up')} == 1 unless on (instance) {_here(names.INFO)}",
     "AfterwordNoAnswer": f"{_here('up')} == 0",
     "AfterwordObserverErrors": f"{_here(names.OBSERVER_ERRORS)} > 0",
-    "AfterwordTaskNotScheduled": f"increase({_here(names.SCHEDULED)}[2s]) == 0",
+    "AfterwordTaskNotScheduled": f"increase({_here(names.SCHEDULED, _FORGOTTEN)}[2s]) == 0",
     "AfterwordQueueNotConsumed": f"{_here(names.QUEUE_MESSAGES)} > 0",
     "AfterwordQueueGrowing": f"{_here(names.QUEUE_MESSAGES)} > 20",
     "AfterwordTaskRanTwice": f"{_here(names.RETURNED, promql.equals(REASON, Reason.TAKEN_AWAY))} > 0",
