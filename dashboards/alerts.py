@@ -42,6 +42,7 @@ are Celery's.
 
 _OUTCOME, _OBSERVER = said(OUTCOME), said(names.OBSERVER)
 _CLIENT_ERROR = "4.."
+_HELD_BACK_OR_WELL = f"{Outcome.SUCCEEDED}|{Outcome.SKIPPED}"
 _OF_CULPRITS = promql.series(
     "ALERTS", promql.one_of("alertname", "AfterwordTaskFailureRatioHigh", "AfterwordTaskStoppedSucceeding")
 )
@@ -140,7 +141,7 @@ ALERTS = (
     Alert(
         "AfterwordTaskStoppedSucceeding",
         "(\n"
-        f"{_in_the_last_hour(promql.differs(OUTCOME, Outcome.SUCCEEDED), HERE)}\n"
+        f"{_in_the_last_hour(promql.no_match(OUTCOME, _HELD_BACK_OR_WELL), HERE)}\n"
         "or\n"
         f"{_in_the_last_hour(promql.one_of(OUTCOME, *names.BEGUN_UNHAPPY), CELERY)}\n"
         ") >= 3\n"
@@ -152,8 +153,9 @@ ALERTS = (
         dashboard=OF_TASK,
         lasting="5m",
         comment="""
-        Few runs suffice here, for tasks that are rare. Of Celery's tasks, those that a worker has begun: what
-        never reached one is told by whoever published, in a job that sees no success.
+        Few runs suffice here, for tasks that are rare. A task that is only skipped is no culprit: the one in front
+        of it is. Of Celery's tasks, those that a worker has begun: what never reached one is told by whoever
+        published, in a job that sees no success.
         """,
     ),
     Alert(

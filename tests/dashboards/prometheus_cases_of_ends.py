@@ -262,6 +262,16 @@ CASES = (
         },
     ),
     Case(
+        "stopped succeeding, quiet: a task that a failing one in front of it holds back",
+        {
+            ended(Outcome.SUCCEEDED): "1x200",
+            ended(Outcome.SKIPPED): "0+1x200",
+        },
+        {
+            "AfterwordTaskStoppedSucceeding": quiet(100),
+        },
+    ),
+    Case(
         "stopped succeeding, quiet: it is not scheduled any more",
         {
             ended(Outcome.SUCCEEDED): "5x200",
