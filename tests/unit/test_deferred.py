@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from afterword._common.own_thread import Upkeep
 from afterword._ledger import deferred
 from afterword._signals.multiprocess.numbers import Book
 from afterword._signals.process_gauges import GaugeWriter
@@ -76,6 +77,18 @@ def test_a_run_does_not_need_the_thread(stage: InProcessStage, monkeypatch: pyte
     ask(app)
     stage.assert_story(succeeded("mail"), succeeded("mail"))
     assert scarce == [NAME] * 2
+
+
+def test_the_upkeep_asks_again_for_its_thread(scarce: list[str], caplog: pytest.LogCaptureFixture):
+    """Where the system refuses the thread, one warning says so, the next run asks again, and it can be stopped."""
+    upkeep = Upkeep("afterword-upkeep", list)
+    upkeep.start()
+    upkeep.stop()
+    for _ in range(3):
+        upkeep.start()
+    assert scarce == ["afterword-upkeep"] * 2
+    [warning] = caplog.records
+    assert "the system has no thread for afterword-upkeep now" in warning.getMessage()
 
 
 def test_the_gauges_ask_again_for_their_thread(tmp_path: Path, scarce: list[str]):

@@ -15,6 +15,7 @@ from kombu.exceptions import ChannelError
 
 from .._common import forks
 from .._common.log import once, warn
+from .._common.own_thread import started_thread
 from . import headers, pipe
 from .instrumentation import CeleryInstrumentation
 from .redelivery import briefly_connected
@@ -53,11 +54,9 @@ class Watch:
     def note(self, queue: str) -> None:
         """Look into this queue from now on."""
         if queue not in self._queues and len(self._queues) < _MOST and not is_worker():
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="afterword-queues", daemon=True)
-                thread.start()
-                self._thread = thread
-            self._queues[queue] = None
+            self._thread = self._thread or started_thread(self._run, "afterword-queues")
+            if self._thread is not None:
+                self._queues[queue] = None
 
     def stop(self) -> None:
         """Look no longer."""

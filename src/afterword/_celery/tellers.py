@@ -18,6 +18,7 @@ from .._common.context import hex_ids
 from .._common.errors.tracebacks import without_values
 from .._common.log import once, warn
 from .._common.model import TaskRun
+from .._common.own_thread import started_thread
 from . import headers
 from .instrumentation import CeleryInstrumentation
 
@@ -56,8 +57,7 @@ class _Callbacks:
             if len(self._waiting) >= _MOST_WAITING:
                 return False
             self._waiting.append(call)
-            if self._threads < _MOST_THREADS:
-                threading.Thread(target=self._work, name="afterword-callback", daemon=True).start()
+            if self._threads < _MOST_THREADS and started_thread(self._work, "afterword-callback"):
                 self._threads += 1
             return True
 

@@ -12,6 +12,7 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 
 from . import forks
+from .log import once, warn
 
 _SECONDS: Final = 1.0
 
@@ -35,6 +36,21 @@ class OwnThread:
         return await anyio.to_thread.run_sync(function, *args, limiter=limiter)
 
 
+def started_thread(work: Callable[[], object], name: str) -> threading.Thread | None:
+    """Start a thread that keeps no process alive; return nothing where the system has none now, and warn once.
+
+    Whoever is refused goes on without it, and asks again with the next run.
+    """
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as fault:
+        if once.first("thread", name):
+            warn("the system has no thread for %s now, which is late until it has: %s", name, fault)
+        return None
+    return thread
+
+
 class Upkeep:
     """A thread that does something every second, and at once when it is asked to.
 
@@ -50,8 +66,7 @@ class Upkeep:
     def start(self) -> None:
         """Start the thread, unless it is running."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._repeat, name=self._name, daemon=True)
-            self._thread.start()
+            self._thread = started_thread(self._repeat, self._name)
 
     def ask(self) -> None:
         """Let the thread work at once. Never waits."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import atexit
 import queue
-import threading
 import time
 from collections.abc import Callable
 from contextvars import Context
@@ -18,6 +17,7 @@ from typing import Any, TypeVarTuple
 from .._common import forks
 from .._common.faults import EXITS
 from .._common.log import log_fault
+from .._common.own_thread import started_thread
 
 _SWEEP_SECONDS = 1.0
 
@@ -67,13 +67,10 @@ class _Sweeper:
         """Start the thread, unless it is running."""
         if not self.started:
             self.started = True
-            try:
-                threading.Thread(target=self._sweep, name="afterword-sweeper", daemon=True).start()
-            except RuntimeError:  # no thread is to be had now: the next run asks again
-                self.started = False
-                return
-            # registered after the SDK's providers, so it runs before they shut down
+            # registered anew, after the SDK's providers, so it runs before they shut down
+            atexit.unregister(drain)
             atexit.register(drain)
+            self.started = started_thread(self._sweep, "afterword-sweeper") is not None
 
     @staticmethod
     def _sweep() -> None:

@@ -6,7 +6,6 @@ each process writes its values to shared files every second.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from .._common import semconv
 from .._common.log import log_fault
+from .._common.own_thread import started_thread
 from .multiprocess.numbers import Book
 from .tallies import depths
 from .worker_threads import WorkerThreads, worker_threads
@@ -100,10 +100,7 @@ class GaugeWriter:
         """Start the thread of this process, unless it is running."""
         if not self._started:
             self._started = True
-            try:
-                threading.Thread(target=self._run, name="afterword-gauges", daemon=True).start()
-            except RuntimeError:  # no thread is to be had now: the next run asks again
-                self._started = False
+            self._started = started_thread(self._run, "afterword-gauges") is not None
 
     def say_start(self) -> None:
         """Write when this process began, once. A forked child gets its files with its first number."""

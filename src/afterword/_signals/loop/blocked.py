@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from ..._common import forks, semconv
 from ..._common.faults import contained
 from ..._common.model import TaskRun
+from ..._common.own_thread import started_thread
 from ..tellers import Happening, Teller, tell
 from .places import function_of, place
 
@@ -142,8 +143,7 @@ class _Thread:
         with self._lock:
             self._loops[loop] = blockages
             if not self._is_on:
-                threading.Thread(target=self._run, name="afterword-loops", daemon=True).start()
-                self._is_on = True
+                self._is_on = started_thread(self._run, "afterword-loops") is not None
 
     def may_tell(self) -> bool:
         """Return whether a minute has passed since anything was told."""
