@@ -97,6 +97,21 @@ def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage, k
     assert "background_task.outcome" not in record.attributes
 
 
+def test_a_look_walks_through_a_bounded_number_of_tasks(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
+    """Where a task is not among those that are walked through, its line says no place, and is told all the same."""
+    monkeypatch.setattr(execution, "_MOST_TASKS", 0)
+    gate = asyncio.Event()
+
+    @afterword.task(slow_after=0.05)
+    async def mail() -> None:
+        await gate.wait()
+
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set)
+    [line] = stage.lines(SLOW)
+    assert "place" not in line
+    assert line["detail"] == "it still runs"
+
+
 def test_a_sync_task_is_told_with_the_frames_of_its_thread(stage: InProcessStage):
     """Of a function in a worker thread, the line has what that thread is calling."""
     gate = threading.Event()
