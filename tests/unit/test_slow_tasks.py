@@ -98,7 +98,7 @@ def test_an_async_task_is_told_once_with_what_it_awaits(stage: InProcessStage, k
 
 
 def test_a_look_walks_through_a_bounded_number_of_tasks(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
-    """Where a task is not among those that are walked through, its line says no place, and is told all the same."""
+    """Of a task that is not among those walked through, the line is told all the same, without a place."""
     monkeypatch.setattr(execution, "_MOST_TASKS", 0)
     gate = asyncio.Event()
 
