@@ -134,7 +134,8 @@ def test_a_directory_that_is_removed(opened, tmp_path: Path, errors: Errors):
     ledger = ledger_of(journal)
     run = started(ledger)
     shutil.rmtree(tmp_path / "journal")
-    wait_until(lambda: journal.is_off)
+    wait_until(lambda: errors)
+    assert journal.is_off
     give_up(ledger, run)
     ended(ledger)
     [line] = errors
