@@ -182,14 +182,17 @@ def test_a_disk_that_is_full_later(opened, tmp_path: Path, errors: Errors, monke
 FILLED = """
 import os, resource, signal
 from afterword._ledger.journal.journal import journal_at
-from tests.support.journals import ended, ledger_of
+from tests.support.journals import Heard, ended, ledger_of
+from tests.support.waiting import wait_until
 
-journal = journal_at(os.environ["JOURNAL"])
+journal, heard = journal_at(os.environ["JOURNAL"]), Heard()
+journal.join(heard)
 ledger = ledger_of(journal)
 count = 0
 while not journal.is_off and count < 100_000:
     ended(ledger)
     count += 1
+wait_until(lambda: heard.off)  # it is told in the thread that came to the end of the disk
 print(count, journal.is_off)
 """
 
