@@ -13,10 +13,11 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.support.waiting import wait_until
 
@@ -43,11 +44,11 @@ class Played:
 
     @contextmanager
     def going_on(self) -> Iterator[None]:
-        """Print what there is all the same, if a step of the play takes too long: the machine is too busy."""
+        """Print what there is all the same, if a step of an act takes too long: the machine is too busy."""
         try:
             yield
         except AssertionError as late:
-            self.gave_up = str(late)
+            self.gave_up += f"{late} "
 
     def names_culprit(self, key: tuple[str, str]) -> bool:
         """Tell whether the alert names whose fault it is, in a label or in its text."""
@@ -60,7 +61,7 @@ class Played:
     def complaints(self, rules: Rules) -> Iterator[str]:
         """Say what did not go well."""
         if self.gave_up:
-            yield f"the play was given up, since the machine is too slow for it: {self.gave_up}"
+            yield f"an act was given up, since the machine is too slow for it: {self.gave_up}"
         for job, alert in PLAYED:
             took = self.took.get((job, alert))
             if (job, alert) not in self.watch.fired:
@@ -96,21 +97,30 @@ def _rows(played: Played | None, rules: Rules, minutes: float) -> Iterator[tuple
 
 
 def _play(minutes: float, rules: Rules) -> Played:
-    from .live_health import health  # they need Redis and a mail server, which a list does not
-    from .live_stage import stage
+    from .live_acts import MORE_ACTS  # it needs Redis and a mail server, which a list does not
+    from .live_health import health
 
     played = Played()
     with tempfile.TemporaryDirectory() as directory, health(Path(directory, "health"), minutes) as well:
-        start = time.time()
-        with played.going_on(), stage(Path(directory), played.watch.over, more=True) as prometheus:
-            with suppress(AssertionError):
-                wait_until(lambda: played.watch.fired.keys() >= PLAYED.keys(), PATIENCE)
-            for job, alert in PLAYED:
-                span = start, time.time()
-                played.took[job, alert] = live_timing.taken(prometheus, job, alert, rules[alert], *span)
+        for act in MORE_ACTS:
+            with played.going_on():
+                _play_act(act, Path(directory, act.__name__), played, rules)
         well.last(minutes)
         played.tasks, played.fired_in_health = well.tasks(), well.fired
     return played
+
+
+def _play_act(act: Callable[[Any], None], directory: Path, played: Played, rules: Rules) -> None:
+    from .live_scene import playing
+
+    start = time.time()
+    with playing(directory, act, played.watch.over) as scene:
+        with suppress(AssertionError):
+            wait_until(lambda: played.watch.has_seen(PLAYED, scene.targets), PATIENCE)
+        for job, alert in PLAYED:
+            if job in scene.targets:
+                span = start, time.time()
+                played.took[job, alert] = live_timing.taken(scene.prometheus, job, alert, rules[alert], *span)
 
 
 def main(arguments: list[str]) -> int:

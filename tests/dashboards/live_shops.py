@@ -78,10 +78,22 @@ class Shop:
         for pid in self.workers():
             os.kill(pid, signal.SIGKILL)
 
+    def kill_worker(self) -> None:
+        """Be the kernel, and take one of the two, so that the other goes on answering."""
+        self._send_one(signal.SIGKILL)
+
+    def replace_worker(self) -> None:
+        """Replace the older of the two workers; the tasks that it runs are given a second."""
+        self._send_one(signal.SIGTERM)
+
     def deploy(self) -> None:
-        """Replace the workers; the tasks that they run are given a second."""
+        """Replace all workers; the tasks that they run are given a second."""
         wait_until(lambda: len(self.workers()) == 2, NOTICED)
         self.process.send_signal(signal.SIGHUP)
+
+    def _send_one(self, signal: signal.Signals) -> None:
+        wait_until(lambda: len(self.workers()) == 2, NOTICED)
+        os.kill(self.workers()[0], signal)
 
 
 def _command_line(pid: str) -> bytes:

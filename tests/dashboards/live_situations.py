@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from dashboards.prometheus.server import Prometheus
 from tests.support.threads import repeating
 
 PATIENCE = 130.0
-"""Seconds in which every situation has fired its alert."""
+"""Seconds in which every situation of an act has fired its alert, once its troubles are there."""
 SITUATIONS = {
     ("careless", "AfterwordTaskNeverRan"): "one request fails, and one makes its tasks by hand",
     ("careless", "AfterwordTaskDroppedByClientError"): "a refund is asked for an order that there is not",
@@ -104,6 +104,10 @@ class Watch:
 
         with repeating(look):
             yield
+
+    def has_seen(self, expected: Iterable[tuple[str, str]], jobs: Container[str]) -> bool:
+        """Tell whether all alerts have fired that are expected of these jobs."""
+        return all(key in self.fired for key in expected if key[0] in jobs)
 
     def _note(self, alert: dict[str, Any], elapsed: float) -> None:
         key = alert["labels"]["job"], alert["labels"]["alertname"]

@@ -8,22 +8,24 @@ import pytest
 
 from tests.support.waiting import wait_until
 
+from .live_acts import ACTS
 from .live_bureau import CELERY_WARNS
+from .live_scene import playing
 from .live_situations import CONSEQUENCES, PATIENCE, SITUATIONS, Watch
-from .live_stage import stage
 from .prometheus_rules import alerts
 
-pytestmark = [pytest.mark.timeout(400), *CELERY_WARNS]
+pytestmark = [pytest.mark.timeout(900), *CELERY_WARNS]
 
 TASKS = "examples.shop.tasks."
 
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
-    """Watch the shops until every situation has fired its alert, or for as long as we have patience."""
+    """Watch each act until every situation has fired its alert, or for as long as we have patience."""
     watch = Watch()
-    with stage(tmp_path_factory.mktemp("stage"), watch.over), suppress(AssertionError):
-        wait_until(lambda: SITUATIONS.keys() <= watch.fired.keys(), PATIENCE)
+    for act in ACTS:
+        with playing(tmp_path_factory.mktemp(act.__name__), act, watch.over) as scene, suppress(AssertionError):
+            wait_until(lambda targets=scene.targets: watch.has_seen(SITUATIONS, targets), PATIENCE)
     return watch
 
 
