@@ -108,7 +108,7 @@ OTHERS = {
         "afterword.running()",
     ),
     *("@task(run_on_request_error=True)", '@task(name="export")', "AFTERWORD_MAX_TASK_NAMES"),
-    *("Prometheus", "OtelMetrics", "Traces", "Logs"),
+    *("Prometheus", "OtelMetrics", "Traces", "Logs", "Journal", "on_task_failure"),
     *("def", "async", "await", "background", "asyncio.timeout(30)", "asyncio.to_thread"),
     "anyio.to_thread.current_default_thread_limiter().total_tokens = 100",
     *("PROMETHEUS_MULTIPROC_DIR", "metric_relabel_configs"),
