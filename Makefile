@@ -68,9 +68,10 @@ test-celery-oldest: debian $(OLDEST_CELERY)/test.stamp  ## the tests of Celery's
 
 # What depends on no version of FastAPI, or takes minutes to be sure of our own books: once is enough.
 OLDEST_LEAVES_OUT := --ignore=tests/dashboards --ignore=tests/console --ignore=tests/benchmarks --ignore=tests/wheel \
-	--ignore=tests/soak --ignore=tests/fire --ignore=tests/celery --ignore=tests/workers/test_lost_under_load.py \
-	--ignore=tests/workers/test_journal_kills.py --ignore-glob='tests/unit/test_journal_*' \
-	--ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*'
+	--ignore=tests/soak --ignore=tests/fire --ignore=tests/celery --ignore=tests/scenarios/test_load.py \
+	--ignore=tests/workers/test_lost_under_load.py --ignore-glob='tests/workers/test_*kills.py' \
+	--ignore=tests/workers/test_console.py --ignore=tests/workers/test_bad_files.py \
+	--ignore-glob='tests/unit/test_journal_*' --ignore-glob='tests/unit/test_views*' --ignore-glob='tests/unit/test_cli*'
 
 test-oldest: test-oldest-together test-oldest-alone
 
