@@ -131,9 +131,10 @@ release: $(RELEASE)/release.stamp  ## build sdist and wheel, check both, run the
 	@$(RELEASE)/bin/python -m tests.wheel.release --repository '$(REPOSITORY)'
 
 # the versions with which all was green, to have again what somebody else had: make quick CONSTRAINTS=tests/newest.txt
-constraints: $(NEWEST)/lint.stamp  ## write down the versions that are installed, with the date: tests/newest.txt
+# of all groups, so that the file does not depend on what happens to be installed
+constraints: $(NEWEST)/lint.stamp $(NEWEST)/bench.stamp $(NEWEST)/mutation.stamp  ## write down the versions that are installed, with the date: tests/newest.txt
 	@{ echo "# What was installed for development on $$(date -u +%F), by \`make constraints\`."; \
-	   $(NEWEST)/bin/pip freeze --exclude-editable | grep '=='; } >tests/newest.txt
+	   $(NEWEST)/bin/pip freeze --exclude-editable | grep '==' | LC_ALL=C sort -f; } >tests/newest.txt
 
 # the half of lint that takes seconds, as mypy remembers what has not changed
 check: $(NEWEST)/check.stamp

@@ -15,7 +15,7 @@ WANTED = [
     *PROJECT["project"]["dependencies"],
     *(
         need
-        for group in ("test", "demo", "dashboards", "check", "lint")
+        for group in ("test", "demo", "dashboards", "check", "lint", "bench", "mutation")
         for need in PROJECT["dependency-groups"][group]
     ),
 ]
