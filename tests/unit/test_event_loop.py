@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 import afterword
-from afterword._common import semconv
+from afterword._common import semconv, task_names
 from afterword._signals.loop import blocked, lag
 from afterword.logs import OpenTelemetryLogs
 from tests.support.asgi import call
@@ -29,6 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look more often, and tell of less; and forget what the tests before were told."""
     monkeypatch.setattr(lag, "INTERVAL", 0.01)
     monkeypatch.setattr(lag, "_watches", type(lag._watches)())
+    monkeypatch.setattr(task_names, "_code_names", {})  # other tests fill it
     monkeypatch.setattr(blocked, "BLOCKED", 0.3)
     monkeypatch.setattr(blocked, "_LOOK_SECONDS", 0.02)
     monkeypatch.setattr(blocked, "_LOOK_AFTER", 0.05)
@@ -332,3 +333,41 @@ def test_a_thread_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Monk
     assert looked == []
     thread.look_after(second, blocked.Blockages(list))
     wait_until(lambda: set(looked) == {"first", "second"})
+
+
+class Packing:
+    """A callable object, and one with methods, that hold the loop up."""
+
+    async def __call__(self) -> None:
+        await compress()
+
+    async def method(self) -> None:
+        await compress()
+
+
+class Wrapping(Packing):
+    """Inherits what is run."""
+
+
+async def renamed() -> None:
+    """Hold the loop up under another name."""
+    await compress()
+
+
+renamed.__qualname__ = "pack"
+
+
+@pytest.mark.parametrize(
+    ("func", "task", "where"),
+    [
+        (Packing(), "Packing", "Packing.__call__"),
+        (Wrapping().method, "Wrapping.method", "Packing.method"),
+        (renamed, "pack", "renamed"),
+    ],
+)
+def test_a_task_whose_code_has_another_name_is_named_too(stage: InProcessStage, func, task: str, where: str):
+    """A callable object, an inherited method, a function that was renamed: each is who holds the loop up."""
+    lags(stage.app_with(func, metrics_path=SCRAPE), "/")
+    [line] = stage.lines("event_loop.blocked")
+    assert line["task"] == f"{__name__}.{task}"
+    assert line["place"].startswith(f"{__name__}.{where}:")

@@ -154,3 +154,54 @@ def test_it_is_decided_once(stage: InProcessStage, monkeypatch: pytest.MonkeyPat
     assert ask(stage.app(scheduling(asynchronous, stage.works("audit")))).error is None
     assert next(answers) is False
     stage.assert_story(failed("mail"), succeeded("audit"))
+
+
+def test_a_task_that_awaits_another_one_gets_its_exception(stage: InProcessStage):
+    """A task's function may call one task itself, alone or in a batch: the batch it runs in is not meant."""
+    caught = []
+
+    @named("outer")
+    async def outer() -> None:
+        for run in (BackgroundTask(asynchronous), BackgroundTask(synchronous)):
+            with pytest.raises(ValueError, match="boom") as error:
+                await run()
+            caught.append(str(error.value))
+
+    async def alone() -> Response:
+        return Response(background=BackgroundTask(outer))
+
+    for endpoint in (scheduling(outer, stage.works("audit")), alone):
+        caught.clear()
+        assert ask(stage.app(endpoint)).error is None
+        assert caught == ["boom", "boom"]
+
+
+def test_a_batch_that_a_task_runs(stage: InProcessStage):
+    """In a batch that a task's function runs itself, the tasks behind an isolated one run as in any other."""
+
+    @named("outer")
+    async def outer() -> None:
+        await StarlettesTasks([BackgroundTask(asynchronous), BackgroundTask(stage.works("hook"))])()
+
+    assert ask(stage.app(scheduling(outer, stage.works("audit")))).error is None
+    stage.assert_story(succeeded("outer"), failed("mail"), succeeded("hook"), succeeded("audit"))
+
+
+def test_a_subclass_that_tries_again_gets_the_exception(stage: InProcessStage):
+    """A kind of task of your own that awaits Starlette's ``__call__`` decides itself: an error is none of ours."""
+    caught = []
+
+    class Retried(BackgroundTask):
+        async def __call__(self) -> None:
+            for _ in range(2):
+                try:
+                    await super().__call__()
+                except ValueError as error:
+                    caught.append(str(error))
+
+    async def endpoint() -> Response:
+        return Response(background=StarlettesTasks([Retried(asynchronous), BackgroundTask(stage.works("audit"))]))
+
+    assert ask(stage.app(endpoint)).error is None
+    assert caught == ["boom", "boom"]
+    stage.assert_story(failed("mail"), failed("mail"), succeeded("audit"))

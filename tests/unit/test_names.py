@@ -125,6 +125,42 @@ def test_the_options_of_a_wrapped_function_count():
     assert task_names.identify(functools.partial(wrapped))[0] == "mail"
 
 
+class Described:
+    """Has options where a class may have them."""
+
+    @afterword.task("stamp", isolated=True)
+    @staticmethod
+    def stamp() -> None: ...
+
+    @afterword.task("seal", isolated=True)
+    def __call__(self) -> None: ...
+
+
+class Inheriting(Described):
+    """Has the same."""
+
+
+@pytest.mark.parametrize("owner", [Described, Inheriting])
+def test_the_options_of_a_static_method_and_of_a_callable_object_count(owner: type[Described]):
+    """`@task` above `@staticmethod`, and on the ``__call__`` of a callable object, says what it says elsewhere."""
+    for func in (owner.stamp, owner().stamp):
+        assert task_names.task_options(func) == task_names.TaskOptions("stamp", isolated=True)
+    assert task_names.task_options(owner()) == task_names.TaskOptions("seal", isolated=True)
+    assert task_names.task_options(functools.partial(owner())).isolated
+    assert not task_names.task_options(owner).isolated  # to make an object is not to call it
+
+
+def test_a_callable_object_is_declared_as_it_is_named(monkeypatch: pytest.MonkeyPatch):
+    """The name that counts from zero is the one that its runs have."""
+    monkeypatch.setattr(task_names, "_declared", {})
+
+    class Sealing:
+        @afterword.task
+        def __call__(self) -> None: ...
+
+    assert task_names.declared() == [task_names.identify(Sealing())[0]]
+
+
 def test_options_of_the_wrong_kind_are_ignored():
     """An attribute of our name that is not ours means nothing."""
 

@@ -34,6 +34,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lag, "INTERVAL", 0.01)
     monkeypatch.setattr(lag, "_watches", type(lag._watches)())
     monkeypatch.setattr(task_names, "_slow_after", {})
+    monkeypatch.setattr(task_names, "_code_names", {})
 
 
 async def deliver(gate: asyncio.Event) -> None:
@@ -184,21 +185,52 @@ def test_two_runs_of_one_function_are_told_apart(stage: InProcessStage):
 def test_who_says_nothing_is_not_looked_at(stage: InProcessStage, monkeypatch: pytest.MonkeyPatch):
     """A function without ``slow_after`` is never told, however long it takes; where none has it, nobody looks."""
     looked: list[str] = []
-    gate, other = asyncio.Event(), asyncio.Event()
+    gates = [asyncio.Event(), asyncio.Event()]
+    waiting = iter(gates)
 
     async def mail() -> None:
-        await gate.wait()
+        await next(waiting).wait()
 
     @afterword.task(slow_after=0.05)
-    async def report() -> None:
-        await other.wait()
+    async def report() -> None: ...
 
-    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gate.set, lines=0)
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gates[0].set, lines=0)
     assert stage.lines(SLOW) == []
     task_names._slow_after.clear()
     monkeypatch.setattr("afterword._setup.observers.running", lambda: looked.append("looked") or [])
-    play(stage, stage.app_with(report, metrics_path=SCRAPE), other.set, lines=0)
+    play(stage, stage.app_with(mail, metrics_path=SCRAPE), gates[1].set, lines=0)
     assert looked == []
+
+
+class Mailing:
+    """Says when its method is slow, and when it is itself, if it is called."""
+
+    def __init__(self, gate: asyncio.Event) -> None:
+        self.gate = gate
+
+    @afterword.task(slow_after=0.05)
+    async def mail(self) -> None:
+        """Wait."""
+        await self.gate.wait()
+
+    @afterword.task(slow_after=0.05)
+    async def __call__(self) -> None:
+        """Wait."""
+        await self.gate.wait()
+
+
+class Bulk(Mailing):
+    """Inherits both."""
+
+
+@pytest.mark.parametrize(("func", "name"), [(lambda bulk: bulk.mail, "Bulk.mail"), (lambda bulk: bulk, "Bulk")])
+def test_a_task_that_is_named_after_another_class_is_told(stage: InProcessStage, func: Any, name: str):
+    """An inherited method, a callable object: it is slow when the function says so, whatever the run is called."""
+    gate = asyncio.Event()
+    play(stage, stage.app_with(func(Bulk(gate)), metrics_path=SCRAPE), gate.set)
+    [line] = stage.lines(SLOW)
+    assert line["task"] == f"{__name__}.{name}"
+    assert f".{Mailing.__name__}." in line["place"]
 
 
 def test_without_log_lines_nobody_looks(stage: InProcessStage):

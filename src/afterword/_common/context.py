@@ -35,6 +35,8 @@ reported_exception: ContextVar[int | None] = ContextVar("afterword_reported", de
 
 enter_run = _current_run.set
 leave_run = _current_run.reset
+run_around = _current_run.get
+"""What ``current`` returns, without a call of ours."""
 
 
 def current() -> TaskRun | None:

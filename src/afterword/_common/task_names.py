@@ -7,6 +7,7 @@ are unwrapped. Every object gets a name, even if it raises when it is inspected.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from math import inf
 from types import FunctionType
@@ -19,6 +20,7 @@ from .text import clean_name
 
 _OPTIONS: Final = "__afterword_task__"
 _MAX_UNWRAP: Final = 20
+_MOST_CODE_NAMES: Final = 1000
 
 
 class TaskOptions(NamedTuple):
@@ -29,6 +31,8 @@ class TaskOptions(NamedTuple):
     isolated: bool = False
     slow_after: float | None = None
 
+
+_NO_OPTIONS: Final = TaskOptions()
 
 _declared: dict[str, None] = {}
 _slow_after: dict[str, float] = {}
@@ -41,14 +45,20 @@ def slow_after() -> dict[str, float]:
 
 def declare(func: Callable[..., Any], options: TaskOptions) -> None:
     """Store options on a function; raises ``AttributeError`` or ``TypeError`` if it accepts no attributes."""
+    func = func.__func__ if isinstance(func, staticmethod) else func  # its class gives away only what is inside
     setattr(func, _OPTIONS, options)
-    function = function_name(func)
+    function = function_name(func).removesuffix(".__call__")  # a callable object is named after its class
     if options.slow_after is None:
         _slow_after.pop(function, None)
-    elif len(_slow_after) < TASK_NAMES.limit:
-        _slow_after[function] = options.slow_after
+    else:
+        _note_slow_after(function, options.slow_after)
     if len(_declared) < TASK_NAMES.limit:
         _declared[options.name or function] = None
+
+
+def _note_slow_after(function: str, seconds: float) -> None:
+    if function in _slow_after or len(_slow_after) < TASK_NAMES.limit:
+        _slow_after[function] = seconds
 
 
 def declared() -> list[str]:
@@ -57,9 +67,14 @@ def declared() -> list[str]:
 
 
 def task_options(func: Any) -> TaskOptions:
-    """Return the options that ``@task`` stored on a function or on anything it wraps. Never raises."""
-    for layer in _layers(func):
+    """Return the options that ``@task`` stored on a function or on anything it wraps. Never raises.
+
+    Those of a callable object may be its own, its class's or those of its ``__call__``.
+    """
+    layers = _layers(func)
+    for depth in range(len(layers) + 1):
         try:
+            layer = layers[depth] if depth < len(layers) else type(layers[-1]).__call__
             options = getattr(layer, _OPTIONS, None)
         except EXITS:
             raise
@@ -67,7 +82,7 @@ def task_options(func: Any) -> TaskOptions:
             continue
         if isinstance(options, TaskOptions):
             return options
-    return TaskOptions()
+    return _NO_OPTIONS
 
 
 def function_name(func: Any) -> str:
@@ -100,12 +115,45 @@ def identify(func: Any) -> tuple[str, str]:
         if known is not None:
             return known
     function = function_name(func)
-    name = TASK_NAMES.admit(task_options(func).name or function)
+    options = task_options(func)
+    name = TASK_NAMES.admit(options.name or function)
+    if function not in _code_names and len(_code_names) < _MOST_CODE_NAMES:
+        with contained():
+            _code_names[function] = _code_name(func) or function
+    if options.slow_after is not None:
+        _note_slow_after(function, options.slow_after)  # a method of a subclass has another name than the declared
     if is_plain and name == f"{func.__module__}.{func.__qualname__}" and not foreign.is_wrapper(func.__qualname__):
         _plain[func.__module__, func.__qualname__] = name, function  # as many as there are names
     with contained():
         foreign.warn_of_queue(func.func if isinstance(func, functools.partial) else func, name)
     return name, function
+
+
+_code_names: dict[str, str] = {}
+"""How the code of a task's function is named, by the function's full name."""
+
+
+def code_name(function: str) -> str:
+    """Return how the frames of a task's function are named, given its full name.
+
+    A callable object is named after its class and an inherited method after that of its object, and their code is
+    not; a function may have been given another name.
+    """
+    return _code_names.get(function, function)
+
+
+def _code_name(func: Any) -> str | None:
+    innermost = running_function(func)
+    code, names = getattr(innermost, "__code__", None), getattr(innermost, "__globals__", {})
+    return None if code is None else f"{names.get('__name__')}.{code.co_qualname}"
+
+
+def running_function(func: Any) -> Any:
+    """Return the function whose code runs: that of a method, or of the ``__call__`` of a callable object."""
+    innermost = unwrap(func)
+    if not hasattr(innermost, "__code__") and not hasattr(innermost, "__func__"):
+        innermost = inspect.getattr_static(type(innermost), "__call__", None)
+    return getattr(innermost, "__func__", innermost)
 
 
 def unwrap(func: Any) -> Any:
@@ -201,7 +249,7 @@ def task(
             whatever its status, instead of dropping it.
         isolated: if it raises, the tasks behind it run all the same. Its failure is told by all signals and to
             ``on_task_failure``, and its exception goes no further: the server does not print it once more. Code
-            that awaits one task by itself still gets it.
+            that awaits one task by itself still gets it, as do a task's function and a subclass's ``__call__``.
         slow_after: if it runs for longer than so many seconds, a warning says so once, while it goes on, and where
             it stands (``background_task.slow``). Looked at twice a second, on asyncio. By default nobody looks.
 

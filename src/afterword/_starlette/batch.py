@@ -7,7 +7,7 @@ from contextvars import ContextVar
 
 from starlette.background import BackgroundTask, BackgroundTasks
 
-from .._common.context import take_back
+from .._common.context import run_around, take_back
 from .._common.model import Outcome, TaskRun
 from .._ledger.deferred import defer, drain
 from .._ledger.runs import has_open_runs, is_pending
@@ -21,11 +21,12 @@ from .unstarted import why_skipped
 class BatchExecution:
     """One execution of a batch: the runs still to come, and those opened at execution, not at creation."""
 
-    __slots__ = ("batch", "expected", "failed", "outer", "planned", "ran")
+    __slots__ = ("around", "batch", "expected", "failed", "outer", "planned", "ran")
 
     def __init__(self, batch: BackgroundTasks, outer: BatchExecution | None) -> None:
         self.batch = batch
         self.outer = outer
+        self.around = run_around()  # the run whose function calls the batch, if one does
         self.expected: list[OpenRun] = []
         self.planned: dict[int, list[OpenRun]] = {}
         self.failed: TaskRun | None = None

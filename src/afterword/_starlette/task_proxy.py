@@ -15,7 +15,7 @@ from starlette.background import BackgroundTask
 
 from .._common.faults import EXITS, contained
 from .._common.model import TaskRun
-from .._common.task_names import unwrap
+from .._common.task_names import running_function, unwrap
 
 # of what can be awaited: its frame, and what it awaits itself
 _KINDS: Final = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
@@ -196,10 +196,7 @@ def _is_under_way(result: object) -> bool:
 
 
 def _code(func: Callable[..., Any] | None) -> CodeType | None:
-    function = unwrap(func)
-    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
-        function = inspect.getattr_static(type(function), "__call__", None)  # a callable object
-    return getattr(getattr(function, "__func__", function), "__code__", None)
+    return getattr(running_function(func), "__code__", None)
 
 
 def _why_never_awaited(result: object) -> str:

@@ -15,6 +15,7 @@ from ..._common import forks, semconv
 from ..._common.faults import contained
 from ..._common.model import TaskRun
 from ..._common.own_thread import started_thread
+from ..._common.task_names import code_name
 from ..tellers import Happening, Teller, tell
 from .places import function_of, place
 
@@ -109,13 +110,13 @@ def held_by(innermost: FrameType | None, running: Iterable[TaskRun]) -> Held | N
 
     Of several runs of one function, it is the one that began last.
     """
-    runs = {run.function: run for run in running if run.is_async}
+    runs = {code_name(run.function): run for run in running if run.is_async}
     frames: list[FrameType] = []
     for frame in _outwards(innermost):
         frames.append(frame)
         run = runs.get(function_of(frame))
         if run is not None:
-            return Held(place(frames[::-1], of=run.function) or run.function, run)
+            return Held(place(frames[::-1], of=code_name(run.function)) or run.function, run)
     found = place(frames[::-1])
     return None if found is None else Held(found, None)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..._common import semconv
 from ..._common.model import TaskRun
-from ..._common.task_names import slow_after
+from ..._common.task_names import code_name, slow_after
 from ..logs import identity
 from ..loop.places import place
 from ..tellers import Happening, Teller, tell
@@ -53,7 +53,7 @@ def look(running: Callable[[], Iterable[TaskRun]], frames_of: Frames, tellers: S
 
 
 def _stand(run: TaskRun, frames: Sequence[FrameType] | None) -> dict[str, Any]:
-    stands = place(frames, of=run.function) if frames else None
+    stands = place(frames, of=code_name(run.function)) if frames else None
     if stands is not None:
         return {semconv.KEY_PLACE: stands, semconv.KEY_DETAIL: _STANDS}
     return {semconv.KEY_DETAIL: _UNKNOWN if frames is None or frames else _WAITS}
