@@ -144,6 +144,19 @@ def die_at_acknowledgement(moment: str) -> None:
     setattr(owner, name, dying)
 
 
+class Grumbles(Task):
+    """A task whose own hooks raise."""
+
+    abstract = True
+
+    def on_failure(self, *args: Any) -> None:
+        if self.request.id:  # Celery calls it again for what it raises, and a solo worker would end
+            raise RuntimeError("nobody to be told")
+
+    def on_retry(self, *args: Any) -> None:
+        raise RuntimeError("nobody to be told")
+
+
 def make(
     folder: Path, broker: str, results: str | None, transport: dict[str, Any] | None = None, **settings: Any
 ) -> Celery:
@@ -320,6 +333,23 @@ def add_tasks(app: Celery, folder: Path) -> None:
     def counts() -> None:
         own = prometheus_client.Counter("shop_monthly_statements", "Counted in the child.", registry=OWN)
         own.inc()
+
+    @task("grumbles", base=Grumbles)
+    def grumbles() -> None:
+        raise ValueError("no such order")
+
+    @task("retries_grumbling", bind=True, base=Grumbles, max_retries=1, default_retry_delay=0)
+    def retries_grumbling(self: Task) -> None:
+        raise self.retry(exc=ValueError("not yet"))
+
+    @task("swallows", bind=True, default_retry_delay=0)
+    def swallows(self: Task) -> None:
+        if not self.request.retries:
+            self.retry(throw=False)
+
+    @task("retries_inside")
+    def retries_inside() -> None:
+        retries.apply(args=[1, "fails"])
 
     @task("runs_inside")
     def runs_inside() -> None:

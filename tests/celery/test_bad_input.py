@@ -114,6 +114,7 @@ def test_a_clock_that_is_behind(play: Stage):
             id="other tracers",
         ),
         pytest.param({"afterword_at": [1], "afterword_from": {"bound": {"n": [1]}, "more": 1}}, id="newer"),
+        pytest.param({"is_eager": True, "headers": {"afterword_at": 5}, "hostname": 5}, id="as if it were eager"),
     ],
 )
 def test_headers_that_somebody_else_wrote(play: Stage, headers: dict):

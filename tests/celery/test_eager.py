@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from celery.exceptions import Reject, Retry
 
 import afterword
 from afterword.logs import OpenTelemetryLogs
@@ -52,6 +53,35 @@ def test_retries(eager: Stage):
     expected = {"scheduled retries": 1, "started retries": 3, "returned retries retry": 2}
     assert eager.counted() == {**expected, "ended retries succeeded": 1}
     eager.tells(result.id, "retry", "retry", "succeeded")
+
+
+def test_a_retry_that_is_raised(eager: Stage):
+    """Where exceptions reach the caller, a Retry does, too, and nobody tries its task again: it has failed."""
+    eager.app.conf.task_eager_propagates = True
+    with pytest.raises(Retry):
+        eager.publish("retries", 2)
+    assert eager.counted() == {"scheduled retries": 1, "started retries": 1, "ended retries failed": 1}
+    [line] = eager.lines()
+    assert line["error_type"] == "ConnectionError"
+
+
+def test_a_message_that_is_not_there(eager: Stage):
+    """An eager task that wants its message back in the queue has none: it has failed, rejected."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(eager.app.tasks["shop.works"], "run", raising(Reject("not now", requeue=True)))
+        result = eager.publish("works")
+    assert result.state == "REJECTED"
+    assert eager.counted() == {"scheduled works": 1, "started works": 1, "ended works failed": 1}
+    eager.tells(result.id, "failed rejected")
+
+
+def raising(exc: Exception) -> Callable[..., None]:
+    """Return a function that raises."""
+
+    def run(*args: object) -> None:
+        raise exc
+
+    return run
 
 
 def test_attempts_as_log_records(eager: Stage, kept_logs: KeptLogs):

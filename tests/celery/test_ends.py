@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.celery.conftest import shared_by
 from tests.celery.stage import Stage
+from tests.support.waiting import wait_until
 
 shared = shared_by("prefork", "threads", "gevent", "solo")
 
@@ -209,6 +210,40 @@ def test_a_task_that_is_run_inside_another(play: Stage):
         *("scheduled runs_inside", "started runs_inside", "ended runs_inside succeeded"),
         *("scheduled works", "started works", "ended works succeeded"),
     )
+
+
+def test_retries_inside_another(play: Stage):
+    """An eager task that is tried again inside a task is one task, and on_task_failure is called for it."""
+    play.publish("retries_inside")
+    play.settles(
+        *("scheduled retries_inside", "started retries_inside", "ended retries_inside succeeded"),
+        *("scheduled retries", "2 started retries", "returned retries retry", "ended retries failed"),
+    )
+    [line] = [line for line in play.lines() if line["event"] == "background_task.failed" and line["attempt"] == 2]
+    play.tells(line["task_run"], "retry", "failed exception")
+    wait_until(lambda: any(alert["id"] == line["task_run"] for alert in play.read("alerts.jsonl")))
+    failures = [
+        each for each in play.workers[0].scrape().splitlines() if each.startswith("background_task_failures")
+    ]
+    assert any('name="shop.retries"' in each and 'error_type="ValueError"' in each for each in failures)
+
+
+def test_a_hook_that_raises(play: Stage):
+    """A task whose on_failure raises has failed all the same, and its span and its line say so."""
+    result = play.publish("grumbles")
+    play.settles("scheduled grumbles", "started grumbles", "ended grumbles failed")
+    play.tells(result.id, "failed exception")
+
+
+def test_a_retry_that_does_not_get_out(play: Stage):
+    """An attempt that ends its task, though the next is published, is a task, and so is the next."""
+    hidden, swallowed = play.publish("retries_grumbling"), play.publish("swallows")
+    play.settles(
+        *("2 scheduled retries_grumbling", "2 started retries_grumbling", "2 ended retries_grumbling failed"),
+        *("2 scheduled swallows", "2 started swallows", "2 ended swallows succeeded"),
+    )
+    play.tells(hidden.id, "failed exception", "failed exception")
+    play.tells(swallowed.id, "succeeded", "succeeded")
 
 
 def test_not_registered(play: Stage):

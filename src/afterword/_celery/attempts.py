@@ -7,7 +7,9 @@ counted there. An end that has no state here (a killed child, a time limit, term
 from __future__ import annotations
 
 import sys
-from contextvars import Token
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar, Token
 from time import time
 from typing import Any, Final
 
@@ -22,17 +24,22 @@ from .judgement import End
 
 RECEIVED: Final = "afterword_received"
 """When the worker's main process received a message whose visibility is limited, and that limit."""
+_NESTING: Final = "replaced_task_nesting"
 
 
 class _Attempt:
     """An attempt that is open in this process."""
 
-    __slots__ = ("bound", "eager", "handled", "known", "outer", "run", "token")
+    __slots__ = ("bound", "eager", "handled", "is_first", "known", "next", "outer", "run", "token")
 
     def __init__(self, known: CeleryInstrumentation, run: TaskRun, eager: bool) -> None:
         self.known = known
         self.run = run
         self.eager = eager
+        self.is_first = True
+        """Whether it begins its task, of one that is eager."""
+        self.next: TaskRun | None = None
+        """The next attempt of its task, once that is published."""
         self.outer: Token[otel.Context] | None = None
         self.token: Token[TaskRun | None] | None = None
         self.bound: Any = None
@@ -42,6 +49,38 @@ class _Attempt:
 
 _open: dict[int, _Attempt] = {}
 """By the identity of the request's context, which Celery keeps until after postrun."""
+_tried_again: ContextVar[Any] = ContextVar("afterword_tried_again", default=None)
+_eager_again: ContextVar[str | None] = ContextVar("afterword_eager_again", default=None)
+"""The id of the eager task that Celery is about to try again."""
+
+
+def is_next(app: Any, said: headers.Headers) -> bool:
+    """Return whether a message is the next attempt of what runs here, and so no task of its own."""
+    if not said.get("retries"):
+        return False
+    task = app.current_worker_task
+    request = _tried_again.get() if task is None else task.request
+    if request is None or request.id != said.get("id"):
+        return False
+    return bool((said.get(_NESTING) or 0) == (request.replaced_task_nesting or 0))  # else it replaces that task
+
+
+@contextmanager
+def trying_again(request: Any) -> Iterator[None]:
+    """Say whose next attempt the main process publishes, whose child was lost."""
+    token = _tried_again.set(request)
+    try:
+        yield
+    finally:
+        _tried_again.reset(token)
+
+
+def has_next(app: Any, run: TaskRun) -> None:
+    """Note that the next attempt of what runs here is with the broker."""
+    task = app.current_worker_task
+    attempt = None if task is None else _open.get(id(task.request))
+    if attempt is not None:
+        attempt.next = run
 
 
 def prerun(sender: Any = None, task: Any = None, **more: Any) -> None:
@@ -64,20 +103,23 @@ def _begin(known: CeleryInstrumentation, task: Any) -> None:
     request = task.request
     said = vars(request)  # Celery keeps what the message said as attributes of the request's context
     run = known.run_of(task.app, task.name, said)
-    attempt = _Attempt(known, run, bool(request.is_eager))
+    delivered = request.delivery_info or {}
+    attempt = _Attempt(known, run, bool(delivered.get("is_eager")))  # what a worker received may say anything else
     _open[id(request)] = attempt
-    run._destination = (request.delivery_info or {}).get("routing_key")
+    run._destination = headers.queue(delivered.get("routing_key"))
     if attempt.eager:
         run.request = known.current_request()
         run._system = None
-        if run.attempt == 1:
+        attempt.is_first = run.attempt == 1 or _eager_again.get() != request.id
+        if attempt.is_first:
             run.scheduled_at = time()
             run.wait = 0.0
         _eagerly(attempt, "publish")
         _eagerly(attempt, "begin")
     else:
+        said = headers.said_of(said)
         run._around = headers.remote_context(said)
-        if run.attempt == 1 and run.scheduled_at and not (request.delivery_info or {}).get("redelivered"):
+        if run.attempt == 1 and run.scheduled_at and not delivered.get("redelivered"):
             run.wait = max(0.0, time() - max(run.scheduled_at, redelivery.due(request.eta)))
     attempt.bound = _bind(headers.bound_by(said))
     attempt.outer = otel.attach(otel.get_current())
@@ -106,10 +148,13 @@ def _end(attempt: _Attempt, task: Any, state: Any, retval: Any) -> None:
         if known.failsafe("asking the broker", _is_taken_away, attempt, task):
             end = judgement.given_back(Reason.TAKEN_AWAY, judgement.TAKEN_AWAY)
         if attempt.eager:
+            _eager_again.set(task.request.id if end.outcome is None else None)
             _eagerly(attempt, "end", end)
             run.outcome = run.reason = None
         outcome, reason, detail, exc = end
         run.exception = exc
+        if outcome is not None and attempt.next is not None:  # it has not let its Retry out, and has two ends
+            pipe.count(known, pipe.PUBLISH, attempt.next)
         if outcome is None:
             known.teller.give_back(run, reason or Reason.REQUEUED, detail or "", exc)
         else:
@@ -127,6 +172,14 @@ def _end(attempt: _Attempt, task: Any, state: Any, retval: Any) -> None:
 
 def _judged(attempt: _Attempt, task: Any, state: Any, retval: Any) -> End | None:
     """Return how an attempt ended; ``None`` if only the main process knows."""
+    end = _judged_by_state(attempt, task, state, retval)
+    if attempt.eager and end is not None and end.outcome is None:
+        comes_again = state == "RETRY" and getattr(retval, "sig", None) is not None
+        return end if comes_again else judgement.not_again(end, retval if state is not None else sys.exc_info()[1])
+    return end
+
+
+def _judged_by_state(attempt: _Attempt, task: Any, state: Any, retval: Any) -> End | None:
     exc = sys.exc_info()[1]  # Celery calls us while it leaves the tracer, perhaps by an exception
     if exc is attempt.handled:
         exc = None
@@ -138,7 +191,9 @@ def _judged(attempt: _Attempt, task: Any, state: Any, retval: Any) -> End | None
         return judgement.raised(retval, task)
     if state == "IGNORED":
         return judgement.ignored(retval, task)
-    return judgement.raised(exc, task) if attempt.eager and exc is not None else None
+    # a hook or the result backend raised: that is an error like any other, unless it ends the process
+    is_told = exc is not None and (attempt.eager or isinstance(exc, Exception))
+    return judgement.raised(exc, task) if is_told else None
 
 
 def _is_taken_away(attempt: _Attempt, task: Any) -> bool:
@@ -159,10 +214,12 @@ def _eagerly(attempt: _Attempt, what: str, end: End | None = None) -> None:
     known, run, books = attempt.known, attempt.run, attempt.known.books
     if pipe.in_child():
         if end is not None:
-            run.outcome, run.reason, run.detail, _ = end
-            pipe.count(known, pipe.EAGER, run)
+            run.outcome, run.reason, run.detail, exc = end
+            pipe.count(known, pipe.EAGER if attempt.is_first else pipe.EAGER_AGAIN, run, exc=exc)
+            if run.outcome is Outcome.FAILED:
+                tellers.call_back(known, run, exc)
     elif what == "publish":
-        if run.attempt == 1:
+        if attempt.is_first:
             books.publish(run)
     elif what == "begin":
         books.begin(run)

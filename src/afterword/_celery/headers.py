@@ -5,8 +5,8 @@ Whatever comes from the broker is somebody else's word: an older version's, a fo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from opentelemetry.context import Context
@@ -28,6 +28,13 @@ _BOUND: Final = "bound"
 _MOST_VARIABLES: Final = 20
 _MOST_CHARACTERS: Final = 2000
 _LONGEST: Final = 8192
+_LONGEST_VARIABLE: Final = 63
+"""Characters of its name: AMQP refuses the whole message for one of more than 255 bytes."""
+_GREATEST: Final = 2**63 - 1
+"""A number that a broker and OpenTelemetry take: AMQP refuses the whole message for one above."""
+_LATEST: Final = 9e9
+"""A moment that OpenTelemetry can tell in nanoseconds; it is in the year 2255."""
+_MOST_RETRIES: Final = 2**31
 _PREFIX: Final = "structlog_"
 _KEYS: Final = (semconv.KEY_METHOD, semconv.KEY_ROUTE, semconv.KEY_REQUEST_ID)
 
@@ -44,19 +51,53 @@ def origin(request: RequestInfo | None) -> dict[str, Any]:
     left = _MOST_CHARACTERS
     for variable, value in bound_variables():
         name = variable.name.removeprefix(_PREFIX)
-        if not isinstance(value, str | int | float | bool) or len(bound) >= _MOST_VARIABLES:
+        carried = _carried(name, value)
+        if carried is None or len(bound) >= _MOST_VARIABLES:
             continue
-        left -= len(name) + len(str(value))
+        left -= len(name) + len(str(carried))
         if left < 0:
             break
-        bound[name] = value
+        bound[name] = carried
     return found | ({_BOUND: bound} if bound else {})
+
+
+def _carried(name: Any, value: Any) -> str | int | float | None:
+    """Return a bound variable as each broker takes it, and as long as it is told; ``None`` if it stays here."""
+    if not isinstance(name, str) or len(name) > _LONGEST_VARIABLE or not name.isidentifier():
+        return None
+    if isinstance(value, str):
+        return clean_name(value)
+    if isinstance(value, int | float) and -_GREATEST <= value <= _GREATEST:  # what is no number is in no range
+        return value
+    return None
+
+
+def said_of(told: Headers) -> Headers:
+    """Return where our headers are: beside Celery's own, or apart from them (``task_protocol = 1``)."""
+    apart = told.get("headers")
+    return apart if AT not in told and isinstance(apart, Mapping) else told
+
+
+def attempt_of(headers: Headers) -> int:
+    """Return which attempt of its task a message is, from 1."""
+    retries = headers.get("retries")
+    return 1 + min(retries, _MOST_RETRIES) if isinstance(retries, int) and retries > 0 else 1
+
+
+@lru_cache(256)
+def _clean_queue(name: str) -> str:
+    return clean_name(name)
+
+
+def queue(name: Any) -> str | None:
+    """Return the name of a queue as signals tell it; ``None`` if it is none."""
+    return _clean_queue(name) if isinstance(name, str) and name else None
 
 
 def published_at(headers: Headers) -> float | None:
     """Return when a message was published; ``None`` if it does not say so in earnest."""
     at = headers.get(AT)
-    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at) or at <= 0:
+    if isinstance(at, bool) or not isinstance(at, int | float) or not 0 < at < _LATEST:
         return None
     return float(at)
 
@@ -83,11 +124,9 @@ def bound_by(headers: Headers) -> dict[str, Any]:
     for key, value in bound.items():
         if len(found) >= _MOST_VARIABLES:
             break
-        if isinstance(key, str) and key.isidentifier() and len(key) <= 100:
-            if isinstance(value, str):
-                found[key] = clean_name(value)
-            elif isinstance(value, bool | int | float):
-                found[key] = value
+        carried = _carried(key, value)
+        if carried is not None:
+            found[key] = carried
     return found
 
 

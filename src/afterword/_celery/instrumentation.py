@@ -19,7 +19,10 @@ from .._ledger.instrumentation import ATTRIBUTE, Instrumentation, Settings
 from .._ledger.queue import QueueLedger
 from . import headers
 
-_SYSTEMS: Final = {"rediss": "redis", "sentinel": "redis", "sqs": "aws_sqs", "kafka": "kafka", "memory": "memory"}
+_SYSTEMS: Final = {
+    **{"rediss": "redis", "sentinel": "redis", "librabbitmq": "rabbitmq", "sqs": "aws_sqs"},
+    **{"azureservicebus": "servicebus", "gcpubsub": "gcp_pubsub", "confluentkafka": "kafka"},
+}
 """What OpenTelemetry calls a broker, by the scheme of its address."""
 
 
@@ -77,14 +80,14 @@ class CeleryInstrumentation(Instrumentation):
             known = TASK_NAMES.admit(name), _function(app, name)
             if known[0] == name:  # as many as there are names
                 self._functions[name] = known
-        run = TaskRun(known[0], known[1], headers.request_of(said), 0, is_async=False)
+        ours = headers.said_of(said)
+        run = TaskRun(known[0], known[1], headers.request_of(ours), 0, is_async=False)
         run.engine = CELERY
         task_id = said.get("id")
         run.id = _id(task_id) if isinstance(task_id, str) else ""
-        retries = said.get("retries")
-        run.attempt = 1 + (retries if isinstance(retries, int) and retries > 0 else 0)
+        run.attempt = headers.attempt_of(said)
         run._system = self.system(app)
-        at = headers.published_at(said)
+        at = headers.published_at(ours)
         if at is not None:
             run.scheduled_at = at
         return run
@@ -94,7 +97,9 @@ class CeleryInstrumentation(Instrumentation):
         if self._system is None:
             try:
                 address = app.conf.broker_write_url or app.conf.broker_url or "amqp://"
-                scheme = urlsplit(str(address).split(";")[0]).scheme.split("+")[0]
+                first = address[0] if isinstance(address, list | tuple) else str(address).split(";")[0]
+                scheme = urlsplit(first).scheme.split("+")[0]
+                scheme = scheme or (first if first.isidentifier() else "")  # "redis" alone is an address, too
             except EXITS:
                 raise
             except BaseException:  # noqa: BLE001  an address that nobody can read

@@ -117,6 +117,13 @@ def raised(exc: Any, task: Any, *, requeued: bool = False) -> End:
     return End(Outcome.FAILED, Reason.EXCEPTION, detail, exc)
 
 
+def not_again(end: End, exc: Any) -> End:
+    """Return what it means that an eager attempt is given back to nobody: there is no broker to bring it again."""
+    if end.reason is Reason.REQUEUED:
+        return End(Outcome.FAILED, Reason.REJECTED, REJECTED, _cause(exc) if isinstance(exc, Reject) else end.exc)
+    return End(Outcome.FAILED, Reason.EXCEPTION, "it raised", end.exc or exc)
+
+
 def is_async(task: Any) -> bool:
     """Return whether a task's function is ``async def``."""
     return inspect.iscoroutinefunction(unwrap(getattr(task, "run", None)))

@@ -17,7 +17,7 @@ from typing import Any, Final
 from .._common import semconv
 from .._common.faults import EXITS
 from .._common.log import log_fault, once, warn
-from .._common.model import CELERY, Outcome, Reason, RequestInfo, TaskRun
+from .._common.model import CELERY, Outcome, Reason, RequestInfo, TaskRun, full_name
 from .instrumentation import CeleryInstrumentation, known_as
 
 _WHOLE: Final = 4096
@@ -130,18 +130,19 @@ def _count(
     elif what == PUBLISHED:
         known.books.published(run)
     elif what == FAIL:
-        known.books.publish_failed(run, exc or RuntimeError(detail))
+        known.books.publish_failed(run, exc)
     elif what == SKIP:
         known.books.skip(run, detail or "")
-    elif what == EAGER:  # it has run in the child already
-        _replay(known, run)
+    elif what in (EAGER, EAGER_AGAIN):  # it has run in the child already
+        _replay(known, run, is_first=what == EAGER)
 
 
-def _replay(known: CeleryInstrumentation, run: TaskRun) -> None:
+def _replay(known: CeleryInstrumentation, run: TaskRun, *, is_first: bool) -> None:
     books = known.books
     outcome, reason, duration = run.outcome, run.reason, run.duration
     run.outcome = run.reason = run.started_at = None
-    books.publish(run)
+    if is_first:
+        books.publish(run)
     books.begin(run)
     run.duration = duration
     if outcome is not None:
@@ -162,6 +163,7 @@ PUBLISHED: Final = "published"
 FAIL: Final = "fail to publish"
 SKIP: Final = "skip"
 EAGER: Final = "eager"
+EAGER_AGAIN: Final = "eager, again"
 """What is counted."""
 _WHY: Final = semconv.KEY_REASON
 
@@ -172,23 +174,24 @@ def _message(app: int, what: str, run: TaskRun, detail: str | None, exc: BaseExc
     if detail is not None:
         said["why"] = detail[:500]
     if exc is not None:
-        said["exc"] = f"{type(exc).__module__}.{type(exc).__qualname__}"
+        said[semconv.KEY_ERROR_TYPE] = full_name(exc)
     if run.outcome is not None:
         said[_OUTCOME] = str(run.outcome)
     if run.reason is not None:
         said[_WHY] = str(run.reason)
     if run.request is not None:
         said["request"] = [run.request.method, run.request.route, run.request.request_id]
-    data = json.dumps(said, separators=(",", ":")).encode() + b"\n"
-    if len(data) > _WHOLE:
-        for key in ("request", "function", "why", semconv.KEY_DETAIL):
-            said.pop(key, None)
-        data = json.dumps(said, separators=(",", ":")).encode() + b"\n"
+    data = _line(said)
+    for key in ("request", "function", "why", semconv.KEY_DETAIL, "_destination", "id"):
+        if len(data) <= _WHOLE:
+            break
+        said.pop(key, None)
+        data = _line(said)
     return data
 
 
-class ChildError(Exception):
-    """Stands for an exception that a child met: its type's name is known, and nothing else."""
+def _line(said: dict[str, Any]) -> bytes:
+    return json.dumps(said, separators=(",", ":"), ensure_ascii=False).encode(errors="replace") + b"\n"
 
 
 def _take(said: dict[str, Any]) -> None:
@@ -211,9 +214,8 @@ def _take(said: dict[str, Any]) -> None:
         run.outcome = Outcome(said[_OUTCOME])
     if _WHY in said:
         run.reason = Reason(said[_WHY])
-    why = said.get("why")
     try:
-        _count(known, said["what"], run, why, ChildError(said["exc"]) if "exc" in said else None)
+        _count(known, said["what"], run, said.get("why"), None)
     except EXITS:
         raise
     except BaseException as fault:  # noqa: BLE001

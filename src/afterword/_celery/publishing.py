@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter, time
 from typing import Any
@@ -15,7 +15,7 @@ from opentelemetry.propagate import inject
 from .._common.context import current
 from .._common.model import TaskRun
 from .._ledger.runs import inside_observer
-from . import headers, interop, pipe, redelivery
+from . import attempts, headers, interop, pipe, redelivery
 from .instrumentation import CeleryInstrumentation, find
 
 _publishing: ContextVar[Publication | None] = ContextVar("afterword_publishing", default=None)
@@ -24,7 +24,7 @@ _publishing: ContextVar[Publication | None] = ContextVar("afterword_publishing",
 class Publication:
     """One call of ``send_task``."""
 
-    __slots__ = ("app", "around", "began", "instrumentation", "name", "run")
+    __slots__ = ("app", "around", "began", "instrumentation", "is_next", "name", "run")
 
     def __init__(self, instrumentation: CeleryInstrumentation, app: Any, name: Any) -> None:
         self.instrumentation = instrumentation
@@ -33,40 +33,47 @@ class Publication:
         self.around = otel.get_current()
         self.began = perf_counter()
         self.run: TaskRun | None = None
+        self.is_next = False
+        """Whether it is the next attempt of the task that publishes it."""
 
     def open(self, name: Any, said: dict[str, Any], destination: Any) -> None:
         """Schedule the task, or note that the next attempt of one is published, before the message is sent."""
         known = self.instrumentation
         run = known.run_of(self.app, name, said)
-        run._destination = destination if isinstance(destination, str) and destination else None
+        run._destination = headers.queue(destination)
         run.request = known.current_request()
         outer = current()
         if run.request is None and outer is not None:  # a step of a chain belongs to the request of the one before
             run.request = outer.request
         self.run = run
-        if _is_new(self.app, said):
+        self.is_next = attempts.is_next(self.app, said)
+        if not self.is_next:
             pipe.count(known, pipe.PUBLISH, run)
         known.teller.publish(run)
         if run._destination is not None and known.watch is not None:
-            known.watch.note(run._destination)
+            known.watch.note(destination)
         if said.get("eta"):
             redelivery.warn_of_countdown(self.app, known, run.name, said["eta"])
 
     def sent(self) -> None:
         """End the publishing: the message is with the broker."""
         if self.run is not None:
+            if self.is_next:
+                attempts.has_next(self.app, self.run)
             self.instrumentation.teller.sent(self.run)
             self._over(self.run)
 
-    def failed(self, exc: BaseException) -> None:
-        """End what never reached the broker. Before any signal, too: a dead result backend fails that early."""
+    def failed(self, exc: BaseException, asked: Mapping[str, Any]) -> None:
+        """End what never reached the broker. Before any signal, too: a dead result backend fails that early.
+
+        ``asked``: the arguments of the call.
+        """
         known = self.instrumentation
         if self.run is None:
-            self.open(self.name, {}, None)
+            self.open(self.name, {**asked, "id": asked.get("task_id")}, None)
         run = self.run
         if run is not None:
-            is_new = run.attempt == 1
-            if is_new:
+            if not self.is_next:
                 pipe.count(known, pipe.FAIL, run, exc=exc)
             run.outcome = run.reason = None
             known.teller.publish_failed(run, exc)
@@ -75,20 +82,6 @@ class Publication:
     def _over(self, run: TaskRun) -> None:
         run._publish_time = perf_counter() - self.began
         pipe.count(self.instrumentation, pipe.PUBLISHED, run)
-
-
-def _is_new(app: Any, said: dict[str, Any]) -> bool:
-    """Return whether a message is a task, and not the next attempt of one that runs."""
-    if not said.get("retries"):
-        return True
-    task = app.current_worker_task
-    nesting = said.get("replaced_task_nesting") or 0
-    return bool(task is not None and task.request.id == said.get("id") and nesting > (_nesting(task.request)))
-
-
-def _nesting(request: Any) -> int:
-    nesting = getattr(request, "replaced_task_nesting", 0)
-    return nesting if isinstance(nesting, int) else 0
 
 
 def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable[..., Any]:
@@ -105,7 +98,7 @@ def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable
         try:
             result = original(self, *args, **kwargs)
         except BaseException as exc:
-            known.failsafe("a publish that failed", publication.failed, exc)
+            known.failsafe("a publish that failed", publication.failed, exc, kwargs)
             raise
         else:
             known.failsafe("a publish", publication.sent)
@@ -118,11 +111,12 @@ def sending(original: Callable[..., Any], is_on: Callable[[], bool]) -> Callable
     return send_task
 
 
-def before_publish(sender: Any = None, headers: Any = None, **more: Any) -> None:
+def before_publish(sender: Any = None, headers: Any = None, body: Any = None, **more: Any) -> None:
     """Receive ``before_task_publish``: schedule the task, and give its message what it has to carry."""
     publication = _publishing.get()
     if publication is not None and publication.run is None and isinstance(headers, dict):
-        publication.instrumentation.failsafe("a publish", _open, publication, sender, headers, more)
+        said = body if isinstance(body, dict) else headers  # with task_protocol = 1, the body says what it is
+        publication.instrumentation.failsafe("a publish", _open, publication, sender, said, headers, more)
 
 
 def _queue(more: dict[str, Any]) -> Any:
@@ -132,11 +126,13 @@ def _queue(more: dict[str, Any]) -> Any:
     return queue or more.get("routing_key") or more.get("exchange")
 
 
-def _open(publication: Publication, name: Any, said: dict[str, Any], more: dict[str, Any]) -> None:
+def _open(
+    publication: Publication, name: Any, said: dict[str, Any], carrier: dict[str, Any], more: dict[str, Any]
+) -> None:
     publication.open(name, said, _queue(more))
-    said[headers.AT] = time()
+    carrier[headers.AT] = time()
     origin = headers.origin(publication.run.request if publication.run is not None else None)
     if origin:
-        said[headers.FROM] = origin
+        carrier[headers.FROM] = origin
     if publication.instrumentation.settings.traces:
-        inject(said)
+        inject(carrier)

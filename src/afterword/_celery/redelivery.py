@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from time import time
 from typing import Any, Final
 
@@ -130,7 +130,10 @@ def connection_is_lost() -> bool:
 def due(eta: Any) -> float:
     """Return when a message is due, in seconds since the epoch; 0 for one that is due at once."""
     try:
-        return datetime.fromisoformat(eta).timestamp() if isinstance(eta, str) else 0.0
+        at = datetime.fromisoformat(eta) if isinstance(eta, str) else None
+        if at is None:
+            return 0.0
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()  # as Celery reads it
     except (ValueError, OverflowError):
         return 0.0
 

@@ -15,7 +15,7 @@ from celery.worker import state
 
 from .._common.model import Outcome, Reason, TaskRun
 from .._ledger.deferred import defer, drain
-from . import attempts, judgement, pools, redelivery, tellers
+from . import attempts, headers, judgement, pools, redelivery, tellers
 from .instrumentation import CeleryInstrumentation, find
 from .judgement import End
 from .unstarted import skip_rest
@@ -43,7 +43,7 @@ class Delivery:
 def run_of(known: CeleryInstrumentation, request: Any) -> TaskRun:
     """Return the run that a request is an attempt of."""
     run = known.run_of(request.app, request.type, request.request_dict)
-    run._destination = (request.delivery_info or {}).get("routing_key")
+    run._destination = headers.queue((request.delivery_info or {}).get("routing_key"))
     run._worker = getattr(request, "hostname", None)
     tellers.continue_trace(run, request.request_dict)
     return run
@@ -124,7 +124,8 @@ def observed(base: type, known: CeleryInstrumentation) -> type:
             return found
 
         def _retry_worker_lost(self, *args: Any, **kwargs: Any) -> Any:  # Celery 5.7
-            done = super()._retry_worker_lost(*args, **kwargs)
+            with attempts.trying_again(self._context):
+                done = super()._retry_worker_lost(*args, **kwargs)
             if done and self.afterword is not None:
                 self.afterword.retried = True
             return done
@@ -248,7 +249,8 @@ def _failed(request: Any, exc: Any) -> None:
     end = judgement.raised(exc, request.task, requeued=delivery.gave_back is True)
     if delivery.retried:
         end = judgement.given_back(Reason.WORKER_LOST, f"{judgement.WORKER_LOST_ONCE}; {judgement.RETRIED}", exc)
-    _ended(request, end, told=end.reason not in (Reason.WORKER_LOST, Reason.TIME_LIMIT) and not lost)
+    is_told = not lost and (exc is None or isinstance(exc, Exception))  # what is no Exception ends a process
+    _ended(request, end, told=is_told and end.reason not in (Reason.WORKER_LOST, Reason.TIME_LIMIT))
 
 
 def _unheard(request: Any, exc: BaseException) -> None:

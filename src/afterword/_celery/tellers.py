@@ -28,7 +28,7 @@ _MOST_WAITING: Final = 1000
 
 def continue_trace(run: TaskRun, said: Mapping[str, Any]) -> None:
     """Put a run into the trace that its message was published in: in that span, until it has one of its own."""
-    run._around = around = headers.remote_context(said)
+    run._around = around = headers.remote_context(headers.said_of(said))
     if around is not None:
         run.trace_id, run.span_id, run.sampled = hex_ids(get_current_span(around).get_span_context())
 

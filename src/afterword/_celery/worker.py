@@ -12,7 +12,7 @@ from celery.worker import state
 
 from .._common.faults import contained
 from .._common.model import Outcome, Reason
-from . import attempts, interop, judgement, pipe, publishing, queues, requests, tellers
+from . import attempts, headers, interop, judgement, pipe, publishing, queues, requests, tellers
 from .instrumentation import CeleryInstrumentation, adopt, find
 from .unstarted import skip_rest
 
@@ -117,7 +117,7 @@ def _unreadable(known: CeleryInstrumentation, consumer: Any, message: Any, name:
     said = message.headers if isinstance(message.headers, dict) else {}
     run = known.run_of(consumer.app, name, said)
     run._worker = getattr(consumer, "hostname", None)
-    run._destination = (message.delivery_info or {}).get("routing_key")
+    run._destination = headers.queue((message.delivery_info or {}).get("routing_key"))
     tellers.continue_trace(run, said)
     outcome, reason, detail, _ = end
     if outcome is not None and reason is not None:

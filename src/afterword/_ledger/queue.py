@@ -77,8 +77,8 @@ class QueueLedger(Ledger):
         """Note that a publish is over, sent or failed, and how long it took the caller."""
         self._notify(self._published, run)
 
-    def publish_failed(self, run: TaskRun, exc: BaseException) -> None:
-        """End a run whose message was never sent."""
+    def publish_failed(self, run: TaskRun, exc: BaseException | None) -> None:
+        """End a run whose message was never sent; another process may have met the exception."""
         self._end(run, Outcome.DROPPED, Reason.PUBLISH_FAILED, PUBLISH_FAILED, exc)
 
     # --- where it is received -----------------------------------------------------------------------------------
