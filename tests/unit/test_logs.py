@@ -3,13 +3,16 @@
 import asyncio
 import json
 import logging
+import threading
 
 import pytest
 import structlog
 from fastapi import BackgroundTasks
 
+from afterword._common import log
 from tests.support.asgi import ask, call, with_header
 from tests.support.in_process import InProcessStage
+from tests.support.waiting import wait_until
 
 IDS = {"trace_id", "span_id"}
 
@@ -222,6 +225,29 @@ def test_loggers_of_other_kinds(stage: InProcessStage, caplog, wrapper):
     ask(stage.app_with(stage.works("mail"), metrics_path=None))
     events = [line["event"] for line in stage.accounts.lines.entries]
     assert events == [f"background_task.{event}" for event in ("scheduled", "started", "succeeded")]
+
+
+def test_an_asynchronous_logger_writes_lines_from_threads(stage: InProcessStage, caplog):
+    """A ``def`` endpoint schedules in a thread, in which no loop runs, and what is collected is told by one."""
+    structlog.configure(
+        processors=[stage.accounts.lines],
+        wrapper_class=structlog.stdlib.AsyncBoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    caplog.set_level(logging.DEBUG, "afterword")
+
+    def endpoint(tasks: BackgroundTasks) -> None:
+        tasks.add_task(stage.fails("mail"))
+
+    ask(stage.app(endpoint, metrics_path=None))
+    threading.Thread(target=log.emit, args=("error", "journal.failed", {"detail": "odd"})).start()
+    wait_until(lambda: stage.lines("journal.failed"))
+    events = [line["event"] for line in stage.accounts.lines.entries]
+    assert events == [
+        *(f"background_task.{event}" for event in ("scheduled", "started", "failed")),
+        "journal.failed",
+    ]
 
 
 def test_a_level_that_is_off_in_the_standard_library(stage: InProcessStage, caplog):

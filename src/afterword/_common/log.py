@@ -90,9 +90,12 @@ class Emitter:
             logger = logging.getLogger(semconv.SCOPE)
             return functools.partial(_stdlib_line, logger, number) if logger.isEnabledFor(number) else None
         # to bind a logger that is not kept is expensive, so the level is asked for first
-        least = _LEAST_LEVEL.get(structlog.get_config()["wrapper_class"])
+        wrapper = structlog.get_config()["wrapper_class"]
+        least = _LEAST_LEVEL.get(wrapper)
         if least is not None and least > number:
             return None
+        if isinstance(wrapper, type) and issubclass(wrapper, structlog.stdlib.AsyncBoundLogger):
+            return self._line(_configured_logger(), level)
         bound = self._logger.bind()
         if _LEAST_LEVEL.get(type(bound)) is not None and self._logger.bind() is bound:
             self._kept, self.least = bound, _LEAST_LEVEL[type(bound)]
@@ -113,10 +116,7 @@ class Emitter:
         # the user's current configuration, with one processor appended
         witness = _Witness(number, exc_info)
         processors = [*structlog.get_config()["processors"], witness]
-        logger = structlog.wrap_logger(
-            None, processors=processors, cache_logger_on_first_use=False, logger_factory_args=(semconv.SCOPE,)
-        )
-        line = self._line(logger.bind(), level)
+        line = self._line(_configured_logger(processors=processors, cache_logger_on_first_use=False), level)
         if line is not None:
             line(event, **keys, exc_info=exc_info)
         return witness.went_out
@@ -137,6 +137,18 @@ class Emitter:
         # look at the class: some bound loggers delegate any attribute to the logger they wrap
         cls = type(bound.sync_bl) if self._asynchronous else self._cls
         self._enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
+
+
+def _configured_logger(**options: Any) -> Any:
+    """Return a bound logger as the user has configured it, with some options of ours.
+
+    In place of an asynchronous one, it is the synchronous one inside: the other exists only where a loop runs, and
+    threads write lines, too.
+    """
+    wrapper = structlog.get_config()["wrapper_class"]
+    if isinstance(wrapper, type) and issubclass(wrapper, structlog.stdlib.AsyncBoundLogger):
+        options["wrapper_class"] = getattr(wrapper, "_bound_logger_factory", structlog.stdlib.BoundLogger)
+    return structlog.wrap_logger(None, logger_factory_args=(semconv.SCOPE,), **options).bind()
 
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:
