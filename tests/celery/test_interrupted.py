@@ -26,7 +26,7 @@ def test_revoked(stage: Stage, pool: str):
     stage.worker(pool, "-c1")
     first = stage.publish("waits", "gate")
     stage.wait_begun("gate")
-    second = stage.publish("works", countdown=3)
+    second = stage.publish("works", countdown=8)  # by then the worker knows that it is revoked
     wait_until(lambda: stage.counted()["held works"] == 1)
     revoked(stage, second.id)
     revoked(stage, first.id, terminate=True)
@@ -42,7 +42,7 @@ def test_what_threads_cannot_interrupt(stage: Stage):
     stage.worker("threads")  # of two threads: one that is full may receive nothing for ten seconds
     first = stage.publish("waits_hard", "gate")
     stage.wait_begun("gate")
-    second = stage.publish("works", countdown=3)
+    second = stage.publish("works", countdown=8)  # by then the worker knows that it is revoked
     wait_until(lambda: stage.counted()["held works"] == 1)
     revoked(stage, second.id)
     stage.app.control.revoke(first.id, terminate=True)
@@ -210,15 +210,16 @@ def test_a_long_task_that_keeps_its_message(stage: Stage):
 
 
 @SEARCHES_OFTEN
+@pytest.mark.timeout(300)
 def test_longer_than_the_visibility_timeout(stage: Stage):
     """Of copies that run at once, since Redis took the message away, one ends the task, others are returned."""
-    settings = "transport = dict(visibility_timeout=1, unacked_restore_interval=1, unacked_restore_throttle=1)"
+    settings = "transport = dict(visibility_timeout=3, unacked_restore_interval=1, unacked_restore_throttle=1)"
     for _ in range(2):
         stage.worker("prefork", "-c1", SHOP_SETTINGS=settings)
     result = stage.publish("waits_apart", "gate")
     stage.wait_begun("gate", 2)
     since = time.monotonic()
-    wait_until(lambda: time.monotonic() - since > 2)  # so that both have had it for longer than Redis waits
+    wait_until(lambda: time.monotonic() - since > 4)  # so that both have had it for longer than Redis waits
 
     def is_over() -> bool:
         now = stage.counted()
