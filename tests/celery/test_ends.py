@@ -219,7 +219,11 @@ def test_retries_inside_another(play: Stage):
         *("scheduled retries_inside", "started retries_inside", "ended retries_inside succeeded"),
         *("scheduled retries", "2 started retries", "returned retries retry", "ended retries failed"),
     )
-    [line] = [line for line in play.lines() if line["event"] == "background_task.failed" and line["attempt"] == 2]
+    [line] = [
+        line
+        for line in play.lines()
+        if (line["event"], line["task"]) == ("background_task.failed", "shop.retries") and line["attempt"] == 2
+    ]
     play.tells(line["task_run"], "retry", "failed exception")
     wait_until(lambda: any(alert["id"] == line["task_run"] for alert in play.read("alerts.jsonl")))
     failures = [
