@@ -53,9 +53,9 @@ def requests(scene: Scene) -> None:
 
 
 def more_requests(scene: Scene) -> None:
-    """Let clients send what is not valid, a disk be full, an error be swallowed, and a scanner ask."""
+    """Let clients send what is not valid, a disk be full, errors and tasks be swallowed, and a scanner ask."""
     good = scene.mail_server(Mailroom())
-    for job in ("refused", "disk-full", "swallowed", "scanned"):
+    for job in ("refused", "disk-full", "swallowed", "replaced", "scanned"):
         scene.shop(job, good, "live_incidents")
     scene.watch()
     scene.stack.enter_context(more_troubles(scene.shops))

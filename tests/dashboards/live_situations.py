@@ -55,6 +55,10 @@ MORE = {
     ("refused", "AfterwordTaskDroppedByClientError"): "clients send what is not valid, in bursts",
     ("disk-full", "AfterwordTaskFailureRatioHigh"): "the disk is full",
     ("swallowed", "AfterwordTaskNeverRan"): "a handler answers an endpoint's error with 200",
+    (
+        "replaced",
+        "AfterwordTaskNeverRan",
+    ): "a response brings a background of its own, and the injected tasks go",
 }
 """What is played besides when there is time for drills."""
 QUIET = {
@@ -80,6 +84,7 @@ CULPRITS = {
     ("refused", "AfterwordTaskDroppedByClientError"): "record_attempt",
     ("disk-full", "AfterwordTaskFailureRatioHigh"): "write_invoice",
     ("swallowed", "AfterwordTaskNeverRan"): "send_reminder",
+    ("replaced", "AfterwordTaskNeverRan"): "print_label",
 }
 """Whose fault it is; where nothing is said, the alert has named it if it has named the job."""
 

@@ -29,8 +29,14 @@ def forgetting(shop: Shop) -> Iterator[None]:
 
 @contextmanager
 def more_troubles(shops: Mapping[str, Shop]) -> Iterator[None]:
-    """Let invalid orders come in bursts, invoices find no room, parcels no carrier, and a scanner nothing."""
-    visits = {"refused": "/orders", "disk-full": "/invoices", "swallowed": "/parcels", "scanned": "/.env"}
+    """Let invalid orders come in bursts, invoices find no room, parcels no carrier, labels no printer."""
+    visits = {
+        "refused": "/orders",
+        "disk-full": "/invoices",
+        "swallowed": "/parcels",
+        "replaced": "/labels",
+        "scanned": "/.env",
+    }
     with ExitStack() as stack:
         for job, path in visits.items():
             stack.enter_context(_posting(shops[job], path))
