@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import threading
+from typing import Any
 
 import pytest
 import structlog
@@ -212,15 +213,20 @@ def test_structlog_on_top_of_the_standard_library(stage: InProcessStage, caplog)
     assert lines[0]["logger"] == "afterword"
 
 
-@pytest.mark.parametrize("wrapper", [structlog.stdlib.AsyncBoundLogger, structlog.BoundLogger])
-def test_loggers_of_other_kinds(stage: InProcessStage, caplog, wrapper):
-    """With structlog's asynchronous or generic logger every line is written once, and nothing else."""
+def configure_over_stdlib(stage: InProcessStage, wrapper: Any) -> None:
+    """Let structlog's loggers of this kind wrap the standard library's, and keep their lines."""
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, stage.accounts.lines],
         wrapper_class=wrapper,
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+@pytest.mark.parametrize("wrapper", [structlog.stdlib.AsyncBoundLogger, structlog.BoundLogger])
+def test_loggers_of_other_kinds(stage: InProcessStage, caplog, wrapper):
+    """With structlog's asynchronous or generic logger every line is written once, and nothing else."""
+    configure_over_stdlib(stage, wrapper)
     caplog.set_level(logging.DEBUG, "afterword")
     ask(stage.app_with(stage.works("mail"), metrics_path=None))
     events = [line["event"] for line in stage.accounts.lines.entries]
@@ -229,12 +235,7 @@ def test_loggers_of_other_kinds(stage: InProcessStage, caplog, wrapper):
 
 def test_an_asynchronous_logger_writes_lines_from_threads(stage: InProcessStage, caplog):
     """A ``def`` endpoint schedules in a thread, in which no loop runs, and what is collected is told by one."""
-    structlog.configure(
-        processors=[stage.accounts.lines],
-        wrapper_class=structlog.stdlib.AsyncBoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
+    configure_over_stdlib(stage, structlog.stdlib.AsyncBoundLogger)
     caplog.set_level(logging.DEBUG, "afterword")
 
     def endpoint(tasks: BackgroundTasks) -> None:
@@ -252,12 +253,7 @@ def test_an_asynchronous_logger_writes_lines_from_threads(stage: InProcessStage,
 
 def test_a_level_that_is_off_in_the_standard_library(stage: InProcessStage, caplog):
     """Lines below the level of the stdlib logger `afterword` are not even put together."""
-    structlog.configure(
-        processors=[stage.accounts.lines],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
+    configure_over_stdlib(stage, structlog.stdlib.BoundLogger)
     caplog.set_level(logging.INFO, "afterword")
     ask(stage.app_with(stage.works("mail"), metrics_path=None))
     assert [line["event"] for line in stage.accounts.lines.entries] == ["background_task.succeeded"]

@@ -75,7 +75,6 @@ class Emitter:
         # cached for the current class of its loggers
         self._cls: type | None = None
         self._enabled: Callable[[Any, int], bool] | None = None
-        self._asynchronous = False
         self.least = logging.NOTSET
         """The least level that is enabled, once that is known for good: lower lines need not even be asked for."""
         self._kept: Any = None
@@ -94,7 +93,7 @@ class Emitter:
         least = _LEAST_LEVEL.get(wrapper)
         if least is not None and least > number:
             return None
-        if isinstance(wrapper, type) and issubclass(wrapper, structlog.stdlib.AsyncBoundLogger):
+        if _synchronous_class(wrapper) is not None:
             return self._line(_configured_logger(), level)
         bound = self._logger.bind()
         if _LEAST_LEVEL.get(type(bound)) is not None and self._logger.bind() is bound:
@@ -124,31 +123,34 @@ class Emitter:
     def _line(self, bound: Any, level: str) -> Line | None:
         if type(bound) is not self._cls:
             self._know(bound)
-        if self._asynchronous:
-            bound = bound.sync_bl  # we cannot await here
         if self._enabled is not None and not self._enabled(bound, _NUMBERS[level]):
             return None
         line: Line = getattr(bound, level)
         return line
 
     def _know(self, bound: Any) -> None:
-        self._asynchronous = isinstance(bound, structlog.stdlib.AsyncBoundLogger)
-        self._cls = type(bound)
         # look at the class: some bound loggers delegate any attribute to the logger they wrap
-        cls = type(bound.sync_bl) if self._asynchronous else self._cls
+        self._cls = cls = type(bound)
         self._enabled = getattr(cls, "is_enabled_for", None) or getattr(cls, "isEnabledFor", None)
 
 
 def _configured_logger(**options: Any) -> Any:
     """Return a bound logger as the user has configured it, with some options of ours.
 
-    In place of an asynchronous one, it is the synchronous one inside: the other exists only where a loop runs, and
-    threads write lines, too.
+    In place of an asynchronous one, it is the synchronous one inside: we cannot await, and the other exists only
+    where a loop runs, while threads write lines, too.
     """
-    wrapper = structlog.get_config()["wrapper_class"]
-    if isinstance(wrapper, type) and issubclass(wrapper, structlog.stdlib.AsyncBoundLogger):
-        options["wrapper_class"] = getattr(wrapper, "_bound_logger_factory", structlog.stdlib.BoundLogger)
+    synchronous = _synchronous_class(structlog.get_config()["wrapper_class"])
+    if synchronous is not None:
+        options["wrapper_class"] = synchronous
     return structlog.wrap_logger(None, logger_factory_args=(semconv.SCOPE,), **options).bind()
+
+
+def _synchronous_class(wrapper: Any) -> Any:
+    """Return the class of what is inside structlog's asynchronous logger; ``None`` for one of another kind."""
+    if not (isinstance(wrapper, type) and issubclass(wrapper, structlog.stdlib.AsyncBoundLogger)):
+        return None
+    return getattr(wrapper, "_bound_logger_factory", structlog.stdlib.BoundLogger)
 
 
 def emit(level: str, event: str, keys: dict[str, Any]) -> None:

@@ -221,24 +221,21 @@ def _isolates(call: TaskExecution, exc: BaseException) -> bool:
     """Return whether an exception ends with its task, which says so; it does not where code awaits one task."""
     if not isinstance(exc, Exception) or (call.batch is None and not call.behind_response):
         return False
-    failsafe = call.record.request.instrumentation.failsafe
-    return failsafe("looking whether a task is isolated", _is_isolated, call) is True
+    known = call.record.request.instrumentation
+    return known.failsafe("looking whether a task is isolated", _is_isolated, call) is True
 
 
 def _is_isolated(call: TaskExecution) -> bool:
-    if not task_options(getattr(call.task, "func", None)).isolated:  # it may be gone
-        return False
-    return type(call.task).__call__ is BackgroundTask.__call__ and not _is_inside_a_task(call)
+    is_asked_for = task_options(getattr(call.task, "func", None)).isolated  # it may be gone
+    return is_asked_for and type(call.task).__call__ is BackgroundTask.__call__ and not _is_inside_a_task(call)
 
 
 def _is_inside_a_task(call: TaskExecution) -> bool:
-    """Return whether another task's function calls this one by itself, and not as one of a batch."""
+    """Return whether another task's function calls this one by itself, in its own request and in no batch."""
     around = call.token.old_value
     if not isinstance(around, TaskRun):
         return False
-    if call.batch is not None:
-        return around is not call.batch.around
-    return around.request is call.run.request  # else: that of a request that a task made in this process
+    return around.request is call.run.request if call.batch is None else around is not call.batch.around
 
 
 def _end(call: TaskExecution, end: Callable[[Any], None], how: object) -> bool:
